@@ -1,0 +1,5 @@
+//! sdviz shows what happens inside Stable Diffusion: a traced pipeline on libtorch records every step, and exporters
+//! turn the record into pictures, videos, tables and plots.
+
+pub mod error;
+pub mod scheduler;

@@ -1,0 +1,2 @@
+//! sdviz
+fn main() {}
