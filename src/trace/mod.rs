@@ -1,0 +1,4 @@
+//! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
+
+pub mod reader;
+pub mod schema;
