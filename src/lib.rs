@@ -1,6 +1,9 @@
 //! sdviz shows what happens inside Stable Diffusion: a traced pipeline on libtorch records every step, and exporters
 //! turn the record into pictures, videos, tables and plots.
 
+pub mod config;
 pub mod error;
+pub mod model;
+pub mod prompt;
 pub mod scheduler;
 pub mod trace;

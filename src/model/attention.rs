@@ -1,0 +1,275 @@
+//! Attention and the transformer blocks of the UNet.
+//!
+//! Enters: an image's places in a row, `[batch, height·width, channels]`, and the text embeddings they look at. Leaves: the
+//! same shape. The fused kernel is used unless somebody watches the probabilities, which it never forms.
+
+use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+use super::weights::Weights;
+use crate::error::Result;
+use crate::trace::observer::{Axes, Probe};
+use tch::{Kind, Tensor};
+
+/// Somebody who looks at attention probabilities.
+type Look<'a> = dyn FnMut(&Tensor) -> Result<()> + 'a;
+
+/// softmax(Q·Kᵀ / sqrt(d))·V over `[batch, heads, places, d]`. With `probs`, the probabilities
+/// `[batch, heads, queries, keys]` are formed and handed to it. Softmax runs in f32 whatever the dtype.
+fn attend(q: &Tensor, k: &Tensor, v: &Tensor, probs: Option<&mut Look>) -> Result<Tensor> {
+    let Some(look) = probs else {
+        return Ok(Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, false, None, false));
+    };
+    let scale = (q.size()[3] as f64).powf(-0.5);
+    let scores = (q.matmul(&k.transpose(-1, -2)) * scale).softmax(-1, Kind::Float);
+    look(&scores)?;
+    Ok(scores.to_kind(v.kind()).matmul(v))
+}
+
+/// Multi-head attention, diffusers' `Attention`: self-attention, or cross-attention to a context.
+#[derive(Debug)]
+pub struct Attention {
+    site: String,
+    probs_site: String,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+    heads: i64,
+    upcast: bool,
+}
+
+impl Attention {
+    /// Attention of `width` channels in `heads` heads to a context of `context` channels. `upcast` computes the scores in
+    /// f32; `bias` gives the q, k and v projections a bias.
+    pub fn new(at: Weights, width: i64, context: i64, heads: i64, upcast: bool, bias: bool) -> Result<Attention> {
+        let linear = if bias { Linear::new } else { Linear::without_bias };
+        Ok(Attention {
+            site: at.site(),
+            probs_site: format!("{}.probs", at.site()),
+            to_q: linear(&at / "to_q", width, width)?,
+            to_k: linear(&at / "to_k", context, width)?,
+            to_v: linear(&at / "to_v", context, width)?,
+            to_out: Linear::new(&at / "to_out" / 0, width, width)?,
+            heads,
+            upcast,
+        })
+    }
+
+    /// `x` `[batch, places, width]` looks at `context` `[batch, keys, context width]`; gives the shape of `x`.
+    pub fn forward(&self, x: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let (batch, places, width) = x.size3()?;
+        let split = |t: Tensor| t.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
+        let (mut q, mut k) = (split(self.to_q.forward(x)), split(self.to_k.forward(context)));
+        let mut v = split(self.to_v.forward(context));
+        if self.upcast {
+            (q, k, v) = (q.to_kind(Kind::Float), k.to_kind(Kind::Float), v.to_kind(Kind::Float));
+        }
+        let out = if probe.wants_site(&self.probs_site) {
+            attend(&q, &k, &v, Some(&mut |probs| probe.see(&self.probs_site, Axes::Attention, probs)))?
+        } else {
+            attend(&q, &k, &v, None)?
+        };
+        let out = self.to_out.forward(&out.transpose(1, 2).reshape([batch, places, width]).to_kind(x.kind()));
+        probe.see(&self.site, Axes::Places, &out)?;
+        Ok(out)
+    }
+}
+
+/// The feed-forward part: GEGLU (Shazeer 2020) with the exact, erf form of GELU, then back to the width.
+#[derive(Debug)]
+struct FeedForward {
+    site: String,
+    proj: Linear,
+    out: Linear,
+}
+
+impl FeedForward {
+    fn new(at: Weights, width: i64) -> Result<FeedForward> {
+        Ok(FeedForward {
+            site: at.site(),
+            proj: Linear::new(&at / "net" / 0 / "proj", width, 8 * width)?,
+            out: Linear::new(&at / "net" / 2, 4 * width, width)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let both = self.proj.forward(x).chunk(2, -1);
+        let out = self.out.forward(&(&both[0] * both[1].gelu("none")));
+        probe.see(&self.site, Axes::Places, &out)?;
+        Ok(out)
+    }
+}
+
+/// Self-attention, cross-attention, feed-forward: diffusers' `BasicTransformerBlock`.
+#[derive(Debug)]
+struct TransformerBlock {
+    site: String,
+    norm1: LayerNorm,
+    attn1: Attention,
+    norm2: LayerNorm,
+    attn2: Attention,
+    norm3: LayerNorm,
+    ff: FeedForward,
+}
+
+impl TransformerBlock {
+    fn new(at: Weights, width: i64, shape: &TransformerShape) -> Result<TransformerBlock> {
+        let norm = |name| LayerNorm::new(&at / name, width, 1e-5);
+        let attention =
+            |name, context| Attention::new(&at / name, width, context, shape.heads, shape.upcast_attention, false);
+        Ok(TransformerBlock {
+            site: at.site(),
+            norm1: norm("norm1")?,
+            attn1: attention("attn1", width)?,
+            norm2: norm("norm2")?,
+            attn2: attention("attn2", shape.context)?,
+            norm3: norm("norm3")?,
+            ff: FeedForward::new(&at / "ff", width)?,
+        })
+    }
+
+    fn forward(&self, x: Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let y = self.norm1.forward(&x);
+        let x = x + self.attn1.forward(&y, &y, probe)?;
+        let x = self.attn2.forward(&self.norm2.forward(&x), context, probe)? + x;
+        let x = self.ff.forward(&self.norm3.forward(&x), probe)? + x;
+        probe.see(&self.site, Axes::Places, &x)?;
+        Ok(x)
+    }
+}
+
+/// What a [`Transformer2D`] needs to know beside its channels.
+#[derive(Debug, Clone, Copy)]
+pub struct TransformerShape {
+    /// Attention heads.
+    pub heads: i64,
+    /// Transformer blocks.
+    pub layers: i64,
+    /// Channels of the text embeddings.
+    pub context: i64,
+    /// Groups of its group norm.
+    pub groups: i64,
+    /// Whether it projects with linear layers (2.x) in place of 1×1 convolutions (1.x).
+    pub linear_projection: bool,
+    /// Whether scores are computed in f32.
+    pub upcast_attention: bool,
+}
+
+/// The projection at the door of a transformer: a 1×1 convolution on the image or a linear layer on its places.
+#[derive(Debug)]
+enum Projection {
+    Conv(Conv2d),
+    Linear(Linear),
+}
+
+impl Projection {
+    fn new(at: Weights, channels: i64, linear: bool) -> Result<Projection> {
+        Ok(if linear {
+            Projection::Linear(Linear::new(at, channels, channels)?)
+        } else {
+            Projection::Conv(Conv2d::new(at, channels, channels, 1)?)
+        })
+    }
+}
+
+/// diffusers' `Transformer2DModel`: the image's places attend to each other and to the text. Its norm has epsilon 1e-6.
+#[derive(Debug)]
+pub struct Transformer2D {
+    site: String,
+    norm: GroupNorm,
+    proj_in: Projection,
+    blocks: Vec<TransformerBlock>,
+    proj_out: Projection,
+}
+
+impl Transformer2D {
+    /// Over images of `channels` channels.
+    pub fn new(at: Weights, channels: i64, shape: &TransformerShape) -> Result<Transformer2D> {
+        let block = |i| TransformerBlock::new(&at / "transformer_blocks" / i, channels, shape);
+        Ok(Transformer2D {
+            site: at.site(),
+            norm: GroupNorm::new(&at / "norm", shape.groups, channels, 1e-6)?,
+            proj_in: Projection::new(&at / "proj_in", channels, shape.linear_projection)?,
+            blocks: (0..shape.layers as usize).map(block).collect::<Result<_>>()?,
+            proj_out: Projection::new(&at / "proj_out", channels, shape.linear_projection)?,
+        })
+    }
+
+    /// `x` `[batch, channels, h, w]`, `context` `[batch, tokens, context]`; gives the shape of `x`.
+    pub fn forward(&self, x: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let (batch, channels, h, w) = x.size4()?;
+        let to_places = |t: &Tensor| t.permute([0, 2, 3, 1]).reshape([batch, h * w, channels]);
+        let to_image = |t: &Tensor| t.reshape([batch, h, w, channels]).permute([0, 3, 1, 2]);
+        let normed = self.norm.forward(x);
+        let mut places = match &self.proj_in {
+            Projection::Conv(conv) => to_places(&conv.forward(&normed)),
+            Projection::Linear(linear) => linear.forward(&to_places(&normed)),
+        };
+        for block in &self.blocks {
+            places = block.forward(places, context, probe)?;
+        }
+        let out = match &self.proj_out {
+            Projection::Conv(conv) => conv.forward(&to_image(&places)),
+            Projection::Linear(linear) => to_image(&linear.forward(&places)),
+        } + x;
+        probe.see(&self.site, Axes::Image, &out)?;
+        Ok(out)
+    }
+}
+
+/// The VAE's attention: one head over all places, with a group norm before and a residual around it.
+#[derive(Debug)]
+pub struct ImageAttention {
+    site: String,
+    group_norm: GroupNorm,
+    attention: Attention,
+}
+
+impl ImageAttention {
+    /// Over images of `channels` channels; the norm's epsilon is 1e-6.
+    pub fn new(at: Weights, channels: i64, groups: i64) -> Result<ImageAttention> {
+        Ok(ImageAttention {
+            site: at.site(),
+            group_norm: GroupNorm::new(&at / "group_norm", groups, channels, 1e-6)?,
+            attention: Attention::new(at, channels, channels, 1, false, true)?,
+        })
+    }
+
+    /// `[batch, channels, h, w]`, same shape.
+    pub fn forward(&self, x: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let (batch, channels, h, w) = x.size4()?;
+        let places = self.group_norm.forward(x).permute([0, 2, 3, 1]).reshape([batch, h * w, channels]);
+        let out = self.attention.forward(&places, &places, &Probe::silent())?;
+        let out = out.reshape([batch, h, w, channels]).permute([0, 3, 1, 2]) + x;
+        probe.see(&self.site, Axes::Image, &out)?;
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tch::Device;
+
+    /// Who looks at the probabilities must not change the result.
+    #[test]
+    fn watched_attention_equals_the_fused_one() {
+        tch::manual_seed(1);
+        let tensor = || Tensor::randn([2, 3, 20, 8], (Kind::Float, Device::Cpu));
+        let (q, k, v) = (tensor(), tensor(), tensor());
+        let mut rows = None;
+        let watched = attend(
+            &q,
+            &k,
+            &v,
+            Some(&mut |p| {
+                rows = Some(p.sum_dim_intlist(-1, false, Kind::Float));
+                Ok(())
+            }),
+        )
+        .unwrap();
+        let fused = attend(&q, &k, &v, None).unwrap();
+        assert!((watched - fused).abs().max().double_value(&[]) < 1e-6);
+        assert!((rows.unwrap() - 1.0).abs().max().double_value(&[]) < 1e-6, "each place's attention sums to one");
+    }
+}

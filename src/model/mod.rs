@@ -1,0 +1,12 @@
+//! The model: text encoder, UNet and autoencoder, built from configuration files and weights in diffusers' layout.
+
+pub mod attention;
+pub mod bundled;
+pub mod files;
+pub mod layers;
+pub mod resnet;
+pub mod resolve;
+pub mod text_encoder;
+pub mod unet;
+pub mod vae;
+pub mod weights;

@@ -1,0 +1,95 @@
+//! Which model: the first of `--model`, `SDVIZ_MODEL` and the embedded one. A name `owner/name` is looked up in the local
+//! Hugging Face cache, never on the network.
+
+use super::bundled::{POCKET, pocket};
+use super::files::ModelFiles;
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// A model that was found, and why it was chosen.
+#[derive(Debug, Clone)]
+pub struct ModelChoice {
+    /// What names it: `pocket`, a folder, `owner/name`.
+    pub id: String,
+    /// `--model`, `SDVIZ_MODEL` or `embedded`.
+    pub chosen_by: &'static str,
+    /// Its files.
+    pub files: ModelFiles,
+}
+
+/// Finds the model that `--model` names, else the one that the environment variable `SDVIZ_MODEL` names, else the
+/// embedded one.
+///
+/// # Errors
+/// When the name is neither a folder with a model nor in the cache.
+pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
+    let (name, chosen_by) = match (model, std::env::var("SDVIZ_MODEL")) {
+        (Some(name), _) => (name.to_string(), "--model"),
+        (None, Ok(name)) if !name.is_empty() => (name, "SDVIZ_MODEL"),
+        _ => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: pocket() }),
+    };
+    let files = find(&name)?;
+    Ok(ModelChoice { id: name, chosen_by, files })
+}
+
+fn find(name: &str) -> Result<ModelFiles> {
+    if name == POCKET {
+        return Ok(pocket());
+    }
+    let path = Path::new(name);
+    if path.is_file() {
+        return Err(Error::invalid(
+            format!("`{name}` is a file: a model is a folder in diffusers' layout"),
+            "name the folder that holds model_index.json",
+        ));
+    }
+    if path.is_dir() {
+        return if path.join("model_index.json").is_file() {
+            Ok(ModelFiles::Folder(path.to_path_buf()))
+        } else {
+            Err(Error::invalid(
+                format!("`{name}` has no model_index.json"),
+                "name the folder in diffusers' layout that holds model_index.json, unet, vae, …",
+            ))
+        };
+    }
+    let looks_like_hub = name.split('/').count() == 2 && !name.starts_with(['.', '/', '~']);
+    if looks_like_hub && let Some(cache) = hub_cache() {
+        let folder = cache.join(format!("models--{}", name.replace('/', "--")));
+        return snapshot(&folder).map(ModelFiles::Folder).ok_or_else(|| {
+            Error::invalid(
+                format!(
+                    "no model `{name}`: there is no such folder, and the Hugging Face cache `{}` does not have it",
+                    cache.display()
+                ),
+                format!(
+                    "download it once, for example `hf download {name}`, or use the embedded model: `--model pocket`"
+                ),
+            )
+        });
+    }
+    Err(Error::invalid(
+        format!("no model `{name}`: there is no such folder"),
+        "name a folder in diffusers' layout, `owner/name` from the Hugging Face cache, or `pocket`",
+    ))
+}
+
+/// Where the Hugging Face libraries keep their downloads.
+fn hub_cache() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("HF_HUB_CACHE")
+        .or_else(|| var("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| var("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
+        .or_else(|| var("HOME").map(|home| home.join(".cache/huggingface/hub")))
+}
+
+/// The snapshot that `main` points to, else the only one with a model in it.
+fn snapshot(folder: &Path) -> Option<PathBuf> {
+    let snapshots = folder.join("snapshots");
+    let complete = |path: &PathBuf| path.join("model_index.json").is_file();
+    let main = std::fs::read_to_string(folder.join("refs/main")).ok().map(|hash| snapshots.join(hash.trim()));
+    main.filter(complete).or_else(|| {
+        let mut all: Vec<_> = std::fs::read_dir(snapshots).ok()?.flatten().map(|e| e.path()).filter(complete).collect();
+        (all.len() == 1).then(|| all.remove(0))
+    })
+}

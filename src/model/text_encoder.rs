@@ -1,0 +1,114 @@
+//! The text encoder, transformers' `CLIPTextModel`: token ids to embeddings.
+//!
+//! Enters: ids, `[batch, 77]`. Leaves: the last hidden state after the final layer norm, `[batch, 77, width]`. Attention
+//! is causal and has no padding mask: the model was trained so.
+
+use super::layers::{LayerNorm, Linear};
+use super::weights::{WeightFile, Weights};
+use crate::config::TextConfig;
+use crate::error::Result;
+use crate::trace::observer::{Axes, Probe};
+use std::rc::Rc;
+use tch::Tensor;
+
+#[derive(Debug)]
+struct Layer {
+    site: String,
+    layer_norm1: LayerNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Layer {
+    fn new(at: Weights, config: &TextConfig) -> Result<Layer> {
+        let width = config.hidden_size;
+        let norm = |name| LayerNorm::new(&at / name, width, config.layer_norm_eps);
+        let attention = |name| Linear::new(&at / "self_attn" / name, width, width);
+        Ok(Layer {
+            site: at.site(),
+            layer_norm1: norm("layer_norm1")?,
+            q_proj: attention("q_proj")?,
+            k_proj: attention("k_proj")?,
+            v_proj: attention("v_proj")?,
+            out_proj: attention("out_proj")?,
+            layer_norm2: norm("layer_norm2")?,
+            fc1: Linear::new(&at / "mlp" / "fc1", width, config.intermediate_size)?,
+            fc2: Linear::new(&at / "mlp" / "fc2", config.intermediate_size, width)?,
+        })
+    }
+
+    fn attend(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
+        let (batch, tokens, width) = x.size3()?;
+        let split = |t: Tensor| t.view([batch, tokens, heads, width / heads]).transpose(1, 2);
+        let (q, k, v) = (split(self.q_proj.forward(x)), split(self.k_proj.forward(x)), split(self.v_proj.forward(x)));
+        let out = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, true, None, false);
+        Ok(self.out_proj.forward(&out.transpose(1, 2).reshape([batch, tokens, width])))
+    }
+}
+
+/// The text encoder.
+#[derive(Debug)]
+pub struct TextEncoder {
+    config: TextConfig,
+    token_embedding: Tensor,
+    position_embedding: Tensor,
+    layers: Vec<Layer>,
+    final_layer_norm: LayerNorm,
+    _weights: Rc<WeightFile>,
+}
+
+impl TextEncoder {
+    /// Builds the network that `config` describes from the root of its weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing, has another shape, or is left over.
+    pub fn new(root: &Weights, config: TextConfig) -> Result<TextEncoder> {
+        let at = root / "text_model";
+        let width = config.hidden_size;
+        let embeddings = &at / "embeddings";
+        let layer = |i| Layer::new(&at / "encoder" / "layers" / i, &config);
+        let encoder = TextEncoder {
+            token_embedding: (&embeddings / "token_embedding").tensor("weight", &[config.vocab_size, width])?,
+            position_embedding: (&embeddings / "position_embedding")
+                .tensor("weight", &[config.max_position_embeddings, width])?,
+            layers: (0..config.num_hidden_layers as usize).map(layer).collect::<Result<_>>()?,
+            final_layer_norm: LayerNorm::new(&at / "final_layer_norm", width, config.layer_norm_eps)?,
+            config,
+            _weights: root.keep_alive(),
+        };
+        root.finish()?;
+        Ok(encoder)
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// Ids `[batch, tokens]` (i64) to embeddings `[batch, tokens, width]` in the model's dtype.
+    pub fn forward(&self, ids: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let tokens = ids.size()[1];
+        let mut x = Tensor::embedding(&self.token_embedding, ids, -1, false, false)
+            + self.position_embedding.narrow(0, 0, tokens);
+        probe.see("text_encoder.text_model.embeddings", Axes::Text, &x)?;
+        for layer in &self.layers {
+            x = layer.attend(&layer.layer_norm1.forward(&x), self.config.num_attention_heads)? + x;
+            let hidden = self.activate(layer.fc1.forward(&layer.layer_norm2.forward(&x)));
+            x = layer.fc2.forward(&hidden) + x;
+            probe.see(&layer.site, Axes::Text, &x)?;
+        }
+        let x = self.final_layer_norm.forward(&x);
+        probe.see("text_encoder.text_model.final_layer_norm", Axes::Text, &x)?;
+        Ok(x)
+    }
+
+    /// OpenAI's models use x · sigmoid(1.702 x), OpenCLIP's the exact GELU.
+    fn activate(&self, x: Tensor) -> Tensor {
+        if self.config.hidden_act == "quick_gelu" { &x * (&x * 1.702).sigmoid() } else { x.gelu("none") }
+    }
+}

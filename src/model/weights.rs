@@ -1,0 +1,298 @@
+//! Weights: safetensors files mapped into memory and handed out tensor by tensor under their diffusers names.
+//!
+//! Enters: a file (or bytes inside the program), a device and a dtype. Leaves: [`Weights`], a path into the file that reads
+//! like the keys: `weights / "attn1" / "to_q"`. Where file and model agree on f32 on the CPU, tensors are views of the
+//! mapped file and nothing is copied. Old key names are renamed on the way in.
+
+use crate::error::{Error, IoContext, Result};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Div;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tch::{Device, Kind, Tensor};
+
+/// Where a weight file's bytes are.
+#[derive(Debug)]
+pub enum Bytes {
+    /// A file on disk, mapped.
+    Mapped(Mmap),
+    /// Inside the program.
+    Embedded(&'static [u8]),
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+impl Bytes {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is empty, or is a pickle (which could run code when read).
+    pub fn map(path: &Path) -> Result<Bytes> {
+        if path.extension().is_some_and(|e| ["bin", "ckpt", "pt", "pth"].iter().any(|p| e.eq_ignore_ascii_case(p))) {
+            return Err(Error::invalid(
+                format!("`{}` is a pickle file, which can run code when it is read: refused", path.display()),
+                "convert it to safetensors once (diffusers: `pipeline.save_pretrained(folder)`) and use that",
+            ));
+        }
+        let file = std::fs::File::open(path).at("read", path)?;
+        if file.metadata().at("read", path)?.len() == 0 {
+            return Err(Error::bad_file(path, "safetensors file", "it is empty"));
+        }
+        // SAFETY: the map is read-only. Someone who shortens the file while it is in use makes reads of it fail, as
+        // with every mapped file; a file that was short from the start is refused when its header is read.
+        let map = unsafe { Mmap::map(&file) }.at("map", path)?;
+        Ok(Bytes::Mapped(map))
+    }
+}
+
+/// One tensor of a weight file, by its header.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Shape.
+    pub shape: Vec<i64>,
+    /// Type of the numbers in the file.
+    pub dtype: Dtype,
+    start: usize,
+    end: usize,
+}
+
+/// A weight file: its bytes and the index of its header.
+#[derive(Debug)]
+pub struct WeightFile {
+    path: PathBuf,
+    bytes: Bytes,
+    /// By canonical name.
+    entries: BTreeMap<String, Entry>,
+}
+
+impl WeightFile {
+    /// Reads the header of a safetensors file and renames old keys.
+    ///
+    /// # Errors
+    /// When the header is not valid, or the file is shorter than it says.
+    pub fn new(path: &Path, bytes: Bytes) -> Result<WeightFile> {
+        let bad = |reason: String| Error::bad_file(path, "safetensors file", reason);
+        let data = bytes.as_ref();
+        let parsed = SafeTensors::deserialize(data).map_err(|e| bad(explain(&e, data.len())))?;
+        let base = data.as_ptr() as usize;
+        let mut entries = BTreeMap::new();
+        for (name, view) in parsed.iter() {
+            let start = view.data().as_ptr() as usize - base;
+            let shape = view.shape().iter().map(|d| *d as i64).collect();
+            let entry = Entry { shape, dtype: view.dtype(), start, end: start + view.data().len() };
+            if let Some(name) = canonical(name) {
+                entries.insert(name, entry);
+            }
+        }
+        drop(parsed);
+        Ok(WeightFile { path: path.to_path_buf(), bytes, entries })
+    }
+
+    /// The file's path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes of the whole file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    /// The tensors by canonical name.
+    pub fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> u64 {
+        self.entries.values().map(|e| e.shape.iter().product::<i64>() as u64).sum()
+    }
+
+    /// The type most of the numbers have.
+    pub fn dtype(&self) -> Option<Dtype> {
+        self.entries.values().max_by_key(|e| e.end - e.start).map(|e| e.dtype)
+    }
+}
+
+/// What is wrong with a header, in words.
+fn explain(error: &safetensors::SafeTensorError, length: usize) -> String {
+    use safetensors::SafeTensorError as E;
+    match error {
+        E::HeaderTooSmall | E::InvalidHeaderLength => format!("its {length} bytes end before its header does"),
+        E::MetadataIncompleteBuffer => format!("its {length} bytes are not what its header describes: it is cut short"),
+        E::HeaderTooLarge | E::InvalidHeader(_) => "it does not begin with a header".into(),
+        other => other.to_string(),
+    }
+}
+
+/// The name a key has today, or `None` for a buffer that holds no weights.
+fn canonical(key: &str) -> Option<String> {
+    if key.ends_with("position_ids") {
+        return None;
+    }
+    // Text encoders saved by recent versions of transformers leave the prefix away.
+    if ["embeddings.", "encoder.layers.", "final_layer_norm."].iter().any(|p| key.starts_with(p)) {
+        return Some(format!("text_model.{key}"));
+    }
+    // VAEs saved before diffusers had one attention class.
+    if let Some((front, back)) = key.split_once("mid_block.attentions.0.") {
+        for (old, new) in [("query.", "to_q."), ("key.", "to_k."), ("value.", "to_v."), ("proj_attn.", "to_out.0.")] {
+            if let Some(rest) = back.strip_prefix(old) {
+                return Some(format!("{front}mid_block.attentions.0.{new}{rest}"));
+            }
+        }
+    }
+    Some(key.to_string())
+}
+
+#[derive(Debug)]
+struct Store {
+    file: Rc<WeightFile>,
+    device: Device,
+    kind: Kind,
+    channels_last: bool,
+    taken: RefCell<BTreeSet<String>>,
+}
+
+/// A place in a weight file: modules take their tensors from it and hand deeper places to their parts.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    store: Rc<Store>,
+    /// The component's name, `unet`, which is not part of the keys but of the sites' names.
+    component: &'static str,
+    path: String,
+}
+
+impl Weights {
+    /// The root of a component's weights, handed out as `kind` on `device`. With `channels_last`, 4-D weights are laid
+    /// out with channels innermost.
+    pub fn new(
+        component: &'static str,
+        file: Rc<WeightFile>,
+        device: Device,
+        kind: Kind,
+        channels_last: bool,
+    ) -> Weights {
+        let store = Store { file, device, kind, channels_last, taken: RefCell::default() };
+        Weights { store: Rc::new(store), component, path: String::new() }
+    }
+
+    /// The name of this place as a tensor site: the component and the key path, `unet.mid_block.resnets.0`.
+    pub fn site(&self) -> String {
+        if self.path.is_empty() { self.component.to_string() } else { format!("{}.{}", self.component, self.path) }
+    }
+
+    /// The dtype the tensors are handed out in.
+    pub fn kind(&self) -> Kind {
+        self.store.kind
+    }
+
+    /// The tensor `name` here, with the shape the configuration asks for.
+    ///
+    /// # Errors
+    /// When it is missing or has another shape. A 1×1 convolution may stand for a linear layer and the other way round:
+    /// older and newer files differ in that for the VAE's attention.
+    pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        let store = &self.store;
+        let key = join(&self.path, name);
+        let Some(entry) = store.file.entries.get(&key) else {
+            let path = store.file.path.clone();
+            return Err(Error::MissingTensor { path, name: key, expected: shape.to_vec() });
+        };
+        let squeezed = |s: &[i64]| s.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+        let same = entry.shape == shape
+            || (entry.shape.len() == 4 && shape.len() == 2 && squeezed(&entry.shape) == squeezed(shape));
+        if !same {
+            let (path, found) = (store.file.path.clone(), entry.shape.clone());
+            return Err(Error::WrongShape { path, name: key, expected: shape.to_vec(), found });
+        }
+        let tensor = store.file.tensor(&key, entry)?.view(shape);
+        store.taken.borrow_mut().insert(key);
+        let tensor = tensor.to_device(store.device).to_kind(store.kind);
+        Ok(if store.channels_last && shape.len() == 4 { channels_last(&tensor) } else { tensor })
+    }
+
+    /// Refuses tensors that nobody took: the file belongs to another configuration.
+    ///
+    /// # Errors
+    /// Names them.
+    pub fn finish(&self) -> Result<()> {
+        let taken = self.store.taken.borrow();
+        let names: Vec<String> = self.store.file.entries.keys().filter(|k| !taken.contains(*k)).cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::ExtraTensors { path: self.store.file.path.clone(), names })
+    }
+
+    /// What keeps the mapped file alive: whoever holds tensors must hold this too.
+    pub fn keep_alive(&self) -> Rc<WeightFile> {
+        self.store.file.clone()
+    }
+}
+
+impl Div<&str> for &Weights {
+    type Output = Weights;
+
+    fn div(self, name: &str) -> Weights {
+        Weights { store: self.store.clone(), component: self.component, path: join(&self.path, name) }
+    }
+}
+
+impl Div<&str> for Weights {
+    type Output = Weights;
+
+    fn div(self, name: &str) -> Weights {
+        &self / name
+    }
+}
+
+impl Div<usize> for Weights {
+    type Output = Weights;
+
+    fn div(self, index: usize) -> Weights {
+        &self / index.to_string().as_str()
+    }
+}
+
+impl WeightFile {
+    /// The tensor as it is in the file, on the CPU: a view of the file's bytes where they are aligned, else a copy.
+    fn tensor(&self, name: &str, entry: &Entry) -> Result<Tensor> {
+        let kind = match entry.dtype {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F64 => Kind::Double,
+            other => {
+                let reason = format!("tensor `{name}` holds {other:?} numbers, expected F32, F16 or BF16");
+                return Err(Error::bad_file(&self.path, "weight file", reason));
+            }
+        };
+        let bytes = &self.bytes.as_ref()[entry.start..entry.end];
+        if !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
+            return Ok(Tensor::f_from_data_size(bytes, &entry.shape, kind)?);
+        }
+        // SAFETY: the bytes live as long as the `WeightFile`, which each model holds beside its tensors; libtorch reads
+        // weights and never writes them, for no operation in this crate changes a weight in place.
+        Ok(unsafe { Tensor::f_from_blob(bytes.as_ptr(), &entry.shape, &[], kind, Device::Cpu)? })
+    }
+}
+
+/// The tensor with its channels innermost in memory, `[n, c, h, w]` seen from outside.
+pub fn channels_last(tensor: &Tensor) -> Tensor {
+    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_string() } else { format!("{path}.{name}") }
+}

@@ -1,0 +1,3 @@
+//! Prompts: from text to token ids.
+
+pub mod tokenizer;

@@ -1,0 +1,155 @@
+//! CLIP's tokenizer, through the `tokenizers` crate.
+//!
+//! Enters: `tokenizer.json`, or `vocab.json` and `merges.txt` as the published v1 checkpoints have them; then a prompt.
+//! Leaves: the ids of the text encoder's window of 77 places, the pieces, and the end of the prompt that did not fit.
+
+use crate::error::{Error, Result};
+use crate::model::files::ModelFiles;
+use crate::trace::schema::Token;
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior};
+
+/// CLIP's words: contractions, runs of letters, single digits, runs of anything else.
+const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// The tokenizer of a model.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos: u32,
+    eos: u32,
+    pad: u32,
+    window: usize,
+}
+
+/// A prompt as the text encoder sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The ids of all places: begin-of-text, the prompt, end-of-text, padding.
+    pub ids: Vec<i64>,
+    /// The tokens from begin-of-text to the first end-of-text.
+    pub tokens: Vec<Token>,
+    /// The end of the prompt that did not fit, as it was written.
+    pub cut: Option<String>,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model folder, with a window of at most `window` places.
+    ///
+    /// # Errors
+    /// When the files are missing or not valid, or lack the special tokens.
+    pub fn load(files: &ModelFiles, window: usize) -> Result<Tokenizer> {
+        let settings = |name: &str| -> Result<Value> {
+            let Some(text) = files.text(&format!("tokenizer/{name}"))? else { return Ok(Value::Null) };
+            serde_json::from_str(&text)
+                .map_err(|e| Error::bad_file(&files.path(&format!("tokenizer/{name}")), "tokenizer configuration", e))
+        };
+        let (config, map) = (settings("tokenizer_config.json")?, settings("special_tokens_map.json")?);
+        let special = |field: &str, default: &str| {
+            let text = |v: &Value| v.as_str().or(v["content"].as_str()).map(String::from);
+            text(&config[field]).or_else(|| text(&map[field])).unwrap_or_else(|| default.into())
+        };
+        let (bos, eos) = (special("bos_token", "<|startoftext|>"), special("eos_token", "<|endoftext|>"));
+        let pad = special("pad_token", &eos);
+        let inner = match files.text("tokenizer/tokenizer.json")? {
+            Some(json) => ready_made(files, &json)?,
+            None => from_vocabulary(files, &bos, &eos)?,
+        };
+        let id = |token: &str| {
+            inner.token_to_id(token).ok_or_else(|| {
+                let reason = format!("the vocabulary lacks `{token}`");
+                Error::bad_file(&files.path("tokenizer"), "tokenizer", reason)
+            })
+        };
+        let (bos, eos, pad) = (id(&bos)?, id(&eos)?, id(&pad)?);
+        let window = config["model_max_length"].as_u64().map_or(window, |n| window.min(n as usize));
+        Ok(Tokenizer { bos, eos, pad, window, inner })
+    }
+
+    /// Places in the text encoder's window.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Entries of the vocabulary.
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Encodes a prompt: cut to the window as diffusers cuts it, padded to the window.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn encode(&self, prompt: &str) -> Result<Encoded> {
+        let refused = |e: tokenizers::Error| Error::invalid(format!("cannot tokenize `{prompt}`: {e}"), "reword it");
+        let encoding = self.inner.encode(prompt, false).map_err(refused)?;
+        let kept = encoding.get_ids().len().min(self.window.saturating_sub(2));
+        // Offsets are bytes of the prompt as it was written; the first token that does not fit says where it was cut.
+        let cut =
+            encoding.get_offsets().get(kept).and_then(|(start, _)| prompt.get(*start..)).map(|s| s.trim().to_string());
+        let mut ids = vec![self.bos];
+        ids.extend(&encoding.get_ids()[..kept]);
+        ids.push(self.eos);
+        let piece = |id: &u32| Token { id: *id, piece: self.inner.id_to_token(*id).unwrap_or_default() };
+        let tokens = ids.iter().map(piece).collect();
+        ids.resize(self.window, self.pad);
+        Ok(Encoded { ids: ids.into_iter().map(i64::from).collect(), tokens, cut })
+    }
+}
+
+/// `tokenizer.json`, without the cutting and padding it may ask for: both are done here, where they can be told.
+fn ready_made(files: &ModelFiles, json: &str) -> Result<tokenizers::Tokenizer> {
+    let bad = |e: tokenizers::Error| Error::bad_file(&files.path("tokenizer/tokenizer.json"), "tokenizer", e);
+    let mut inner: tokenizers::Tokenizer = json.parse().map_err(bad)?;
+    inner.with_truncation(None).map_err(bad)?;
+    inner.with_padding(None);
+    Ok(inner)
+}
+
+/// The tokenizer that transformers makes of `vocab.json` and `merges.txt` (its `CLIPConverter`).
+fn from_vocabulary(files: &ModelFiles, bos: &str, eos: &str) -> Result<tokenizers::Tokenizer> {
+    let (vocab_path, merges_path) = (files.path("tokenizer/vocab.json"), files.path("tokenizer/merges.txt"));
+    let read = |name: &str| -> Result<String> {
+        files.text(&format!("tokenizer/{name}"))?.ok_or_else(|| {
+            Error::invalid(
+                format!("`{}` is missing", files.path(&format!("tokenizer/{name}")).display()),
+                "a tokenizer is `vocab.json` with `merges.txt`, or `tokenizer.json`: copy them from the model's source",
+            )
+        })
+    };
+    let vocab: Value =
+        serde_json::from_str(&read("vocab.json")?).map_err(|e| Error::bad_file(&vocab_path, "vocabulary", e))?;
+    let entries = vocab.as_object().into_iter().flatten();
+    let vocab: tokenizers::models::bpe::Vocab =
+        entries.filter_map(|(piece, id)| Some((piece.clone(), id.as_u64()? as u32))).collect();
+    let text = read("merges.txt")?;
+    let mut merges = vec![];
+    for line in text.lines().filter(|l| !l.starts_with("#version") && !l.trim().is_empty()) {
+        let (a, b) = line
+            .split_once(' ')
+            .ok_or_else(|| Error::bad_file(&merges_path, "merges file", format!("`{line}` is not a pair of pieces")))?;
+        merges.push((a.to_string(), b.to_string()));
+    }
+    let tokenizer = |e: tokenizers::Error| Error::bad_file(&vocab_path, "tokenizer", e);
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocab, merges)
+        .unk_token(eos.to_string())
+        .end_of_word_suffix("</w>".into())
+        .build()
+        .map_err(tokenizer)?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(tokenizer)?;
+    inner
+        .with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()])))
+        .map_err(tokenizer)?;
+    let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true);
+    let bytes = ByteLevel::new(false, true, true);
+    inner.with_pre_tokenizer(Some(PreSequence::new(vec![words.map_err(tokenizer)?.into(), bytes.into()])));
+    inner.add_special_tokens([AddedToken::from(bos, true), AddedToken::from(eos, true)]).map_err(tokenizer)?;
+    Ok(inner)
+}
