@@ -1,0 +1,316 @@
+//! The model's `scheduler_config.json`, and what it means for the scheduler that was chosen.
+//!
+//! Enters: the JSON file of a diffusers model. Leaves: [`Resolved`], every value that the chosen scheduler reads. The
+//! rule is that of diffusers' `from_config`: a field that the file lacks takes the default of the *chosen* class, not of
+//! the class that wrote the file; a field that the chosen class does not read changes nothing. A value that is read but
+//! not implemented is refused by name.
+
+use super::SchedulerKind;
+use super::resolved::{BETA_SCHEDULES, FINAL_SIGMAS, FinalSigma, PREDICTIONS, Resolved, SPACINGS, VARIANCES, Variance};
+use crate::error::{Error, IoContext, Result};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The fields of a `scheduler_config.json` that matter to the schedulers here, as they stand in the file: `None` means
+/// that the field is absent, or that the file lists it in `_use_default_values`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, remote = "Self")]
+#[allow(missing_docs, reason = "the names are those of the diffusers classes, whose docs explain them")]
+pub struct SchedulerConfig {
+    /// The diffusers class that wrote the file, for [`SchedulerKind::from_class_name`].
+    #[serde(rename = "_class_name")]
+    pub class_name: Option<String>,
+    pub num_train_timesteps: Option<usize>,
+    pub beta_start: Option<f64>,
+    pub beta_end: Option<f64>,
+    pub beta_schedule: Option<String>,
+    pub trained_betas: Option<Vec<f64>>,
+    pub prediction_type: Option<String>,
+    pub timestep_spacing: Option<String>,
+    pub steps_offset: Option<i64>,
+    pub skip_prk_steps: Option<bool>,
+    pub set_alpha_to_one: Option<bool>,
+    pub clip_sample: Option<bool>,
+    pub clip_sample_range: Option<f64>,
+    pub thresholding: Option<bool>,
+    pub variance_type: Option<String>,
+    pub rescale_betas_zero_snr: Option<bool>,
+    pub use_karras_sigmas: Option<bool>,
+    pub use_exponential_sigmas: Option<bool>,
+    pub use_beta_sigmas: Option<bool>,
+    pub use_lu_lambdas: Option<bool>,
+    pub use_flow_sigmas: Option<bool>,
+    pub use_dynamic_shifting: Option<bool>,
+    pub shift_terminal: Option<f64>,
+    pub sigma_min: Option<f64>,
+    pub sigma_max: Option<f64>,
+    pub final_sigmas_type: Option<String>,
+    pub interpolation_type: Option<String>,
+    pub timestep_type: Option<String>,
+    pub solver_order: Option<usize>,
+    pub solver_type: Option<String>,
+    pub algorithm_type: Option<String>,
+    pub lower_order_final: Option<bool>,
+    pub euler_at_final: Option<bool>,
+    pub lambda_min_clipped: Option<f64>,
+    pub predict_x0: Option<bool>,
+    pub disable_corrector: Option<Vec<usize>>,
+    pub solver_p: Option<Value>,
+    /// The file this was read from, for messages.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
+    /// The fields that the file sets to `null`, which for most of them is no value at all.
+    #[serde(skip)]
+    nulls: BTreeSet<String>,
+}
+
+impl<'de> Deserialize<'de> for SchedulerConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        // diffusers' `extract_init_dict`: a field that only holds its writer's default counts as absent.
+        if let Some(Value::Array(defaults)) = fields.remove("_use_default_values") {
+            fields.retain(|name, _| !defaults.iter().any(|default| default.as_str() == Some(name)));
+        }
+        let nulls: BTreeSet<String> =
+            fields.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
+        let config = SchedulerConfig::deserialize(Value::Object(fields)).map_err(serde::de::Error::custom)?;
+        Ok(SchedulerConfig { nulls, ..config })
+    }
+}
+
+impl SchedulerConfig {
+    /// Reads a `scheduler_config.json`. Errors: [`Error::Io`], [`Error::BadFile`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).at("read", path)?;
+        let config = Self::parse(&text).map_err(|e| Error::bad_file(path, "scheduler config", e))?;
+        Ok(SchedulerConfig { path: Some(path.to_path_buf()), ..config })
+    }
+
+    /// Parses the text of a `scheduler_config.json`, including the bare `-Infinity` that Python writes for
+    /// `lambda_min_clipped` and that JSON does not know.
+    pub fn parse(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|error| serde_json::from_str(&without_infinities(text)).map_err(|_| error))
+    }
+
+    /// What the configuration means for `kind`. `dpmpp_2m` and `dpmpp_2m_karras` decide `use_karras_sigmas` themselves;
+    /// every other scheduler takes it from the file.
+    ///
+    /// Errors: [`Error::Unsupported`] for a value that `kind` reads and this program does not implement,
+    /// [`Error::Invalid`] for values that contradict each other.
+    pub fn resolve(&self, kind: SchedulerKind) -> Result<Resolved> {
+        self.refuse_unsupported(kind)?;
+        let leading = matches!(kind, SchedulerKind::Pndm | SchedulerKind::Ddim | SchedulerKind::Ddpm);
+        let (beta_start, beta_end) = if kind == SchedulerKind::Heun { (0.00085, 0.012) } else { (0.0001, 0.02) };
+        let (spacing, solver) = (if leading { "leading" } else { "linspace" }, kind.default_solver_type());
+        let own = |field, value: Option<bool>| value.filter(|_| kind.reads(field));
+        let resolved = Resolved {
+            kind,
+            num_train_timesteps: self.num_train_timesteps.unwrap_or(1000),
+            beta_start: self.beta_start.unwrap_or(beta_start),
+            beta_end: self.beta_end.unwrap_or(beta_end),
+            beta_schedule: self.word(kind, "beta_schedule", &self.beta_schedule, "linear", BETA_SCHEDULES)?,
+            trained_betas: self.trained_betas.clone(),
+            prediction_type: self.word(kind, "prediction_type", &self.prediction_type, "epsilon", PREDICTIONS)?,
+            timestep_spacing: self.word(kind, "timestep_spacing", &self.timestep_spacing, spacing, SPACINGS)?,
+            steps_offset: self.steps_offset.unwrap_or(0),
+            skip_prk_steps: own("skip_prk_steps", self.skip_prk_steps).unwrap_or(false),
+            set_alpha_to_one: own("set_alpha_to_one", self.set_alpha_to_one).unwrap_or(kind == SchedulerKind::Ddim),
+            clip_sample: own("clip_sample", self.clip_sample)
+                .unwrap_or(matches!(kind, SchedulerKind::Ddim | SchedulerKind::Ddpm)),
+            clip_sample_range: self.clip_sample_range.filter(|_| kind.reads("clip_sample_range")).unwrap_or(1.0),
+            variance_type: match kind {
+                SchedulerKind::Ddpm => {
+                    self.word(kind, "variance_type", &self.variance_type, "fixed_small", VARIANCES)?
+                }
+                _ => Variance::Small,
+            },
+            use_karras_sigmas: match kind {
+                SchedulerKind::Dpmpp2m => false,
+                SchedulerKind::Dpmpp2mKarras => true,
+                _ => own("use_karras_sigmas", self.use_karras_sigmas).unwrap_or(false),
+            },
+            sigma_min: self.sigma_min.filter(|_| kind.reads("sigma_min")),
+            sigma_max: self.sigma_max.filter(|_| kind.reads("sigma_max")),
+            final_sigmas: self.word(kind, "final_sigmas_type", &self.final_sigmas_type, "zero", FINAL_SIGMAS)?,
+            solver_order: self.solver_order.filter(|_| kind.reads("solver_order")).unwrap_or(2),
+            solver_type: self.word(kind, "solver_type", &self.solver_type, solver, kind.solver_types())?,
+            lower_order_final: own("lower_order_final", self.lower_order_final).unwrap_or(true),
+            euler_at_final: own("euler_at_final", self.euler_at_final).unwrap_or(false),
+            lambda_min_clipped: self
+                .lambda_min_clipped
+                .filter(|_| kind.reads("lambda_min_clipped"))
+                .unwrap_or(f64::NEG_INFINITY),
+            disable_corrector: self
+                .disable_corrector
+                .clone()
+                .filter(|_| kind.reads("disable_corrector"))
+                .unwrap_or_default(),
+        };
+        self.check(&resolved)?;
+        Ok(resolved)
+    }
+
+    /// Values that `kind` reads and that only one setting of is implemented.
+    fn refuse_unsupported(&self, kind: SchedulerKind) -> Result<()> {
+        if let Some(field) = kind.fields().find(|f| self.nulls.contains(*f) && !NULL_IS_DEFAULT.contains(f)) {
+            return Err(self.unsupported(field, "null", "any value of its type"));
+        }
+        let switches = [
+            ("thresholding", self.thresholding),
+            ("rescale_betas_zero_snr", self.rescale_betas_zero_snr),
+            ("use_exponential_sigmas", self.use_exponential_sigmas),
+            ("use_beta_sigmas", self.use_beta_sigmas),
+            ("use_lu_lambdas", self.use_lu_lambdas),
+            ("use_flow_sigmas", self.use_flow_sigmas),
+            ("use_dynamic_shifting", self.use_dynamic_shifting),
+        ];
+        if let Some((field, _)) = switches.iter().find(|(field, on)| *on == Some(true) && kind.reads(field)) {
+            return Err(self.unsupported(field, "true", "false"));
+        }
+        self.word(kind, "interpolation_type", &self.interpolation_type, "linear", &[("linear", ())])?;
+        self.word(kind, "timestep_type", &self.timestep_type, "discrete", &[("discrete", ())])?;
+        match kind {
+            SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras => self.refuse_for_dpmpp(),
+            SchedulerKind::Unipc => self.refuse_for_unipc(),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_for_dpmpp(&self) -> Result<()> {
+        match self.algorithm_type.as_deref() {
+            // diffusers reads DEIS's value as DPM-Solver++, so that a DEIS file can be used.
+            None | Some("dpmsolver++" | "deis") => {}
+            Some(found) => return Err(self.unsupported("algorithm_type", &format!("`{found}`"), "`dpmsolver++`")),
+        }
+        if let Some(order) = self.solver_order.filter(|order| *order != 2) {
+            return Err(self.unsupported("solver_order", &order.to_string(), "2"));
+        }
+        match self.variance_type.as_deref() {
+            Some(found @ ("learned" | "learned_range")) => {
+                Err(self.unsupported("variance_type", &format!("`{found}`"), "null"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_for_unipc(&self) -> Result<()> {
+        if let Some(order) = self.solver_order.filter(|order| !(1..=3).contains(order)) {
+            return Err(self.unsupported("solver_order", &order.to_string(), "1, 2, 3"));
+        }
+        if self.predict_x0 == Some(false) {
+            return Err(self.unsupported("predict_x0", "false", "true"));
+        }
+        if let Some(solver) = &self.solver_p {
+            return Err(self.unsupported("solver_p", &format!("`{solver}`"), "null"));
+        }
+        match self.shift_terminal {
+            Some(value) => Err(self.unsupported("shift_terminal", &value.to_string(), "null")),
+            None => Ok(()),
+        }
+    }
+
+    /// Values that are implemented one by one but not together.
+    fn check(&self, resolved: &Resolved) -> Result<()> {
+        let place = self.place();
+        if resolved.num_train_timesteps < 2 {
+            return Err(self.unsupported(
+                "num_train_timesteps",
+                &resolved.num_train_timesteps.to_string(),
+                "2 or more, 1000 for Stable Diffusion",
+            ));
+        }
+        if let Some(betas) = &resolved.trained_betas
+            && betas.len() != resolved.num_train_timesteps
+        {
+            return Err(Error::invalid(
+                format!(
+                    "`trained_betas` holds {} values in {place}, but `num_train_timesteps` is {}",
+                    betas.len(),
+                    resolved.num_train_timesteps
+                ),
+                "give one beta per training timestep",
+            ));
+        }
+        let divides_by_zero = resolved.kind == SchedulerKind::Unipc
+            && !resolved.lower_order_final
+            && resolved.solver_order > 1
+            && resolved.final_sigmas == FinalSigma::Zero;
+        if divides_by_zero {
+            return Err(Error::invalid(
+                format!(
+                    "`lower_order_final` false and `final_sigmas_type` `zero` in {place} end in a division by zero"
+                ),
+                "set `lower_order_final` to true, or `final_sigmas_type` to `sigma_min`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The meaning of a word in the file, or of the default if the file lacks it or `kind` does not read it.
+    fn word<T: Copy>(
+        &self,
+        kind: SchedulerKind,
+        field: &str,
+        found: &Option<String>,
+        default: &str,
+        known: &[(&str, T)],
+    ) -> Result<T> {
+        let word = found.as_deref().filter(|_| kind.reads(field)).unwrap_or(default);
+        let meaning = known.iter().find(|(name, _)| *name == word).map(|(_, meaning)| *meaning);
+        meaning
+            .ok_or_else(|| self.unsupported(field, &format!("`{word}`"), &quoted(known.iter().map(|(name, _)| name))))
+    }
+
+    fn unsupported(&self, field: &str, found: &str, supported: &str) -> Error {
+        let (field, found) = (field.to_string(), found.to_string());
+        Error::Unsupported { field, found, place: self.place(), supported: supported.to_string() }
+    }
+
+    fn place(&self) -> String {
+        self.path.as_ref().map_or("the scheduler config".to_string(), |path| format!("`{}`", path.display()))
+    }
+}
+
+/// Fields for which `null` means the default in every class that reads them.
+const NULL_IS_DEFAULT: &[&str] = &[
+    "trained_betas",
+    "skip_prk_steps",
+    "thresholding",
+    "variance_type",
+    "rescale_betas_zero_snr",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "use_lu_lambdas",
+    "use_flow_sigmas",
+    "use_dynamic_shifting",
+    "shift_terminal",
+    "sigma_min",
+    "sigma_max",
+    "euler_at_final",
+    "solver_p",
+    "lambda_min_clipped",
+];
+
+fn quoted<'a>(words: impl Iterator<Item = &'a &'a str>) -> String {
+    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Replaces Python's bare `Infinity`, `-Infinity` and `NaN` by null, outside strings.
+fn without_infinities(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Pieces between quotes are alternately outside and inside strings; no name or value here holds an escaped quote.
+    for (i, piece) in text.split('"').enumerate() {
+        if i > 0 {
+            out.push('"');
+        }
+        if i % 2 == 0 {
+            out += &piece.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null");
+        } else {
+            out += piece;
+        }
+    }
+    out
+}
