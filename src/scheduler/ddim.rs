@@ -5,7 +5,7 @@
 
 use super::betas::{alphas_cumprod, whole_timesteps};
 use super::prediction::{Prediction, add_noise_preserving, clipped, draw, roots};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::Result;
 use tch::Tensor;
 
@@ -66,7 +66,7 @@ impl Scheduler for Ddim {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let (alpha, next) = (at(&self.alphas, call), at(&self.next_alphas, call));
         let (signal, share) = roots(alpha);
         let pred_original = clipped(self.prediction.clean(model_output, sample, signal, share), self.clip);

@@ -8,7 +8,7 @@ use super::betas::whole_timesteps_without_last;
 use super::betas::{alphas_cumprod, final_sigma, interpolate, karras, timestep_of, training_sigmas};
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma};
 use super::resolved::{BetaSchedule, FinalSigma, Solver};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
@@ -97,7 +97,7 @@ impl Scheduler for Dpmpp2m {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let (alpha, share) = alpha_sigma(sigma);
         let (next_alpha, next_share) = alpha_sigma(next);

@@ -6,7 +6,7 @@
 
 use super::betas::SigmaSchedule;
 use super::prediction::{Prediction, add_noise_unscaled, draw};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
@@ -52,7 +52,7 @@ impl Scheduler for EulerA {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let sample = sample.to_kind(Kind::Float);
         let pred_original = self.prediction.clean_unscaled(model_output, &sample, sigma);

@@ -6,7 +6,7 @@
 
 use super::betas::SigmaSchedule;
 use super::prediction::{Prediction, add_noise_unscaled, clipped};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::Result;
 use tch::Tensor;
 
@@ -70,7 +70,7 @@ impl Scheduler for Heun {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let pred_original = clipped(self.prediction.clean_unscaled(model_output, sample, sigma), self.clip);
         let derivative = (sample - &pred_original) / f64::from(sigma);

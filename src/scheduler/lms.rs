@@ -5,7 +5,7 @@
 
 use super::betas::SigmaSchedule;
 use super::prediction::{Prediction, add_noise_unscaled};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::Result;
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -69,7 +69,7 @@ impl Scheduler for Lms {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let sigma = at(&self.sigmas, call);
         let pred_original = self.prediction.clean_unscaled(model_output, sample, sigma);
         self.derivatives.push_front((sample - &pred_original) / f64::from(sigma));

@@ -56,7 +56,8 @@ pub trait Scheduler {
     fn name(&self) -> &'static str;
 
     /// The timestep of each model call, in order, as the model is given it (fractional for some schedulers). PNDM
-    /// calls the model once more than the number of steps, Heun twice as often less one.
+    /// calls the model once more than the number of steps (nine times more with its Runge-Kutta start, and for a single
+    /// step just once), Heun twice as often less one.
     fn timesteps(&self) -> &[f64];
 
     /// What standard normal noise is multiplied by to become the starting latents.
@@ -214,10 +215,10 @@ impl SchedulerKind {
     /// Errors: [`Error::Unknown`], with the nearest name.
     pub fn parse(name: &str) -> Result<Self> {
         let wanted = folded(name);
-        let matches = |known: &&str| folded(known) == wanted;
-        let entry = REGISTRY.iter().find(|entry| {
-            [entry.name, entry.a1111, entry.class_name].iter().chain(entry.aliases).any(|known| matches(&known))
-        });
+        let matches = |known: &&'static str| folded(known) == wanted;
+        let entry = REGISTRY
+            .iter()
+            .find(|entry| [entry.name, entry.a1111, entry.class_name].iter().chain(entry.aliases).any(matches));
         entry.map(|entry| entry.kind).ok_or_else(|| Error::unknown("scheduler", name, Self::all().map(Self::name)))
     }
 
@@ -305,15 +306,17 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
     })
 }
 
-/// Refuses a step beyond the last model call.
-fn check_call(call: usize, timesteps: &[f64]) -> Result<()> {
-    if call < timesteps.len() {
+/// Refuses a step beyond the last model call, and tensors of different shapes, which libtorch would broadcast.
+fn check_step(call: usize, timesteps: &[f64], model_output: &Tensor, sample: &Tensor) -> Result<()> {
+    let message = if call >= timesteps.len() {
+        format!("there is no model call {call}: the run has {}", timesteps.len())
+    } else if model_output.size() != sample.size() {
+        let (output, sample) = (model_output.size(), sample.size());
+        format!("the model's output has shape {output:?}, the latents have {sample:?}")
+    } else {
         return Ok(());
-    }
-    Err(Error::Invalid {
-        message: format!("there is no model call {call}: the run has {}", timesteps.len()),
-        hint: None,
-    })
+    };
+    Err(Error::Invalid { message, hint: None })
 }
 
 /// The value at `call`, or the last one.

@@ -7,7 +7,7 @@
 
 use super::betas::{alphas_cumprod, whole_timesteps};
 use super::prediction::{Prediction, add_noise_preserving, roots};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -175,7 +175,7 @@ impl Scheduler for Pndm {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let timestep = at(&self.whole_timesteps, call);
         let (signal, share) = roots(self.alpha(timestep));
         let pred_original = self.prediction.clean(model_output, sample, signal, share);

@@ -268,9 +268,10 @@ fn calls_and_levels_are_those_of_the_papers() {
 }
 
 #[test]
-fn a_call_beyond_the_last_is_an_error() {
+fn a_call_beyond_the_last_or_of_another_shape_is_an_error() {
     let mut scheduler = build(SchedulerKind::Unipc, &sd1(), 4, 0.0).unwrap();
     let zeros = Tensor::zeros([1, 4, 1, 1], (tch::Kind::Float, tch::Device::Cpu));
     let mut none = || panic!("no noise is drawn");
     assert!(scheduler.step(&zeros, 4, &zeros, &mut none).is_err());
+    assert!(scheduler.step(&zeros, 3, &zeros.expand([2, 4, 1, 1], false), &mut none).is_err());
 }

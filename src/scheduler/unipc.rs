@@ -10,7 +10,7 @@ use super::betas::{alphas_cumprod, final_sigma, interpolate, timestep_of, traini
 use super::dpmpp_2m::{karras_of_training, lambda};
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma, rounded};
 use super::resolved::{FinalSigma, Solver};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_call};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
 use crate::error::Result;
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -125,12 +125,11 @@ fn solve(ratios: &[f32], right: &[f32]) -> Vec<f32> {
         let size = |r: &usize| rows[*r][column].abs();
         let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or(column);
         rows.swap(column, pivot);
-        for below in column + 1..n {
-            let factor = rows[below][column] / rows[column][column];
-            for k in column..=n {
-                let above = rows[column][k];
-                rows[below][k] -= factor * above;
-            }
+        let (above, below) = rows.split_at_mut(column + 1);
+        let pivot = &above[column];
+        for row in below {
+            let factor = row[column] / pivot[column];
+            row.iter_mut().zip(pivot).for_each(|(x, above)| *x -= factor * above);
         }
     }
     let mut x = vec![0.0; n];
@@ -163,7 +162,7 @@ impl Scheduler for Unipc {
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_call(call, &self.timesteps)?;
+        check_step(call, &self.timesteps, model_output, sample)?;
         let (alpha, share) = alpha_sigma(at(&self.sigmas, call));
         let pred_original = self.prediction.clean(model_output, sample, alpha, share);
         let corrected = match self.last.take() {
