@@ -105,6 +105,9 @@ pub enum Error {
         /// `NaN` or `infinity`.
         found: &'static str,
     },
+    /// An observer stopped the run, at the user's wish.
+    #[error("cancelled")]
+    Cancelled,
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(String),

@@ -1,9 +1,11 @@
 //! sdviz shows what happens inside Stable Diffusion: a traced pipeline on libtorch records every step, and exporters
 //! turn the record into pictures, videos, tables and plots.
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod model;
+pub mod pipeline;
 pub mod prompt;
 pub mod scheduler;
 pub mod trace;

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod bundled;
 pub mod files;
+pub mod fingerprint;
 pub mod layers;
 pub mod resnet;
 pub mod resolve;

@@ -144,9 +144,7 @@ fn from_vocabulary(files: &ModelFiles, bos: &str, eos: &str) -> Result<tokenizer
         .map_err(tokenizer)?;
     let mut inner = tokenizers::Tokenizer::new(bpe);
     let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(tokenizer)?;
-    inner
-        .with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()])))
-        .map_err(tokenizer)?;
+    inner.with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]))).map_err(tokenizer)?;
     let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true);
     let bytes = ByteLevel::new(false, true, true);
     inner.with_pre_tokenizer(Some(PreSequence::new(vec![words.map_err(tokenizer)?.into(), bytes.into()])));

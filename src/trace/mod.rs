@@ -1,5 +1,10 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
+pub mod metadata;
 pub mod observer;
+pub mod progress;
 pub mod reader;
+pub mod reservoir;
 pub mod schema;
+pub mod shapes;
+pub mod writer;

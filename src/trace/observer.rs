@@ -4,7 +4,7 @@
 //! asked before anything is copied or computed for it, so a run that nobody watches costs nothing extra.
 
 use super::schema::{Level, Quantity, RunRecord};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use image::RgbImage;
 use std::cell::RefCell;
 use tch::Tensor;
@@ -92,8 +92,7 @@ impl Step {
 /// What observers are shown.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The run begins: its record, with tokens and schedule. Comes once, before everything else but the text
-    /// encoder's tensors.
+    /// The run begins: its record, with tokens and schedule. Comes once, before everything else.
     Begin(&'a RunRecord),
     /// A tensor at a site the observer wants.
     Tensor(Site<'a>, &'a Tensor),
@@ -151,12 +150,15 @@ impl<'a> Probe<'a> {
     /// Shows the tensor at a site to those who want it.
     ///
     /// # Errors
-    /// An observer's.
+    /// An observer's; [`Error::Cancelled`] if one says `Stop`.
     pub fn see(&self, name: &str, axes: Axes, tensor: &Tensor) -> Result<()> {
         let step = self.step.get();
         for observer in self.observers.borrow_mut().iter_mut() {
             if observer.wants(Ask::Site(name, step)) {
-                observer.on_event(&Event::Tensor(Site { name, axes, step }, tensor))?;
+                // Stopping in the middle of a step: what this step computed so far is lost, earlier steps stay.
+                if observer.on_event(&Event::Tensor(Site { name, axes, step }, tensor))? == Flow::Stop {
+                    return Err(Error::Cancelled);
+                }
             }
         }
         Ok(())

@@ -197,11 +197,11 @@ pub enum Decode {
 }
 
 impl Decode {
-    /// Whether step `step` of `last` is decoded (step 0: the starting latents).
-    pub fn includes(self, step: usize, last: usize) -> bool {
+    /// Whether step `step` is decoded (step 0: the starting latents).
+    pub fn includes(self, step: usize, last: bool) -> bool {
         match self {
-            Decode::Every(n) => step.is_multiple_of(n) || step == last,
-            Decode::Final => step == last,
+            Decode::Every(n) => step.is_multiple_of(n) || last,
+            Decode::Final => last,
             Decode::Nothing => false,
         }
     }

@@ -1,0 +1,145 @@
+//! What was typed. Nothing is looked up or checked here beyond its form.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Shows what happens inside Stable Diffusion.
+#[derive(Debug, Parser)]
+#[command(name = "sdviz", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Say only what went wrong
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw a picture and record every step
+    Trace(Box<TraceArgs>),
+    /// Print the shapes of a run's tensors, from token ids to the picture
+    Shapes(ShapesArgs),
+    /// Print a model's components, parameters and output shapes
+    Inspect(InspectArgs),
+    /// List the schedulers
+    Schedulers(SchedulersArgs),
+}
+
+/// Which model, and where and how it computes.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// A folder in diffusers' layout, `owner/name` from the Hugging Face cache, or `pocket`, the embedded model
+    /// [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL", help_heading = "Model")]
+    pub model: Option<String>,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub variant: Option<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto", value_name = "DEVICE", help_heading = "Model")]
+    pub device: String,
+    /// auto (f16 on CUDA, else f32), f32, bf16 or f16
+    #[arg(long, default_value = "auto", value_name = "DTYPE", help_heading = "Model")]
+    pub dtype: String,
+}
+
+/// `sdviz trace`.
+#[derive(Debug, Clone, Args)]
+pub struct TraceArgs {
+    /// What to draw
+    #[arg(long, short, value_name = "TEXT")]
+    pub prompt: String,
+    /// What to stay away from; used when the guidance scale is above 1
+    #[arg(long, short, default_value = "", value_name = "TEXT")]
+    pub negative_prompt: String,
+    /// Folder for the record
+    #[arg(long, short, default_value = "run", value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// Replace the run in the folder
+    #[arg(long)]
+    pub force: bool,
+    /// Seed of the first picture's noise; the same seed gives the same picture
+    #[arg(long, short, default_value_t = 0)]
+    pub seed: u64,
+    /// Steps
+    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
+    pub steps: usize,
+    /// How strongly to follow the prompt; 1 switches guidance off
+    #[arg(long, short, default_value_t = 7.5, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
+    pub guidance_scale: f64,
+    /// Width in pixels [default: the model's own]
+    #[arg(long, short = 'W', value_name = "PIXELS")]
+    pub width: Option<usize>,
+    /// Height in pixels [default: the model's own]
+    #[arg(long, short = 'H', value_name = "PIXELS")]
+    pub height: Option<usize>,
+    /// Scheduler, see `sdviz schedulers` [default: the model's own]
+    #[arg(long, value_name = "NAME", alias = "sampling-method")]
+    pub scheduler: Option<String>,
+    /// DDIM's eta: 0 adds no noise, 1 as much as DDPM
+    #[arg(long, default_value_t = 0.0)]
+    pub eta: f64,
+    /// Pictures at once, with seeds that follow each other
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub batch_size: usize,
+    /// What to keep of each step: latents, noise_uncond, noise_text, noise_guided, predicted_original (or x0), all, none
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "latents,predicted_original",
+        value_name = "LIST",
+        help_heading = "Record"
+    )]
+    pub record: Vec<String>,
+    /// Which steps to decode to pictures: every, N (every Nth), final or none
+    #[arg(long, default_value = "every", value_name = "WHICH", help_heading = "Record")]
+    pub decode: String,
+    /// What to decode of them: latents, predicted_original (or x0), or both
+    #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
+    pub decode_what: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+}
+
+/// `sdviz shapes`.
+#[derive(Debug, Clone, Args)]
+pub struct ShapesArgs {
+    /// The run
+    #[arg(default_value = "run")]
+    pub run: PathBuf,
+    /// Every block, not only the dozen tensors to point at
+    #[arg(long)]
+    pub full: bool,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// A folder in diffusers' layout, `owner/name` from the Hugging Face cache, or `pocket`
+    /// [default: $SDVIZ_MODEL, else pocket]
+    pub model: Option<String>,
+    /// Levels of the tree to show below each component
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub depth: usize,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz schedulers`.
+#[derive(Debug, Clone, Args)]
+pub struct SchedulersArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,162 @@
+//! `sdviz trace`: draws a picture and records every step.
+
+use crate::cli::args::TraceArgs;
+use crate::cli::plan;
+use crate::cli::report::{self, Talk};
+use crate::error::{Error, Result as LibResult};
+use crate::model::fingerprint::Fingerprints;
+use crate::model::resolve::{self, ModelChoice};
+use crate::pipeline::{Outcome, Pipeline};
+use crate::trace::observer::Probe;
+use crate::trace::progress::{Interrupt, Progress};
+use crate::trace::schema::{self, Plan, RunRecord, Stage, Status, Timings};
+use crate::trace::writer::{self, Kept, Recorder};
+use anyhow::Result;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Carries out a trace: checks everything, loads the model, runs, says what it left where.
+pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
+    let started = Instant::now();
+    let mut plan = plan::trace_plan(args)?;
+    let options = plan::load_options(&args.model)?;
+    writer::check_out(&args.out, args.force)?;
+    let choice = resolve::resolve(args.model.model.as_deref())?;
+    talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
+
+    let pipeline = Pipeline::load(&choice, options)?;
+    complete_plan(&mut plan, &pipeline)?;
+    let (record, _) = pipeline.plan(&plan)?;
+    warn_of_cuts(&record, talk);
+    let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
+
+    let interrupted = listen_for_interrupts(talk)?;
+    let mut recorder = Recorder::create(&args.out, &plan)?;
+    let outcome = draw(&pipeline, &plan, &choice, &mut recorder, &interrupted, talk.quiet);
+    let (outcome, hashes) = match outcome {
+        Ok((outcome, hashes)) => (Ok(outcome), hashes),
+        Err(error) => (Err(error), vec![]),
+    };
+    let stages = outcome.as_ref().map(|o| o.stages.clone()).unwrap_or_default();
+    let timings = timings(started, [vec![load], stages].concat());
+    let (status, failure) = match &outcome {
+        Ok(outcome) if !outcome.stopped => (Status::Complete, None),
+        Ok(_) => (Status::Failed, Some(Error::Cancelled.to_string())),
+        Err(error) => (Status::Failed, Some(error.to_string())),
+    };
+    let kept = recorder.finish(status, failure, &hashes, timings.clone());
+    match outcome {
+        Ok(outcome) if !outcome.stopped => {
+            kept?;
+            tell_success(&args.out, &plan, &record, &timings, talk);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(_) => Err(stopped(Error::Cancelled, kept, &args.out, &record)),
+        Err(error) => Err(stopped(error, kept, &args.out, &record)),
+    }
+}
+
+/// Size and scheduler, where they were left to the model.
+fn complete_plan(plan: &mut Plan, pipeline: &Pipeline) -> LibResult<()> {
+    for size in [&mut plan.width, &mut plan.height] {
+        if *size == 0 {
+            *size = pipeline.native_size();
+        }
+    }
+    if plan.scheduler.is_empty() {
+        plan.scheduler = pipeline.default_scheduler()?.name().into();
+    }
+    Ok(())
+}
+
+fn draw(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    choice: &ModelChoice,
+    recorder: &mut Recorder,
+    interrupted: &Arc<AtomicBool>,
+    quiet: bool,
+) -> LibResult<(Outcome, Vec<String>)> {
+    let fingerprints = Fingerprints::start(choice, pipeline.model());
+    let (mut progress, mut interrupt) = (Progress::new(quiet), Interrupt(interrupted.clone()));
+    let outcome = pipeline.generate(plan, &Probe::new(vec![recorder, &mut interrupt, &mut progress]))?;
+    Ok((outcome, fingerprints.finish()?))
+}
+
+/// Raises the flag on Ctrl-C; a second one ends the program at once.
+fn listen_for_interrupts(talk: Talk) -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(2);
+        }
+        talk.say("\nstopping; press Ctrl-C again to stop at once");
+    })?;
+    Ok(flag)
+}
+
+fn warn_of_cuts(record: &RunRecord, talk: Talk) {
+    let tokens = &record.tokens;
+    for (name, cut) in [("prompt", &tokens.prompt_cut), ("negative prompt", &tokens.negative_prompt_cut)] {
+        if let Some(cut) = cut {
+            let places = tokens.window;
+            talk.warn(format!("the {name} is longer than {places} tokens; this part of it is not seen: `{cut}`"));
+        }
+    }
+}
+
+fn timings(started: Instant, stages: Vec<Stage>) -> Timings {
+    let total_seconds = started.elapsed().as_secs_f64();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    Timings { started_unix: (now - total_seconds) as u64, total_seconds, stages }
+}
+
+/// Where the record is, where the time went, and what to do next.
+fn tell_success(out: &Path, plan: &Plan, record: &RunRecord, timings: &Timings, talk: Talk) {
+    let calls = record.schedule.len() - 1;
+    let part = |stage: &Stage| match stage.count {
+        1 => format!("{} {}", stage.name, seconds(stage.seconds)),
+        n => format!("{} {} ({n}×)", stage.name, seconds(stage.seconds)),
+    };
+    let mut stages: Vec<_> = timings.stages.iter().filter(|s| s.seconds >= 0.0005).collect();
+    stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let parts: Vec<_> = stages.into_iter().map(part).collect();
+    let pictures: Vec<_> = match plan.decode {
+        schema::Decode::Nothing => vec![],
+        _ => (0..plan.batch_size).map(|b| out.join(schema::final_file(b)).display().to_string()).collect(),
+    };
+    talk.say(format!("{calls} model calls in {}: {}", seconds(timings.total_seconds), parts.join(", ")));
+    talk.say(format!("record: {}", out.display()));
+    if !pictures.is_empty() {
+        talk.say(format!("picture: {}", pictures.join(", ")));
+    }
+    talk.say(format!("next: sdviz shapes {}", out.display()));
+    if talk.quiet {
+        return;
+    }
+    pictures.iter().for_each(report::print);
+}
+
+/// `0.42 s`, `12.3 s`.
+fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
+}
+
+/// An error with what is left on disk.
+fn stopped(error: Error, kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> anyhow::Error {
+    let calls = record.schedule.len() - 1;
+    let kept = match kept {
+        Ok(Kept { last_step: Some(step), .. }) => {
+            format!("kept in `{}`: steps 0 to {step} of {calls}, readable as they are", out.display())
+        }
+        Ok(_) => format!("nothing was recorded in `{}` yet", out.display()),
+        Err(error) => {
+            format!("`{}` could not be marked as failed ({error}); its whole steps are readable", out.display())
+        }
+    };
+    report::Noted { error, note: kept }.into()
+}

@@ -1,0 +1,43 @@
+//! The command line: what was typed (`args`), what it means (`plan`), and one file per verb.
+//!
+//! Standard output is for data, standard error for talk. Exit codes: 0 done, 1 a check that was asked for failed, 2 error.
+
+pub mod args;
+mod commands;
+mod plan;
+pub mod report;
+
+use anyhow::Result;
+use args::{Cli, Command};
+use std::process::ExitCode;
+
+/// Carries out a command line.
+///
+/// # Errors
+/// Whatever the verb could not do.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    let talk = report::Talk { quiet: cli.quiet };
+    match cli.command {
+        Command::Trace(args) => commands::trace::run(&args, talk),
+        Command::Shapes(args) => commands::shapes::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Schedulers(args) => commands::schedulers::run(args),
+    }
+}
+
+/// Carries out a command line, and tells the user of an error: the program's exit code.
+pub fn run_or_report(cli: Cli) -> ExitCode {
+    report::quiet_panics();
+    let outcome = std::panic::catch_unwind(|| run(cli));
+    match outcome {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            report::print_error(&error);
+            ExitCode::from(2)
+        }
+        Err(panic) => {
+            report::print_panic(panic.as_ref());
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! How the command line speaks: errors with their way out, notes on standard error, tables on standard output.
+
+use crate::error::Error;
+use comfy_table::{ContentArrangement, Table, presets};
+use std::io::Write;
+
+/// Notes for the user on standard error.
+#[derive(Debug, Clone, Copy)]
+pub struct Talk {
+    /// Whether to keep silent.
+    pub quiet: bool,
+}
+
+impl Talk {
+    /// Says a line, unless told to be quiet.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+
+    /// Warns, unless told to be quiet.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.say(format!("warning: {}", text.as_ref()));
+    }
+}
+
+/// An error with a note on what is left.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Noted {
+    /// The error.
+    pub error: Error,
+    /// What is left, in a line.
+    pub note: String,
+}
+
+/// Prints an error as `error: …`, with what is left as `note: …` and its way out as `hint: …`.
+pub fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+    let noted = error.downcast_ref::<Noted>();
+    if let Some(Noted { note, .. }) = noted {
+        eprintln!("note: {note}");
+    }
+    if let Some(hint) = noted.map(|n| &n.error).or(error.downcast_ref::<Error>()).and_then(Error::hint) {
+        eprintln!("hint: {hint}");
+    }
+}
+
+/// Prints to standard output; a reader that has gone away (`| head`) is not an error.
+pub fn print(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A plain table with these column titles.
+pub fn table(titles: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(titles);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// Prints a table without the blanks at the ends of its lines.
+pub fn print_table(table: &Table) {
+    print(table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n"));
+}
+
+/// `3,438,167`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    groups.join(",")
+}
+
+/// Keeps Rust's own panic message away: [`print_panic`] says it in our way.
+pub fn quiet_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+}
+
+/// Prints a panic as an error. libtorch's refusals, out of memory above all, arrive as such.
+pub fn print_panic(panic: &(dyn std::any::Any + Send)) {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("something broke");
+    // tch wraps libtorch's message: `called `Result::unwrap()` on an `Err` value: Torch("…\nException raised …`.
+    let text = text.split("Torch(\"").last().unwrap_or(text).split("\\n").next().unwrap_or(text);
+    let text = text.lines().next().unwrap_or(text);
+    eprintln!("error: {text}");
+    if text.to_lowercase().contains("memory") || text.contains("allocate") {
+        eprintln!("hint: ask for a smaller picture or batch, or use `--dtype bf16`");
+    } else {
+        eprintln!("hint: run again with RUST_BACKTRACE=1 for the place, and report it");
+    }
+}

@@ -1,0 +1,48 @@
+//! The weights' fingerprints, computed beside the run on a thread of its own.
+
+use super::resolve::ModelChoice;
+use crate::error::{IoContext, Result};
+use crate::model::files::ModelFiles;
+use crate::trace::schema::ModelRecord;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::thread::JoinHandle;
+
+/// SHA-256 sums of a model's weight files, on the way.
+#[derive(Debug)]
+pub struct Fingerprints(JoinHandle<Result<Vec<String>>>);
+
+impl Fingerprints {
+    /// Starts to compute them.
+    pub fn start(choice: &ModelChoice, model: &ModelRecord) -> Fingerprints {
+        let files = choice.files.clone();
+        let names: Vec<String> = model.components.iter().map(|c| c.file.clone()).collect();
+        Fingerprints(std::thread::spawn(move || names.iter().map(|name| sum(&files, name)).collect()))
+    }
+
+    /// Waits for them: hexadecimal, in the order of the model's components.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more.
+    pub fn finish(self) -> Result<Vec<String>> {
+        self.0.join().unwrap_or_else(|_| Ok(vec![]))
+    }
+}
+
+fn sum(files: &ModelFiles, name: &str) -> Result<String> {
+    let mut hasher = Sha256::new();
+    match files {
+        ModelFiles::Folder(folder) => {
+            let path = folder.join(name);
+            let mut file = std::fs::File::open(&path).at("read", &path)?;
+            std::io::copy(&mut file, &mut hasher).at("read", &path)?;
+        }
+        ModelFiles::Embedded(_, all) => {
+            all.iter().filter(|(n, _)| *n == name).for_each(|(_, bytes)| hasher.update(bytes));
+        }
+    }
+    Ok(hasher.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}

@@ -1,0 +1,103 @@
+//! The heart of Stable Diffusion: the loop that turns noise into latents of a picture, one step at a time.
+//!
+//! Enters: noisy latents and the embeddings of the prompts. Leaves: clean latents. Each pass of the loop does five things:
+//! scale the input, predict the noise twice in one batch, combine the two with guidance, step, tell the observers.
+
+use super::clock::Clock;
+use super::noise::NoiseStream;
+use super::sentinel;
+use super::teller::Teller;
+use crate::error::{Error, Result};
+use crate::model::unet::UNet;
+use crate::scheduler::{Scheduler, StepOutput};
+use crate::trace::observer::{Axes, Flow, Probe};
+use crate::trace::schema::Quantity;
+use tch::{Kind, Tensor};
+
+/// What the loop works with.
+pub struct Denoise<'a, 'p> {
+    /// The model.
+    pub unet: &'a UNet,
+    /// The sampling algorithm.
+    pub scheduler: &'a mut dyn Scheduler,
+    /// Text embeddings: `[2·batch, tokens, width]`, the negative prompt's first, or `[batch, …]` without guidance.
+    pub text: &'a Tensor,
+    /// How far to go beyond the prediction without the prompt towards the one with it; none for no guidance.
+    pub guidance_scale: Option<f64>,
+    /// Where a stochastic scheduler gets its noise from.
+    pub noise: &'a mut NoiseStream,
+    /// Who watches the tensors.
+    pub probe: &'a Probe<'p>,
+    /// Where the time goes.
+    pub clock: &'a Clock,
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub struct Denoised {
+    /// The latents, `[batch, 4, height/8, width/8]`.
+    pub latents: Tensor,
+    /// Whether an observer stopped the run before its last step.
+    pub stopped: bool,
+}
+
+impl Denoise<'_, '_> {
+    /// Runs the loop from `latents`, `[batch, 4, height/8, width/8]` at the scheduler's starting level.
+    ///
+    /// # Errors
+    /// When a prediction is not finite, or an observer fails.
+    pub fn run(&mut self, mut latents: Tensor, teller: &mut Teller) -> Result<Denoised> {
+        let timesteps = self.scheduler.timesteps().to_vec();
+        for (call, &timestep) in timesteps.iter().enumerate() {
+            let step = call + 1;
+            self.probe.set_step(step);
+
+            // 1. The latents at the variance the model was trained on; twice, for the two predictions.
+            let input = self.scheduler.scale_model_input(&latents, call);
+            let input = if self.guidance_scale.is_some() { Tensor::cat(&[&input, &input], 0) } else { input };
+            self.probe.see("unet.sample", Axes::Image, &input)?;
+
+            // 2. Predict the noise, without and with the prompt.
+            let t = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
+            let noise = self.clock.time("unet", || self.unet.forward(&input, &t, self.text, self.probe))?;
+            let noise = noise.to_kind(Kind::Float);
+            self.probe.see("noise_pred", Axes::Image, &noise)?;
+            if !sentinel::is_finite(&noise) {
+                return Err(sentinel::first_bad_site(step, |probe| self.unet.forward(&input, &t, self.text, probe)));
+            }
+
+            // 3. Guidance: beyond the one, towards the other (Ho & Salimans 2022).
+            let (uncond, text, guided) = match self.guidance_scale {
+                Some(scale) => {
+                    let halves = noise.chunk(2, 0);
+                    let (uncond, text) = (halves[0].shallow_clone(), halves[1].shallow_clone());
+                    let guided = &uncond + scale * (&text - &uncond);
+                    (Some(uncond), text, guided)
+                }
+                None => (None, noise.shallow_clone(), noise),
+            };
+
+            // 4. One step of the sampler: a little less noise.
+            let draw = &mut || {
+                let drawn = self.noise.next_draw().map(|n| n.to_device(latents.device()));
+                drawn.ok_or_else(|| Error::Torch("the scheduler drew more noise than it announced".into()))
+            };
+            let StepOutput { prev_sample, pred_original } =
+                self.clock.time("scheduler", || self.scheduler.step(&guided, call, &latents, draw))?;
+            latents = prev_sample;
+
+            // 5. Tell whoever watches.
+            let mut quantities = vec![
+                (Quantity::Latents, &latents),
+                (Quantity::NoiseText, &text),
+                (Quantity::NoiseGuided, &guided),
+                (Quantity::PredictedOriginal, &pred_original),
+            ];
+            quantities.extend(uncond.as_ref().map(|u| (Quantity::NoiseUncond, u)));
+            if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && step < timesteps.len() {
+                return Ok(Denoised { latents, stopped: true });
+            }
+        }
+        Ok(Denoised { latents, stopped: false })
+    }
+}

@@ -1,0 +1,357 @@
+//! The pipeline: a model loaded and ready, and the way from a plan to pictures.
+//!
+//! Enters: a model and a [`Plan`]. Leaves: pictures, latents, and on the way events for whoever watches. The step loop
+//! itself stands in [`denoise`].
+
+pub mod clock;
+pub mod denoise;
+pub mod device;
+pub mod noise;
+mod sentinel;
+mod teller;
+
+use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::error::{Error, Result};
+use crate::model::files::ModelFiles;
+use crate::model::resolve::ModelChoice;
+use crate::model::text_encoder::TextEncoder;
+use crate::model::unet::UNet;
+use crate::model::vae::Vae;
+use crate::model::weights::{WeightFile, Weights};
+use crate::prompt::tokenizer::{Encoded, Tokenizer};
+use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::trace::observer::{Axes, Event, Flow, Probe};
+use crate::trace::schema::{
+    ComponentRecord, Environment, Level, ModelRecord, Plan, Quantity, RunRecord, SCHEMA_VERSION, Stage, Status,
+    Timings, Tokens,
+};
+use clock::Clock;
+use denoise::Denoise;
+use image::RgbImage;
+use noise::NoiseStream;
+use std::path::PathBuf;
+use tch::{Device, Kind, Tensor};
+use teller::Teller;
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Where it computes.
+    pub device: Device,
+    /// What it computes in. The VAE falls back to f32 where its configuration says that half precision overflows.
+    pub kind: Kind,
+    /// Which files: `fp16` for `*.fp16.safetensors`.
+    pub variant: Option<String>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { device: Device::Cpu, kind: Kind::Float, variant: None }
+    }
+}
+
+/// A Stable Diffusion pipeline, loaded.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Prompts to ids.
+    pub tokenizer: Tokenizer,
+    /// Ids to embeddings.
+    pub text_encoder: TextEncoder,
+    /// The noise prediction.
+    pub unet: UNet,
+    /// Latents to pictures.
+    pub vae: Vae,
+    scheduler_config: SchedulerConfig,
+    model: ModelRecord,
+    weight_files: Vec<PathBuf>,
+    options: LoadOptions,
+}
+
+/// What a run gives back.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The finished latents, `[batch, 4, height/8, width/8]`.
+    pub latents: Tensor,
+    /// The finished pictures, one per batch item; empty when nothing was decoded or the run was stopped.
+    pub images: Vec<RgbImage>,
+    /// Whether an observer stopped it before its last step.
+    pub stopped: bool,
+    /// Where the time went.
+    pub stages: Vec<Stage>,
+}
+
+impl Pipeline {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, or describes something that is not implemented.
+    pub fn load(choice: &ModelChoice, options: LoadOptions) -> Result<Pipeline> {
+        let _no_gradients = tch::no_grad_guard();
+        let files = &choice.files;
+        let class_name = check_index(files)?;
+        let unet_config: UNetConfig = config(files, "unet/config.json")?;
+        let vae_config: VaeConfig = config(files, "vae/config.json")?;
+        let text_config: TextConfig = config(files, "text_encoder/config.json")?;
+        let scheduler_text = files.required_text("scheduler/scheduler_config.json")?;
+        let scheduler_config = SchedulerConfig::parse(&scheduler_text).map_err(|e| {
+            Error::bad_file(&files.path("scheduler/scheduler_config.json"), "scheduler configuration", e)
+        })?;
+        let tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
+
+        let mut model = ModelRecord {
+            id: choice.id.clone(),
+            chosen_by: choice.chosen_by.into(),
+            class_name,
+            components: vec![],
+            latent_channels: vae_config.latent_channels as usize,
+            vae_scale_factor: vae_config.scale_factor(),
+            scaling_factor: vae_config.scaling_factor,
+            prediction_type: scheduler_config.prediction_type.clone().unwrap_or_else(|| "epsilon".into()),
+        };
+        let mut weight_files = vec![];
+        let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
+            let (file, weights) = files.weights(component, options.variant.as_deref())?;
+            model.components.push(component_record(component, &file, &weights));
+            weight_files.push(files.path(&file));
+            Ok(Weights::new(component, weights, options.device, kind, false))
+        };
+        let text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
+        let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;
+        let overflows = options.kind == Kind::Half && vae_config.force_upcast;
+        let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?;
+        check_fit(&tokenizer, &text_encoder, &unet, &vae)?;
+        Ok(Pipeline { tokenizer, text_encoder, unet, vae, scheduler_config, model, weight_files, options })
+    }
+
+    /// The model, as a run's record names it.
+    pub fn model(&self) -> &ModelRecord {
+        &self.model
+    }
+
+    /// The weight files on disk, in the order of the model's components. Those of an embedded model do not exist.
+    pub fn weight_files(&self) -> &[PathBuf] {
+        &self.weight_files
+    }
+
+    /// The size of picture it was trained on, width and height in pixels.
+    pub fn native_size(&self) -> usize {
+        self.unet.config().sample_size as usize * self.model.vae_scale_factor
+    }
+
+    /// The scheduler that the model's own configuration names.
+    ///
+    /// # Errors
+    /// When it is not implemented: then one must be chosen.
+    pub fn default_scheduler(&self) -> Result<SchedulerKind> {
+        match &self.scheduler_config.class_name {
+            Some(class) => SchedulerKind::from_class_name(class, &self.scheduler_config),
+            None => Ok(SchedulerKind::Pndm),
+        }
+    }
+
+    /// Checks a plan and resolves it to a record: tokens, schedule, every scheduler setting. Nothing is computed yet.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out with this model.
+    pub fn plan(&self, plan: &Plan) -> Result<(RunRecord, Box<dyn Scheduler>)> {
+        check_plan(plan, self.model.vae_scale_factor)?;
+        let kind = SchedulerKind::parse(&plan.scheduler)?;
+        let scheduler = scheduler::build(kind, &self.scheduler_config, plan.steps, plan.eta)?;
+        let (prompt, negative) = (self.tokenizer.encode(&plan.prompt)?, self.tokenizer.encode(&plan.negative_prompt)?);
+        let mut plan = plan.clone();
+        plan.scheduler = kind.name().into();
+        plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
+        let record = RunRecord {
+            schema_version: SCHEMA_VERSION,
+            sdviz_version: env!("CARGO_PKG_VERSION").into(),
+            status: Status::Running,
+            failure: None,
+            plan,
+            model: self.model.clone(),
+            tokens: Tokens {
+                prompt: prompt.tokens,
+                negative_prompt: negative.tokens,
+                window: self.tokenizer.window(),
+                prompt_cut: prompt.cut,
+                negative_prompt_cut: negative.cut,
+            },
+            schedule: levels(scheduler.as_ref()),
+            environment: self.environment(),
+            timings: Timings::default(),
+        };
+        Ok((record, scheduler))
+    }
+
+    /// Carries out a plan, shown to the observers behind `probe`.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out, a tensor is not finite, or an observer fails.
+    pub fn generate(&self, plan: &Plan, probe: &Probe) -> Result<Outcome> {
+        let _no_gradients = tch::no_grad_guard();
+        let (record, mut scheduler) = self.plan(plan)?;
+        let plan = &record.plan;
+        let clock = Clock::new(self.options.device);
+        if probe.tell(&Event::Begin(&record))? == Flow::Stop {
+            return Err(Error::Cancelled);
+        }
+
+        let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
+        let text = clock.time("text", || self.embed(plan, guidance_scale.is_some(), probe))?;
+
+        let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
+        let mut noise = NoiseStream::new(&seeds(plan), &self.latent_shape(plan), draws);
+        let start = noise.next_draw().ok_or(Error::Cancelled)?.to_device(self.options.device);
+        probe.see("noise", Axes::Image, &start)?;
+        let latents = start * scheduler.init_noise_sigma();
+
+        let mut teller = Teller::new(&self.vae, probe, &clock, &record.schedule);
+        if teller.tell(0, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
+            return Ok(Outcome { latents, images: vec![], stopped: true, stages: clock.stages() });
+        }
+        let mut denoise = Denoise {
+            unet: &self.unet,
+            scheduler: scheduler.as_mut(),
+            text: &text,
+            guidance_scale,
+            noise: &mut noise,
+            probe,
+            clock: &clock,
+        };
+        let denoised = denoise.run(latents, &mut teller)?;
+        let wanted = !denoised.stopped && plan.decode != crate::trace::schema::Decode::Nothing;
+        let images = if wanted { teller.finish(&denoised.latents)? } else { vec![] };
+        if !denoised.stopped {
+            probe.tell(&Event::Finished(&images))?;
+        }
+        Ok(Outcome { latents: denoised.latents, images, stopped: denoised.stopped, stages: clock.stages() })
+    }
+
+    /// The text embeddings of a plan: the negative prompt's for every picture, then the prompt's.
+    fn embed(&self, plan: &Plan, guided: bool, probe: &Probe) -> Result<Tensor> {
+        let prompts: &[&str] = if guided { &[&plan.negative_prompt, &plan.prompt] } else { &[&plan.prompt] };
+        let encoded: Vec<Encoded> = prompts.iter().map(|p| self.tokenizer.encode(p)).collect::<Result<_>>()?;
+        let ids: Vec<Tensor> = encoded.iter().map(|e| Tensor::from_slice(&e.ids)).collect();
+        let ids = Tensor::stack(&ids, 0).to_device(self.options.device);
+        probe.see("tokens", Axes::Text, &ids)?;
+        let text = self.text_encoder.forward(&ids, probe)?;
+        let text = text.repeat_interleave_self_int(plan.batch_size as i64, 0, None);
+        probe.see("text_embeddings", Axes::Text, &text)?;
+        Ok(text)
+    }
+
+    /// The shape of one picture's latents, `[4, height/8, width/8]`.
+    fn latent_shape(&self, plan: &Plan) -> [i64; 3] {
+        let factor = self.model.vae_scale_factor;
+        [self.unet.config().in_channels, (plan.height / factor) as i64, (plan.width / factor) as i64]
+    }
+
+    fn environment(&self) -> Environment {
+        Environment {
+            device: device::device_name(self.options.device),
+            dtype: device::dtype_name(self.options.kind).into(),
+            threads: tch::get_num_threads() as usize,
+            rng: "cpu".into(),
+            libtorch: "2.13.0".into(),
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+/// The seeds of the batch's pictures: consecutive ones, as web UIs have it.
+fn seeds(plan: &Plan) -> Vec<u64> {
+    (0..plan.batch_size as u64).map(|i| plan.seed.wrapping_add(i)).collect()
+}
+
+/// The noise levels before each call and after the last.
+fn levels(scheduler: &dyn Scheduler) -> Vec<Level> {
+    let level = |call| {
+        let level = scheduler.level(call);
+        Level {
+            timestep: scheduler.timesteps().get(call).copied(),
+            sigma: level.sigma,
+            alpha_cumprod: level.alpha_cumprod,
+            latent_scale: level.latent_scale,
+        }
+    };
+    (0..=scheduler.timesteps().len()).map(level).collect()
+}
+
+fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {
+    C::parse(&files.required_text(name)?, &files.path(name))
+}
+
+/// The pipeline class that model_index.json names, if it is one of ours.
+fn check_index(files: &ModelFiles) -> Result<String> {
+    let path = files.path("model_index.json");
+    let index: serde_json::Value = serde_json::from_str(&files.required_text("model_index.json")?)
+        .map_err(|e| Error::bad_file(&path, "model index", e))?;
+    let class = index["_class_name"].as_str().unwrap_or_default();
+    let ours = ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipelineLegacy"];
+    if ours.contains(&class) {
+        return Ok(class.into());
+    }
+    Err(Error::Unsupported {
+        field: "_class_name".into(),
+        found: format!("`{class}`"),
+        place: format!("`{}`", path.display()),
+        supported: "StableDiffusionPipeline, that is Stable Diffusion 1.x and 2.x".into(),
+    })
+}
+
+fn component_record(name: &str, file: &str, weights: &WeightFile) -> ComponentRecord {
+    ComponentRecord {
+        name: name.into(),
+        file: file.into(),
+        sha256: String::new(),
+        parameters: weights.parameters(),
+        file_dtype: weights.dtype().map(|d| format!("{d:?}").to_lowercase()).unwrap_or_default(),
+    }
+}
+
+/// Components of one model fit each other.
+fn check_fit(tokenizer: &Tokenizer, text: &TextEncoder, unet: &UNet, vae: &Vae) -> Result<()> {
+    let (unet, vae, text) = (unet.config(), vae.config(), text.config());
+    let pairs = [
+        ("text_encoder hidden_size", text.hidden_size, "unet cross_attention_dim", unet.cross_attention_dim),
+        ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
+        ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
+    ];
+    for (a, a_value, b, b_value) in pairs {
+        if a_value != b_value {
+            return Err(Error::invalid(
+                format!("the model's parts do not fit: {a} is {a_value}, {b} is {b_value}"),
+                "take all folders from one model",
+            ));
+        }
+    }
+    if tokenizer.vocabulary_size() as i64 > text.vocab_size {
+        return Err(Error::invalid(
+            format!("the tokenizer has {} entries, the text encoder {}", tokenizer.vocabulary_size(), text.vocab_size),
+            "take tokenizer and text_encoder from one model",
+        ));
+    }
+    Ok(())
+}
+
+/// What a plan must hold whatever the model's weights.
+fn check_plan(plan: &Plan, factor: usize) -> Result<()> {
+    for (name, size) in [("width", plan.width), ("height", plan.height)] {
+        if size == 0 || !size.is_multiple_of(factor) {
+            let below = (size / factor * factor).max(factor);
+            return Err(Error::invalid(
+                format!("{name} {size} is not a multiple of {factor}"),
+                format!("use {below} or {}", below + factor),
+            ));
+        }
+    }
+    if plan.batch_size == 0 {
+        return Err(Error::invalid("a batch of 0 pictures", "ask for at least one"));
+    }
+    if !plan.guidance_scale.is_finite() || plan.guidance_scale < 0.0 {
+        return Err(Error::invalid(
+            format!("guidance scale {} is not a number from 0 up", plan.guidance_scale),
+            "7.5 is usual; 1 switches guidance off",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Tells the observers of each step: copies and decodes what somebody wants, and nothing else.
+
+use super::clock::Clock;
+use super::sentinel;
+use crate::error::Result;
+use crate::model::vae::Vae;
+use crate::trace::observer::{Ask, Axes, Event, Flow, Probe, Step};
+use crate::trace::schema::{Level, Quantity};
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+/// Whoever the loop reports to.
+pub struct Teller<'a, 'p> {
+    vae: &'a Vae,
+    probe: &'a Probe<'p>,
+    clock: &'a Clock,
+    levels: &'a [Level],
+    /// The pictures of the last step, so that the finished picture is not decoded twice.
+    finished: Option<Vec<RgbImage>>,
+}
+
+impl<'a, 'p> Teller<'a, 'p> {
+    /// For a run over these noise levels.
+    pub fn new(vae: &'a Vae, probe: &'a Probe<'p>, clock: &'a Clock, levels: &'a [Level]) -> Teller<'a, 'p> {
+        Teller { vae, probe, clock, levels, finished: None }
+    }
+
+    /// Tells of step `index`, with the quantities that were computed in it.
+    ///
+    /// # Errors
+    /// When a picture cannot be decoded, or an observer fails.
+    pub fn tell(&mut self, index: usize, timestep: Option<f64>, quantities: &[(Quantity, &Tensor)]) -> Result<Flow> {
+        let last = self.levels.len() - 1;
+        let level = self.levels[index];
+        for (what, tensor) in quantities {
+            self.probe.see(what.key(), Axes::Image, tensor)?;
+        }
+        let wanted = quantities.iter().filter(|(what, _)| self.probe.wants(Ask::Quantity(*what, index)));
+        let tensors = wanted.map(|(what, tensor)| (*what, tensor.shallow_clone())).collect();
+        let mut pictures = vec![];
+        for (what, tensor) in quantities {
+            if !self.probe.wants(Ask::Picture { what: *what, step: index, last: index == last }) {
+                continue;
+            }
+            // The predicted original has the variance of clean latents whatever the scheduler's convention.
+            let scale = if *what == Quantity::Latents { level.latent_scale } else { 1.0 };
+            let decoded = self.decode(&(*tensor / scale), index)?;
+            if index == last && *what == Quantity::Latents {
+                self.finished = Some(decoded.clone());
+            }
+            pictures.push((*what, decoded));
+        }
+        let step = Step { index, last, timestep, level, tensors, pictures };
+        let started = std::time::Instant::now();
+        let flow = self.probe.tell(&Event::Step(&step));
+        self.clock.book("observers", started.elapsed().as_secs_f64());
+        flow
+    }
+
+    /// The finished pictures: those of the last step if it was decoded, else decoded now.
+    ///
+    /// # Errors
+    /// As [`Teller::tell`].
+    pub fn finish(mut self, latents: &Tensor) -> Result<Vec<RgbImage>> {
+        match self.finished.take() {
+            Some(pictures) => Ok(pictures),
+            None => self.decode(latents, self.levels.len() - 1),
+        }
+    }
+
+    /// Latents `[batch, 4, h, w]` to pictures, one by one: a picture does not depend on its batch, and memory stays that
+    /// of one.
+    fn decode(&self, latents: &Tensor, step: usize) -> Result<Vec<RgbImage>> {
+        let scaled = latents / self.vae.config().scaling_factor;
+        self.probe.see("vae.latents", Axes::Image, &scaled)?;
+        let decode = |one: &Tensor| {
+            let image = self.clock.time("decode", || self.vae.decode(one, self.probe))?;
+            if !sentinel::is_finite(&image) {
+                return Err(sentinel::first_bad_site(step, |probe| self.vae.decode(one, probe)));
+            }
+            let image = (image.to_kind(Kind::Float) / 2.0 + 0.5).clamp(0.0, 1.0);
+            self.probe.see("image", Axes::Image, &image)?;
+            to_picture(&image)
+        };
+        scaled.split(1, 0).iter().map(decode).collect()
+    }
+}
+
+/// A picture `[1, 3, height, width]` in 0..1 as 8-bit RGB, rounded.
+fn to_picture(image: &Tensor) -> Result<RgbImage> {
+    let (_, _, height, width) = image.size4()?;
+    let bytes = (image.squeeze_dim(0).permute([1, 2, 0]) * 255.0 + 0.5).floor().to_kind(Kind::Uint8);
+    let bytes = bytes.to_device(Device::Cpu).contiguous().view(-1);
+    let bytes: Vec<u8> = Vec::try_from(&bytes)?;
+    Ok(RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default())
+}

@@ -1,0 +1,90 @@
+//! What a picture says about its making: the A1111 `parameters` text and our own JSON, as PNG text chunks.
+
+use super::schema::RunRecord;
+use crate::error::{Error, Result};
+use crate::scheduler::SchedulerKind;
+use image::RgbImage;
+use serde_json::json;
+use std::path::Path;
+
+/// The `parameters` text of AUTOMATIC1111's web UI for the batch's picture `batch`. `RNG: CPU` is said because a reader
+/// takes its absence for a GPU's numbers.
+pub fn parameters(record: &RunRecord, batch: usize) -> String {
+    let plan = &record.plan;
+    let mut text = format!("{}\n", plan.prompt);
+    if !plan.negative_prompt.is_empty() {
+        text += &format!("Negative prompt: {}\n", plan.negative_prompt);
+    }
+    let sampler =
+        SchedulerKind::parse(&plan.scheduler).map_or(plan.scheduler.clone(), |kind| kind.a1111_name().to_string());
+    let unet = record.model.components.iter().find(|c| c.name == "unet");
+    let hash = unet.and_then(|c| c.sha256.get(..10)).unwrap_or_default();
+    let mut pairs = vec![
+        ("Steps", plan.steps.to_string()),
+        ("Sampler", sampler),
+        ("CFG scale", plan.guidance_scale.to_string()),
+        ("Seed", plan.seed.wrapping_add(batch as u64).to_string()),
+        ("Size", format!("{}x{}", plan.width, plan.height)),
+        ("Model hash", hash.to_string()),
+        ("Model", quoted(&model_name(&record.model.id))),
+    ];
+    if plan.eta != 0.0 {
+        pairs.push(("Eta", plan.eta.to_string()));
+    }
+    pairs.push(("RNG", "CPU".into()));
+    pairs.push(("Version", format!("sdviz {}", record.sdviz_version)));
+    let pairs = pairs.iter().filter(|(_, v)| !v.is_empty());
+    text + &pairs.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A model's short name: the last part of a path.
+fn model_name(id: &str) -> String {
+    Path::new(id).file_name().map_or(id.into(), |n| n.to_string_lossy().into_owned())
+}
+
+/// A1111's rule: a value that holds a comma, a colon or a line break is written as a JSON string.
+fn quoted(value: &str) -> String {
+    if value.contains([',', ':', '\n']) { json!(value).to_string() } else { value.to_string() }
+}
+
+/// A PNG of the picture with both chunks: `parameters`, and `sdviz` with plan, model and tokens as JSON.
+///
+/// # Errors
+/// When the PNG encoder refuses the picture.
+pub fn png_with_metadata(picture: &RgbImage, record: &RunRecord, batch: usize) -> Result<Vec<u8>> {
+    let own = json!({
+        "sdviz": record.sdviz_version, "batch_item": batch, "plan": record.plan, "model": record.model,
+        "tokens": record.tokens, "environment": record.environment,
+    });
+    let mut bytes = vec![];
+    let failed =
+        |e: png::EncodingError| Error::invalid(format!("cannot encode the picture as PNG: {e}"), "report this");
+    let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (keyword, text) in [("parameters", parameters(record, batch)), ("sdviz", own.to_string())] {
+        // tEXt holds Latin-1 only, and old readers know only tEXt: iTXt where it must be.
+        let latin = text.chars().all(|c| (c as u32) < 256);
+        let added = match latin {
+            true => encoder.add_text_chunk(keyword.into(), text),
+            false => encoder.add_itxt_chunk(keyword.into(), text),
+        };
+        added.map_err(failed)?;
+    }
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(picture.as_raw()).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    Ok(bytes)
+}
+
+/// A plain PNG.
+///
+/// # Errors
+/// When the PNG encoder refuses the picture.
+pub fn png_bytes(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = std::io::Cursor::new(vec![]);
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|e| Error::invalid(format!("cannot encode the picture as PNG: {e}"), "report this"))?;
+    Ok(bytes.into_inner())
+}

@@ -1,0 +1,58 @@
+//! Watching for the user: a progress bar on a terminal, and Ctrl-C.
+
+use super::observer::{Ask, Event, Flow, Observer};
+use crate::error::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A progress bar on standard error, if that is a terminal.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar; an invisible one when `quiet`.
+    pub fn new(quiet: bool) -> Progress {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template("{bar:32} step {pos}/{len} {msg} [{elapsed}, {eta} left]");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Progress { bar }
+    }
+}
+
+impl Observer for Progress {
+    fn wants(&self, _: Ask) -> bool {
+        false
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        match event {
+            Event::Begin(run) => self.bar.set_length(run.schedule.len().saturating_sub(1) as u64),
+            Event::Step(step) => {
+                self.bar.set_message(format!("σ {:.3}", step.level.sigma));
+                self.bar.set_position(step.index as u64);
+            }
+            Event::Finished(_) => self.bar.finish_and_clear(),
+            Event::Tensor(..) => {}
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+/// Stops the run, in the middle of a step too, when its flag is raised.
+#[derive(Debug)]
+pub struct Interrupt(pub Arc<AtomicBool>);
+
+impl Observer for Interrupt {
+    fn wants(&self, ask: Ask) -> bool {
+        // Every module boundary is a place to stop at; probabilities are not, for asking for them costs something.
+        matches!(ask, Ask::Site(name, _) if !name.ends_with(".probs"))
+    }
+
+    fn on_event(&mut self, _: &Event) -> Result<Flow> {
+        Ok(if self.0.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue })
+    }
+}

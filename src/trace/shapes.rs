@@ -1,0 +1,164 @@
+//! The shape log: every tensor of the first step and of the last picture, with its shape in symbols and in numbers.
+//!
+//! Enters: tensors at their sites. Leaves: rows in the order of computation. A site is logged once, when it is first seen.
+
+use super::observer::{Ask, Axes, Event, Flow, Observer, Site};
+use super::schema::SiteRow;
+use crate::error::Result;
+use crate::pipeline::device::dtype_name;
+use std::collections::HashSet;
+use tch::{Kind, Tensor};
+
+/// The sites of the short table: what a lecturer points at.
+const BRIEF: [&str; 14] = [
+    "tokens",
+    "text_embeddings",
+    "noise",
+    "unet.sample",
+    "unet.time_embedding",
+    "unet.conv_in",
+    "unet.mid_block",
+    "noise_pred",
+    "noise_guided",
+    "predicted_original",
+    "latents",
+    "vae.latents",
+    "vae.decoder.mid_block",
+    "image",
+];
+
+/// Keeps a row per site.
+#[derive(Debug, Default)]
+pub struct ShapeLog {
+    /// The rows, in the order of computation.
+    pub rows: Vec<SiteRow>,
+    seen: HashSet<String>,
+    scene: Scene,
+}
+
+/// What the symbols stand for in this run.
+#[derive(Debug, Default, Clone, Copy)]
+struct Scene {
+    batch: i64,
+    height: i64,
+    width: i64,
+}
+
+impl ShapeLog {
+    /// A row for a tensor.
+    fn row(&self, site: &Site, tensor: &Tensor) -> SiteRow {
+        let shape = tensor.size();
+        let numbers = tensor.to_kind(Kind::Float);
+        let (min, max) = numbers.aminmax(None, false);
+        let value = |t: &Tensor| t.double_value(&[]);
+        let block = ["unet.down_blocks.", "unet.up_blocks."].iter().find_map(|p| site.name.strip_prefix(p));
+        let whole_block = block.is_some_and(|rest| rest.parse::<usize>().is_ok());
+        SiteRow {
+            order: self.rows.len(),
+            name: site.name.to_string(),
+            brief: whole_block || BRIEF.contains(&site.name),
+            symbolic: self.scene.symbolic(site.axes, &shape),
+            dtype: dtype_name(tensor.kind()).into(),
+            min: value(&min),
+            max: value(&max),
+            mean: value(&numbers.mean(Kind::Float)),
+            std: value(&numbers.std(false)),
+            shape,
+        }
+    }
+}
+
+impl Observer for ShapeLog {
+    fn wants(&self, ask: Ask) -> bool {
+        // The probabilities inside attention are left out: to look at them would switch off the fused kernel.
+        matches!(ask, Ask::Site(name, _) if !self.seen.contains(name) && !name.ends_with(".probs"))
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        match event {
+            Event::Begin(run) => {
+                let plan = &run.plan;
+                let (batch, height, width) = (plan.batch_size as i64, plan.height as i64, plan.width as i64);
+                self.scene = Scene { batch, height, width };
+            }
+            Event::Tensor(site, tensor) if self.seen.insert(site.name.to_string()) => {
+                let row = self.row(site, tensor);
+                self.rows.push(row);
+            }
+            _ => {}
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+impl Scene {
+    /// The shape in symbols: `B` pictures of `H`×`W` pixels.
+    fn symbolic(&self, axes: Axes, shape: &[i64]) -> String {
+        let mut names: Vec<String> = shape.iter().map(i64::to_string).collect();
+        if let Some(first) = names.first_mut() {
+            *first = match shape[0] {
+                n if n == 2 * self.batch => "2·B".into(),
+                n if n == self.batch => "B".into(),
+                n => n.to_string(),
+            };
+        }
+        match (axes, shape) {
+            (Axes::Image, [_, _, h, w]) => {
+                names[2] = part("H", self.height, *h);
+                names[3] = part("W", self.width, *w);
+            }
+            (Axes::Places, [_, places, _]) => names[1] = self.places(*places),
+            (Axes::Attention, [_, _, queries, keys]) => {
+                names[2] = self.places(*queries);
+                if keys == queries {
+                    names[3] = self.places(*keys);
+                }
+            }
+            _ => {}
+        }
+        format!("[{}]", names.join(", "))
+    }
+
+    /// A number of places as height times width, if it is one at some power of two.
+    fn places(&self, places: i64) -> String {
+        let up = |size: i64, factor: i64| (size + factor - 1) / factor;
+        (0..8)
+            .map(|k| 1 << k)
+            .find(|f| up(self.height, *f) * up(self.width, *f) == places)
+            .map(|f| {
+                format!("{}·{}", part("H", self.height, up(self.height, f)), part("W", self.width, up(self.width, f)))
+            })
+            .unwrap_or_else(|| places.to_string())
+    }
+}
+
+/// `H/8` for a size that is an eighth of the picture's, `⌈H/64⌉` where it was rounded up.
+fn part(symbol: &str, whole: i64, size: i64) -> String {
+    if size == 0 || size > whole {
+        return size.to_string();
+    }
+    let factor = (whole as f64 / size as f64).log2().round().exp2() as i64;
+    match (factor, whole % factor) {
+        (1, _) if size == whole => symbol.to_string(),
+        (f, 0) if whole / f == size => format!("{symbol}/{f}"),
+        (f, _) if whole / f + 1 == size => format!("⌈{symbol}/{f}⌉"),
+        _ => size.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_written_in_symbols() {
+        let scene = Scene { batch: 1, height: 512, width: 768 };
+        assert_eq!(scene.symbolic(Axes::Image, &[2, 4, 64, 96]), "[2·B, 4, H/8, W/8]");
+        assert_eq!(scene.symbolic(Axes::Image, &[1, 3, 512, 768]), "[B, 3, H, W]");
+        assert_eq!(scene.symbolic(Axes::Places, &[2, 1536, 640]), "[2·B, H/16·W/16, 640]");
+        assert_eq!(scene.symbolic(Axes::Text, &[2, 77, 768]), "[2·B, 77, 768]");
+        assert_eq!(scene.symbolic(Axes::Attention, &[2, 8, 6144, 77]), "[2·B, 8, H/8·W/8, 77]");
+        let odd = Scene { batch: 3, height: 520, width: 520 };
+        assert_eq!(odd.symbolic(Axes::Image, &[6, 4, 33, 33]), "[2·B, 4, ⌈H/16⌉, ⌈W/16⌉]");
+    }
+}

@@ -1,0 +1,127 @@
+//! Agreement with Hugging Face diffusers, tensor by tensor. `make parity` prints the table.
+//!
+//! The goldens are diffusers' own numbers; `tests/goldens/README.md` says how they were made.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use sdviz::model::files::ModelFiles;
+use sdviz::model::resolve::ModelChoice;
+use sdviz::pipeline::{LoadOptions, Pipeline};
+use sdviz::trace::observer::Probe;
+use sdviz::trace::reservoir::Reservoir;
+use sdviz::trace::schema::{Decode, Plan, Quantity};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tch::{Kind, Tensor};
+
+/// One forward pass: largest difference over largest value.
+const FORWARD: f64 = 1e-5;
+/// A whole run, at every step.
+const RUN: f64 = 1e-4;
+
+struct Goldens {
+    tensors: HashMap<String, Tensor>,
+    cases: Vec<Value>,
+    prompts: Vec<(String, String)>,
+}
+
+fn root(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn goldens(name: &str) -> Goldens {
+    let path = root("tests/goldens").join(name);
+    let bytes = std::fs::read(&path).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let meta = header.metadata().clone().unwrap();
+    Goldens {
+        tensors: Tensor::read_safetensors(&path).unwrap().into_iter().collect(),
+        cases: serde_json::from_str(&meta["cases"]).unwrap(),
+        prompts: serde_json::from_str(&meta["prompts"]).unwrap(),
+    }
+}
+
+fn load(folder: &Path) -> Pipeline {
+    let choice =
+        ModelChoice { id: "test".into(), chosen_by: "--model", files: ModelFiles::Folder(folder.to_path_buf()) };
+    Pipeline::load(&choice, LoadOptions::default()).unwrap()
+}
+
+/// Largest absolute difference over the largest absolute value of the golden.
+fn relative(ours: &Tensor, golden: &Tensor) -> f64 {
+    assert_eq!(ours.size(), golden.size());
+    let golden = golden.to_kind(Kind::Double);
+    let difference = (ours.to_kind(Kind::Double) - &golden).abs().max().double_value(&[]);
+    difference / golden.abs().max().double_value(&[])
+}
+
+/// Checks everything a golden file holds, and prints a line for each.
+fn check(model: &Path, file: &str) {
+    let (pipeline, golden) = (load(model), goldens(file));
+    let _no_gradients = tch::no_grad_guard();
+    let get = |key: &str| &golden.tensors[key];
+    let silent = Probe::silent();
+    println!("{:<28} {:>6} {:>12} {:>10}", format!("{file}"), "calls", "largest", "allowed");
+    let report = |name: &str, calls: usize, found: f64, allowed: f64| {
+        println!("{name:<28} {calls:>6} {found:>12.2e} {allowed:>10.0e}");
+        assert!(found <= allowed, "{file}: {name} differs by {found:.2e}, allowed {allowed:.0e}");
+    };
+
+    for (i, (prompt, negative)) in golden.prompts.iter().enumerate() {
+        let ids: Vec<Vec<i64>> = Vec::try_from(get(&format!("tokens/{i}"))).unwrap();
+        let ours = [negative, prompt].map(|p| pipeline.tokenizer.encode(p).unwrap().ids);
+        assert_eq!(ids, ours, "token ids of {prompt:?}");
+        let text = pipeline.text_encoder.forward(get(&format!("tokens/{i}")), &silent).unwrap();
+        report(&format!("text/{i}"), 1, relative(&text, get(&format!("text/{i}"))), FORWARD);
+    }
+    let out = pipeline.unet.forward(get("unet/sample"), get("unet/timestep"), get("unet/context"), &silent).unwrap();
+    report("unet", 1, relative(&out, get("unet/out")), FORWARD);
+    let posterior = pipeline.vae.encode(get("vae/image"), &silent).unwrap();
+    report("vae encode, mean", 1, relative(&posterior.mean, get("vae/mean")), FORWARD);
+    report("vae encode, logvar", 1, relative(&posterior.logvar, get("vae/logvar")), FORWARD);
+    let decoded = pipeline.vae.decode(get("vae/mean"), &silent).unwrap();
+    report("vae decode", 1, relative(&decoded, get("vae/decoded")), FORWARD);
+
+    for case in golden.cases.iter().filter(|c| c.get("strength").is_none()) {
+        let name = case["name"].as_str().unwrap();
+        let (prompt, negative_prompt) = golden.prompts[case["prompt"].as_u64().unwrap() as usize].clone();
+        let plan = Plan {
+            prompt,
+            negative_prompt,
+            seed: case["seed"].as_u64().unwrap(),
+            steps: case["steps"].as_u64().unwrap() as usize,
+            guidance_scale: case["guidance"].as_f64().unwrap(),
+            height: case["hw"][0].as_u64().unwrap() as usize,
+            width: case["hw"][1].as_u64().unwrap() as usize,
+            scheduler: case["scheduler"].as_str().unwrap().into(),
+            ..Plan::default()
+        };
+        let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Final);
+        pipeline.generate(&plan, &Probe::new(vec![&mut reservoir])).unwrap();
+
+        let record = reservoir.run.unwrap();
+        let timesteps: Vec<f64> = record.schedule.iter().filter_map(|l| l.timestep).collect();
+        let expected: Vec<f32> = Vec::try_from(get(&format!("run/{name}/timesteps"))).unwrap();
+        assert_eq!(timesteps.iter().map(|t| *t as f32).collect::<Vec<_>>(), expected, "timesteps of {name}");
+        let start = get(&format!("run/{name}/latents/000"));
+        assert_eq!(&reservoir.latents_reservoir[0], start, "the starting latents of {name} are not bit-equal");
+        let mut largest: f64 = 0.0;
+        for (k, ours) in reservoir.latents_reservoir.iter().enumerate() {
+            largest = largest.max(relative(ours, get(&format!("run/{name}/latents/{k:03}"))));
+        }
+        report(name, timesteps.len(), largest, RUN);
+        if let Some(image) = golden.tensors.get(&format!("run/{name}/image")) {
+            let golden = image.squeeze_dim(0).to_kind(Kind::Double);
+            let golden = if image.kind() == Kind::Uint8 { golden } else { golden * 255.0 };
+            let (h, w, _) = golden.size3().unwrap();
+            let ours = Tensor::from_slice(reservoir.images[0].as_raw()).view([h, w, 3]).to_kind(Kind::Double);
+            let levels = (ours - golden).abs().max().double_value(&[]);
+            assert!(levels <= 1.01, "{name}: the picture is off by {levels} of 255 levels");
+        }
+    }
+}
+
+#[test]
+fn tiny_stable_diffusion_1_agrees_with_diffusers() {
+    check(&root("tests/goldens/tiny-sd"), "tiny-sd.safetensors");
+}
