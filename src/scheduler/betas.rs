@@ -21,7 +21,7 @@ pub(super) fn alphas_cumprod(config: &Resolved) -> Result<Vec<f32>> {
         (None, BetaSchedule::SquaredCos) => Tensor::from_slice(&squared_cosine_betas(config.num_train_timesteps)),
     };
     let alphas = (-betas).f_add_scalar(1.0)?;
-    // libtorch's own cumprod, which rounds to f32 after every factor but multiplies in f64.
+    // libtorch's own product, so that its last bits are those of diffusers.
     Ok(Vec::try_from(&alphas.f_cumprod(0, Kind::Float)?)?)
 }
 

@@ -158,6 +158,8 @@ def cases():
             yield case(scheduler, "sigma-min", steps, **least)
             yield case(scheduler, "sigma-min-lower-order", steps, **least, lower_order_final=False)
             yield case(scheduler, "sigma-min-euler-at-final", steps, **least, euler_at_final=True)
+    for steps in (14, 15):
+        yield case("dpmpp_2m", "sigma-min", steps, **least)
     yield case("unipc", "sigma-min-karras", 12, **least, **karras)
     for scheduler in ("dpmpp_2m", "dpmpp_2m_karras"):
         for solver in ("heun", "bh2"):
