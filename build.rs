@@ -6,14 +6,23 @@ use std::path::PathBuf;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
+        println!("cargo:rustc-env=SDVIZ_LIBTORCH_VERSION=unknown");
         return;
     };
     let lib = PathBuf::from(lib);
     let absolute = lib.canonicalize().unwrap_or_else(|_| lib.clone());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", absolute.display());
+    println!("cargo:rustc-env=SDVIZ_LIBTORCH_VERSION={}", version(&absolute));
     if absolute.join("libtorch_cuda.so").exists() {
         // Nothing in our code names a symbol of the CUDA library, so the linker would drop it.
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
         println!("cargo:rustc-link-arg=-ltorch_cuda");
     }
+}
+
+/// The version a libtorch folder says it is: `build-version`, or a Python torch's `version.py`.
+fn version(lib: &std::path::Path) -> String {
+    let read = |name| std::fs::read_to_string(lib.with_file_name(name)).ok();
+    let python = || Some(read("version.py")?.split("__version__ = '").nth(1)?.split('\'').next()?.to_string());
+    read("build-version").or_else(python).map_or("unknown".into(), |v| v.trim().to_string())
 }

@@ -125,3 +125,13 @@ fn check(model: &Path, file: &str) {
 fn tiny_stable_diffusion_1_agrees_with_diffusers() {
     check(&root("tests/goldens/tiny-sd"), "tiny-sd.safetensors");
 }
+
+#[test]
+fn tiny_stable_diffusion_2_agrees_with_diffusers() {
+    check(&root("tests/goldens/tiny-sd2"), "tiny-sd2.safetensors");
+}
+
+#[test]
+fn the_pocket_model_agrees_with_diffusers() {
+    check(&root("assets/pocket"), "pocket.safetensors");
+}

@@ -251,7 +251,7 @@ impl Pipeline {
             dtype: device::dtype_name(self.options.kind).into(),
             threads: tch::get_num_threads() as usize,
             rng: "cpu".into(),
-            libtorch: "2.13.0".into(),
+            libtorch: env!("SDVIZ_LIBTORCH_VERSION").into(),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }

@@ -33,7 +33,8 @@ impl<'a, 'p> Teller<'a, 'p> {
         let last = self.levels.len() - 1;
         let level = self.levels[index];
         for (what, tensor) in quantities {
-            self.probe.see(what.key(), Axes::Image, tensor)?;
+            let name = if index == 0 { "starting_latents" } else { what.key() };
+            self.probe.see(name, Axes::Image, tensor)?;
         }
         let wanted = quantities.iter().filter(|(what, _)| self.probe.wants(Ask::Quantity(*what, index)));
         let tensors = wanted.map(|(what, tensor)| (*what, tensor.shallow_clone())).collect();

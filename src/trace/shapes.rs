@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use tch::{Kind, Tensor};
 
 /// The sites of the short table: what a lecturer points at.
-const BRIEF: [&str; 14] = [
+const BRIEF: [&str; 15] = [
     "tokens",
     "text_embeddings",
     "noise",
+    "starting_latents",
     "unet.sample",
     "unet.time_embedding",
     "unet.conv_in",
@@ -70,8 +71,11 @@ impl ShapeLog {
 
 impl Observer for ShapeLog {
     fn wants(&self, ask: Ask) -> bool {
-        // The probabilities inside attention are left out: to look at them would switch off the fused kernel.
-        matches!(ask, Ask::Site(name, _) if !self.seen.contains(name) && !name.ends_with(".probs"))
+        let Ask::Site(name, step) = ask else { return false };
+        // The starting latents may be decoded too; in the story of a picture its decoding comes after the step. And the
+        // probabilities inside attention are left out: to look at them would switch off the fused kernel.
+        let too_early = step == 0 && (name.starts_with("vae.") || name == "image");
+        !self.seen.contains(name) && !too_early && !name.ends_with(".probs")
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
@@ -81,7 +85,9 @@ impl Observer for ShapeLog {
                 let (batch, height, width) = (plan.batch_size as i64, plan.height as i64, plan.width as i64);
                 self.scene = Scene { batch, height, width };
             }
-            Event::Tensor(site, tensor) if self.seen.insert(site.name.to_string()) => {
+            // Another observer may have asked for what this one does not want.
+            Event::Tensor(site, tensor) if self.wants(Ask::Site(site.name, site.step)) => {
+                self.seen.insert(site.name.to_string());
                 let row = self.row(site, tensor);
                 self.rows.push(row);
             }
