@@ -74,6 +74,15 @@ fn check(model: &Path, file: &str) {
         let text = pipeline.text_encoder.forward(get(&format!("tokens/{i}")), &silent).unwrap();
         report(&format!("text/{i}"), 1, relative(&text, get(&format!("text/{i}"))), FORWARD);
     }
+    check_forwards(&pipeline, &golden, &report);
+    for case in golden.cases.iter().filter(|c| c.get("strength").is_none()) {
+        check_run(&pipeline, &golden, case, &report);
+    }
+}
+
+/// One forward pass of UNet and VAE.
+fn check_forwards(pipeline: &Pipeline, golden: &Goldens, report: &dyn Fn(&str, usize, f64, f64)) {
+    let (get, silent) = (|key: &str| &golden.tensors[key], Probe::silent());
     let out = pipeline.unet.forward(get("unet/sample"), get("unet/timestep"), get("unet/context"), &silent).unwrap();
     report("unet", 1, relative(&out, get("unet/out")), FORWARD);
     let posterior = pipeline.vae.encode(get("vae/image"), &silent).unwrap();
@@ -81,43 +90,45 @@ fn check(model: &Path, file: &str) {
     report("vae encode, logvar", 1, relative(&posterior.logvar, get("vae/logvar")), FORWARD);
     let decoded = pipeline.vae.decode(get("vae/mean"), &silent).unwrap();
     report("vae decode", 1, relative(&decoded, get("vae/decoded")), FORWARD);
+}
 
-    for case in golden.cases.iter().filter(|c| c.get("strength").is_none()) {
-        let name = case["name"].as_str().unwrap();
-        let (prompt, negative_prompt) = golden.prompts[case["prompt"].as_u64().unwrap() as usize].clone();
-        let plan = Plan {
-            prompt,
-            negative_prompt,
-            seed: case["seed"].as_u64().unwrap(),
-            steps: case["steps"].as_u64().unwrap() as usize,
-            guidance_scale: case["guidance"].as_f64().unwrap(),
-            height: case["hw"][0].as_u64().unwrap() as usize,
-            width: case["hw"][1].as_u64().unwrap() as usize,
-            scheduler: case["scheduler"].as_str().unwrap().into(),
-            ..Plan::default()
-        };
-        let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Final);
-        pipeline.generate(&plan, &Probe::new(vec![&mut reservoir])).unwrap();
+/// One whole run: timesteps, starting noise, the latents of every step, the picture.
+fn check_run(pipeline: &Pipeline, golden: &Goldens, case: &Value, report: &dyn Fn(&str, usize, f64, f64)) {
+    let get = |key: &str| &golden.tensors[key];
+    let name = case["name"].as_str().unwrap();
+    let (prompt, negative_prompt) = golden.prompts[case["prompt"].as_u64().unwrap() as usize].clone();
+    let plan = Plan {
+        prompt,
+        negative_prompt,
+        seed: case["seed"].as_u64().unwrap(),
+        steps: case["steps"].as_u64().unwrap() as usize,
+        guidance_scale: case["guidance"].as_f64().unwrap(),
+        height: case["hw"][0].as_u64().unwrap() as usize,
+        width: case["hw"][1].as_u64().unwrap() as usize,
+        scheduler: case["scheduler"].as_str().unwrap().into(),
+        ..Plan::default()
+    };
+    let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Final);
+    pipeline.generate(&plan, &Probe::new(vec![&mut reservoir])).unwrap();
 
-        let record = reservoir.run.unwrap();
-        let timesteps: Vec<f64> = record.schedule.iter().filter_map(|l| l.timestep).collect();
-        let expected: Vec<f32> = Vec::try_from(get(&format!("run/{name}/timesteps"))).unwrap();
-        assert_eq!(timesteps.iter().map(|t| *t as f32).collect::<Vec<_>>(), expected, "timesteps of {name}");
-        let start = get(&format!("run/{name}/latents/000"));
-        assert_eq!(&reservoir.latents_reservoir[0], start, "the starting latents of {name} are not bit-equal");
-        let mut largest: f64 = 0.0;
-        for (k, ours) in reservoir.latents_reservoir.iter().enumerate() {
-            largest = largest.max(relative(ours, get(&format!("run/{name}/latents/{k:03}"))));
-        }
-        report(name, timesteps.len(), largest, RUN);
-        if let Some(image) = golden.tensors.get(&format!("run/{name}/image")) {
-            let golden = image.squeeze_dim(0).to_kind(Kind::Double);
-            let golden = if image.kind() == Kind::Uint8 { golden } else { golden * 255.0 };
-            let (h, w, _) = golden.size3().unwrap();
-            let ours = Tensor::from_slice(reservoir.images[0].as_raw()).view([h, w, 3]).to_kind(Kind::Double);
-            let levels = (ours - golden).abs().max().double_value(&[]);
-            assert!(levels <= 1.01, "{name}: the picture is off by {levels} of 255 levels");
-        }
+    let record = reservoir.run.unwrap();
+    let timesteps: Vec<f64> = record.schedule.iter().filter_map(|l| l.timestep).collect();
+    let expected: Vec<f32> = Vec::try_from(get(&format!("run/{name}/timesteps"))).unwrap();
+    assert_eq!(timesteps.iter().map(|t| *t as f32).collect::<Vec<_>>(), expected, "timesteps of {name}");
+    let start = get(&format!("run/{name}/latents/000"));
+    assert_eq!(&reservoir.latents_reservoir[0], start, "the starting latents of {name} are not bit-equal");
+    let mut largest: f64 = 0.0;
+    for (k, ours) in reservoir.latents_reservoir.iter().enumerate() {
+        largest = largest.max(relative(ours, get(&format!("run/{name}/latents/{k:03}"))));
+    }
+    report(name, timesteps.len(), largest, RUN);
+    if let Some(image) = golden.tensors.get(&format!("run/{name}/image")) {
+        let golden = image.squeeze_dim(0).to_kind(Kind::Double);
+        let golden = if image.kind() == Kind::Uint8 { golden } else { golden * 255.0 };
+        let (h, w, _) = golden.size3().unwrap();
+        let ours = Tensor::from_slice(reservoir.images[0].as_raw()).view([h, w, 3]).to_kind(Kind::Double);
+        let levels = (ours - golden).abs().max().double_value(&[]);
+        assert!(levels <= 1.01, "{name}: the picture is off by {levels} of 255 levels");
     }
 }
 
@@ -134,4 +145,12 @@ fn tiny_stable_diffusion_2_agrees_with_diffusers() {
 #[test]
 fn the_pocket_model_agrees_with_diffusers() {
     check(&root("assets/pocket"), "pocket.safetensors");
+}
+
+/// `make parity-full MODEL=… GOLDENS=…`: any other model, such as one of full size.
+#[test]
+#[ignore = "needs a model and its goldens: make parity-full"]
+fn another_model_agrees_with_diffusers() {
+    let var = |name| std::env::var(name).unwrap_or_else(|_| panic!("set {name}"));
+    check(Path::new(&var("MODEL")), &var("GOLDENS"));
 }

@@ -46,8 +46,9 @@ pub struct ModelArgs {
     pub dtype: String,
 }
 
-/// `sdviz trace`.
+/// `sdviz trace`. An option that is given twice counts as it was given last.
 #[derive(Debug, Clone, Args)]
+#[command(args_override_self = true)]
 pub struct TraceArgs {
     /// What to draw
     #[arg(long, short, value_name = "TEXT")]

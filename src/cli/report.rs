@@ -37,7 +37,8 @@ pub struct Noted {
 
 /// Prints an error as `error: …`, with what is left as `note: …` and its way out as `hint: …`.
 pub fn print_error(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    // The library's errors say their cause themselves.
+    eprintln!("error: {error}");
     let noted = error.downcast_ref::<Noted>();
     if let Some(Noted { note, .. }) = noted {
         eprintln!("note: {note}");

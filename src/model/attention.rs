@@ -198,7 +198,8 @@ impl Transformer2D {
     pub fn forward(&self, x: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
         let (batch, channels, h, w) = x.size4()?;
         let to_places = |t: &Tensor| t.permute([0, 2, 3, 1]).reshape([batch, h * w, channels]);
-        let to_image = |t: &Tensor| t.reshape([batch, h, w, channels]).permute([0, 3, 1, 2]);
+        // Back in the layout it came in: a permuted view would have every later convolution run in another one.
+        let to_image = |t: &Tensor| t.reshape([batch, h, w, channels]).permute([0, 3, 1, 2]).contiguous();
         let normed = self.norm.forward(x);
         let mut places = match &self.proj_in {
             Projection::Conv(conv) => to_places(&conv.forward(&normed)),
@@ -239,7 +240,7 @@ impl ImageAttention {
         let (batch, channels, h, w) = x.size4()?;
         let places = self.group_norm.forward(x).permute([0, 2, 3, 1]).reshape([batch, h * w, channels]);
         let out = self.attention.forward(&places, &places, &Probe::silent())?;
-        let out = out.reshape([batch, h, w, channels]).permute([0, 3, 1, 2]) + x;
+        let out = out.transpose(1, 2).reshape([batch, channels, h, w]) + x;
         probe.see(&self.site, Axes::Image, &out)?;
         Ok(out)
     }

@@ -87,13 +87,16 @@ impl Denoise<'_, '_> {
             latents = prev_sample;
 
             // 5. Tell whoever watches.
-            let mut quantities = vec![
-                (Quantity::Latents, &latents),
-                (Quantity::NoiseText, &text),
-                (Quantity::NoiseGuided, &guided),
-                (Quantity::PredictedOriginal, &pred_original),
-            ];
-            quantities.extend(uncond.as_ref().map(|u| (Quantity::NoiseUncond, u)));
+            let uncond = uncond.as_ref().map(|uncond| (Quantity::NoiseUncond, uncond));
+            let quantities: Vec<(Quantity, &Tensor)> = uncond
+                .into_iter()
+                .chain([
+                    (Quantity::NoiseText, &text),
+                    (Quantity::NoiseGuided, &guided),
+                    (Quantity::PredictedOriginal, &pred_original),
+                    (Quantity::Latents, &latents),
+                ])
+                .collect();
             if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && step < timesteps.len() {
                 return Ok(Denoised { latents, stopped: true });
             }

@@ -15,6 +15,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
+/// Holds disk space for the last words of a run whose disk fills up.
+const RESERVE_FILE: &str = ".reserve";
+
 /// Writes a run directory as the run goes on.
 #[derive(Debug)]
 pub struct Recorder {
@@ -98,6 +101,7 @@ impl Recorder {
     ) -> Result<Kept> {
         let kept = Kept { last_step: self.last_step, finished: self.finished };
         let Some(mut run) = self.run.take() else { return Ok(kept) };
+        let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
         (run.status, run.failure, run.timings) = (status, failure, timings);
         for (component, hash) in run.model.components.iter_mut().zip(hashes) {
             component.sha256.clone_from(hash);
@@ -111,11 +115,12 @@ impl Recorder {
         Ok(kept)
     }
 
-    fn write_record(&self, run: &RunRecord) -> Result<()> {
+    /// Writes run.json and gives its size in bytes.
+    fn write_record(&self, run: &RunRecord) -> Result<usize> {
         let path = self.dir.join(RECORD_FILE);
         let mut json = serde_json::to_vec_pretty(run).map_err(|e| Error::bad_file(&path, "run record", e))?;
         json.push(b'\n');
-        write_atomically(&path, &json)
+        write_atomically(&path, &json).map(|()| json.len())
     }
 
     fn write_step(&mut self, step: &Step) -> Result<()> {
@@ -177,7 +182,9 @@ impl Observer for Recorder {
         self.shapes.on_event(event)?;
         match event {
             Event::Begin(run) => {
-                self.write_record(run)?;
+                let size = self.write_record(run)?;
+                let reserve = self.dir.join(RESERVE_FILE);
+                std::fs::write(&reserve, vec![0; size + 4096]).at("write", &reserve)?;
                 self.run = Some((*run).clone());
             }
             Event::Step(step) => self.write_step(step)?,
@@ -230,7 +237,7 @@ fn remove_old_run(dir: &Path) -> Result<()> {
         let entry = entry.at("read", dir)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let ours = [RECORD_FILE, SHAPES_FILE, "index.html"].contains(&&*name)
+        let ours = [RECORD_FILE, RESERVE_FILE, SHAPES_FILE, "index.html"].contains(&&*name)
             || (name.starts_with("final") && name.ends_with(".png"));
         if ours {
             std::fs::remove_file(entry.path()).at("remove", &entry.path())?;

@@ -1,16 +1,19 @@
-//! `sdviz inspect`: a model's components, the tree of its tensors, parameters and output shapes. Reads headers only.
+//! `sdviz inspect`: a model's components, the tree of its tensors, parameters and output shapes. The shapes come from a
+//! forward pass at the smallest size, seen through the same sites as a trace.
 
 use crate::cli::args::InspectArgs;
 use crate::cli::report;
-use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
-use crate::error::Result as LibResult;
-use crate::model::files::ModelFiles;
-use crate::model::resolve;
+use crate::model::resolve::{self, ModelChoice};
 use crate::model::weights::WeightFile;
+use crate::pipeline::{LoadOptions, Pipeline};
+use crate::trace::observer::Probe;
+use crate::trace::schema::Plan;
+use crate::trace::shapes::ShapeLog;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// A place in a component's tree.
 #[derive(Debug, Default)]
@@ -27,28 +30,33 @@ struct Natural(Option<u64>, String);
 /// Prints the model.
 pub fn run(args: InspectArgs) -> Result<ExitCode> {
     let choice = resolve::resolve(args.model.as_deref())?;
-    let outputs = outputs(&choice.files)?;
+    let outputs = outputs(&choice, args.variant.as_deref())?;
     let mut components = vec![];
-    for (name, output) in outputs {
+    for name in ["text_encoder", "unet", "vae"] {
         let (file, weights) = choice.files.weights(name, args.variant.as_deref())?;
-        components.push((name, file, output, weights));
+        components.push((name, file, weights));
     }
     if args.json {
-        let list: Vec<Value> =
-            components.iter().map(|(name, file, output, w)| as_json(name, file, output, w, args.depth)).collect();
-        let total: u64 = components.iter().map(|(.., w)| w.parameters()).sum();
-        report::print(serde_json::to_string_pretty(
-            &json!({ "model": choice.id, "parameters": total, "components": list }),
-        )?);
+        let component = |(name, file, weights): &(&str, String, Rc<WeightFile>)| {
+            let mut value = as_json(&tree(weights), name, &outputs, args.depth);
+            value["name"] = json!(name);
+            value["file"] = json!(file);
+            value["dtype"] = json!(dtype(weights));
+            value
+        };
+        let list: Vec<Value> = components.iter().map(component).collect();
+        let total: u64 = components.iter().map(|(.., weights)| weights.parameters()).sum();
+        let model = json!({ "model": choice.id, "parameters": total, "components": list });
+        report::print(serde_json::to_string_pretty(&model)?);
         return Ok(ExitCode::SUCCESS);
     }
     report::print(format!("{} ({})", choice.id, choice.chosen_by));
     let mut table = report::table(&["component", "parameters", "tensors", "dtype", "output", "file"]);
-    for (name, file, output, weights) in &components {
+    for (name, file, weights) in &components {
         let root = tree(weights);
-        let dtype = dtype(weights);
-        table.add_row([*name, &report::thousands(root.parameters), &root.tensors.to_string(), &dtype, output, file]);
-        add_rows(&mut table, &root, 1, args.depth);
+        let (parameters, tensors) = (report::thousands(root.parameters), root.tensors.to_string());
+        table.add_row([*name, &parameters, &tensors, &dtype(weights), output(&outputs, name), file]);
+        add_rows(&mut table, &root, name, &outputs, args.depth);
     }
     for column in 1..3 {
         if let Some(column) = table.column_mut(column) {
@@ -59,21 +67,24 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The components in the order in which a picture passes through them, with the shape each gives.
-fn outputs(files: &ModelFiles) -> LibResult<Vec<(&'static str, String)>> {
-    fn config<C: Config>(files: &ModelFiles, component: &str) -> LibResult<C> {
-        let name = format!("{component}/config.json");
-        C::parse(&files.required_text(&name)?, &files.path(&name))
+/// The symbolic output shape of every site, by its name, from one step at the smallest size.
+fn outputs(choice: &ModelChoice, variant: Option<&str>) -> Result<HashMap<String, String>> {
+    let options = LoadOptions { variant: variant.map(String::from), ..LoadOptions::default() };
+    let pipeline = Pipeline::load(choice, options)?;
+    let halvings = pipeline.unet.config().block_out_channels.len() - 1;
+    let size = pipeline.model().vae_scale_factor << halvings;
+    let plan = Plan { steps: 1, width: size, height: size, scheduler: "ddim".into(), ..Plan::default() };
+    let mut log = ShapeLog::default();
+    pipeline.generate(&plan, &Probe::new(vec![&mut log]))?;
+    let mut shapes: HashMap<_, _> = log.rows.into_iter().map(|row| (row.name, row.symbolic)).collect();
+    for (component, site) in [("text_encoder", "text_embeddings"), ("unet", "noise_pred"), ("vae", "image")] {
+        shapes.extend(shapes.get(site).cloned().map(|shape| (component.to_string(), shape)));
     }
-    let text: TextConfig = config(files, "text_encoder")?;
-    let unet: UNetConfig = config(files, "unet")?;
-    let vae: VaeConfig = config(files, "vae")?;
-    let factor = vae.scale_factor();
-    Ok(vec![
-        ("text_encoder", format!("[2·B, {}, {}]", text.max_position_embeddings, text.hidden_size)),
-        ("unet", format!("[2·B, {}, H/{factor}, W/{factor}]", unet.out_channels)),
-        ("vae", format!("[B, {}, H, W]", vae.out_channels)),
-    ])
+    Ok(shapes)
+}
+
+fn output<'a>(outputs: &'a HashMap<String, String>, site: &str) -> &'a str {
+    outputs.get(site).map_or("", String::as_str)
 }
 
 fn dtype(weights: &WeightFile) -> String {
@@ -96,32 +107,29 @@ fn tree(weights: &WeightFile) -> Node {
     root
 }
 
-fn add_rows(table: &mut comfy_table::Table, node: &Node, level: usize, depth: usize) {
-    if level > depth {
+fn add_rows(table: &mut comfy_table::Table, node: &Node, site: &str, outputs: &HashMap<String, String>, depth: usize) {
+    if depth == 0 {
         return;
     }
+    let level = site.split('.').count();
     for (Natural(_, name), child) in &node.children {
-        let indented = format!("{}{name}", "  ".repeat(level));
-        table.add_row([&indented, &report::thousands(child.parameters), &child.tensors.to_string(), "", "", ""]);
-        add_rows(table, child, level + 1, depth);
+        let site = format!("{site}.{name}");
+        let (indented, parameters) = (format!("{}{name}", "  ".repeat(level)), report::thousands(child.parameters));
+        table.add_row([&indented, &parameters, &child.tensors.to_string(), "", output(outputs, &site), ""]);
+        add_rows(table, child, &site, outputs, depth - 1);
     }
 }
 
-fn as_json(name: &str, file: &str, output: &str, weights: &WeightFile, depth: usize) -> Value {
-    fn branch(node: &Node, depth: usize) -> Value {
-        let mut value = json!({ "parameters": node.parameters, "tensors": node.tensors });
-        if depth > 0 && !node.children.is_empty() {
-            value["children"] = node
-                .children
-                .iter()
-                .map(|(Natural(_, name), child)| (name.clone(), branch(child, depth - 1)))
-                .collect();
-        }
-        value
+fn as_json(node: &Node, site: &str, outputs: &HashMap<String, String>, depth: usize) -> Value {
+    let mut value = json!({ "parameters": node.parameters, "tensors": node.tensors });
+    if let Some(shape) = outputs.get(site) {
+        value["output"] = json!(shape);
     }
-    let mut value = json!({ "name": name, "file": file, "dtype": dtype(weights), "output": output });
-    if let (Value::Object(to), Value::Object(from)) = (&mut value, branch(&tree(weights), depth)) {
-        to.extend(from);
+    if depth > 0 && !node.children.is_empty() {
+        let child = |(Natural(_, name), child): (&Natural, &Node)| {
+            (name.clone(), as_json(child, &format!("{site}.{name}"), outputs, depth - 1))
+        };
+        value["children"] = node.children.iter().map(child).collect();
     }
     value
 }

@@ -1,0 +1,45 @@
+# Two commands for a fresh machine with Rust, a C++ compiler, make and Python 3 with pip:
+#   make demo    fetch libtorch once, build, trace a prompt on the embedded model
+#   make test    the whole test suite
+# After either, plain `cargo build`, `cargo run` and `cargo test` work too.
+
+CARGO ?= cargo
+PYTHON ?= python3
+PROMPT ?= a red apple on a blue background
+
+.PHONY: demo test lint libtorch libtorch-cuda parity parity-full bench clean-libtorch
+
+demo: libtorch
+	$(CARGO) build
+	$(CARGO) run --quiet -- trace --prompt "$(PROMPT)" --out run --force
+	$(CARGO) run --quiet -- shapes run
+	@echo
+	@echo "The record is in run/: final.png is the picture, steps/ has every step, run.json says how it was made."
+
+test: libtorch
+	$(CARGO) test
+
+lint: libtorch
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+libtorch:
+	@$(PYTHON) scripts/setup_libtorch.py
+
+libtorch-cuda:
+	@$(PYTHON) scripts/setup_libtorch.py --cuda
+
+# The agreement with diffusers as a table.
+parity: libtorch
+	$(CARGO) test --test parity -- --nocapture --test-threads 1
+
+# The same for any model: make parity-full MODEL=folder GOLDENS=file (tests/goldens/README.md says how to make them).
+parity-full: libtorch
+	MODEL="$(MODEL)" GOLDENS="$(GOLDENS)" $(CARGO) test --test parity -- --ignored --nocapture
+
+# sdviz and diffusers side by side, and what recording costs. Needs a Python with diffusers (tests/goldens/README.md):
+#   make bench BENCH_PYTHON=venv/bin/python [BENCH="--model FOLDER --steps 2 --dtype bf16"]
+BENCH_PYTHON ?= $(PYTHON)
+bench: libtorch
+	$(CARGO) build --example bench
+	$(BENCH_PYTHON) scripts/bench.py $(BENCH)
