@@ -28,6 +28,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 /// Carries out a command line, and tells the user of an error: the program's exit code.
 pub fn run_or_report(cli: Cli) -> ExitCode {
     report::quiet_panics();
+    crate::pipeline::allocator::keep_freed_memory();
     let outcome = std::panic::catch_unwind(|| run(cli));
     match outcome {
         Ok(Ok(code)) => code,

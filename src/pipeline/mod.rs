@@ -3,6 +3,7 @@
 //! Enters: a model and a [`Plan`]. Leaves: pictures, latents, and on the way events for whoever watches. The step loop
 //! itself stands in [`denoise`].
 
+pub mod allocator;
 pub mod clock;
 pub mod denoise;
 pub mod device;
