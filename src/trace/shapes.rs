@@ -51,6 +51,7 @@ impl ShapeLog {
         let shape = tensor.size();
         let numbers = tensor.to_kind(Kind::Float);
         let (min, max) = numbers.aminmax(None, false);
+        let (variance, mean) = numbers.var_mean(false);
         let value = |t: &Tensor| t.double_value(&[]);
         let block = ["unet.down_blocks.", "unet.up_blocks."].iter().find_map(|p| site.name.strip_prefix(p));
         let whole_block = block.is_some_and(|rest| rest.parse::<usize>().is_ok());
@@ -62,8 +63,8 @@ impl ShapeLog {
             dtype: dtype_name(tensor.kind()).into(),
             min: value(&min),
             max: value(&max),
-            mean: value(&numbers.mean(Kind::Float)),
-            std: value(&numbers.std(false)),
+            mean: value(&mean),
+            std: value(&variance).sqrt(),
             shape,
         }
     }
