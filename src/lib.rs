@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod export;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
