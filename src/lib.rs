@@ -10,3 +10,4 @@ pub mod pipeline;
 pub mod prompt;
 pub mod scheduler;
 pub mod trace;
+pub mod viz;

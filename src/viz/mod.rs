@@ -1,0 +1,14 @@
+//! Pictures of what happens inside: pure functions from arrays and pictures to pictures.
+//!
+//! Enters: `ndarray` arrays (latents, decoded pictures, differences) and the words that belong to them. Leaves:
+//! [`image::RgbImage`]s. Nothing here reads a run, knows a model or needs libtorch; the same input gives the same pixels
+//! on every machine.
+
+pub mod caption;
+pub mod colour;
+pub mod grid;
+pub mod latents;
+pub mod linear_map;
+pub mod normalise;
+pub mod pixels;
+pub mod text;
