@@ -93,6 +93,14 @@ pub enum Error {
         /// The way out.
         hint: Option<String>,
     },
+    /// Something that could be shown if the run had recorded it. What else there is can still be shown.
+    #[error("{message}")]
+    NotRecorded {
+        /// What is missing from which run.
+        message: String,
+        /// How to get it.
+        hint: String,
+    },
     /// A tensor turned NaN or infinite.
     #[error("`{site}` holds {found} at step {step} in {dtype}: the first tensor of the run that is not finite")]
     NotFinite {
@@ -137,6 +145,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Invalid { hint, .. } => hint.clone(),
+            Error::NotRecorded { hint, .. } => Some(hint.clone()),
             Error::Unknown { known, .. } => Some(format!("one of: {}", known.join(", "))),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some disk space; what was recorded before this stays readable".into())

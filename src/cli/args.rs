@@ -26,6 +26,16 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List the schedulers
     Schedulers(SchedulersArgs),
+    /// Compare the noise schedules of several schedulers, without a run
+    Schedule(ScheduleArgs),
+    /// Print a prompt as the text encoder sees it: pieces, ids, places
+    Tokens(TokensArgs),
+    /// Plot a run: schedule, norms, guidance, change, distance
+    Plot(PlotArgs),
+    /// Compare two runs: where they part, and how far
+    Diff(DiffArgs),
+    /// Make files of a run with several exporters at once
+    Export(ExportArgs),
 }
 
 /// Which model, and where and how it computes.
@@ -143,4 +153,104 @@ pub struct SchedulersArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `sdviz schedule`.
+#[derive(Debug, Clone, Args)]
+pub struct ScheduleArgs {
+    /// Schedulers to compare, up to six
+    #[arg(long, value_delimiter = ',', default_value = "pndm,euler,dpmpp_2m_karras", value_name = "LIST")]
+    pub scheduler: Vec<String>,
+    /// Steps
+    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
+    pub steps: usize,
+    /// The model whose scheduler settings to use: a folder in diffusers' layout, `owner/name`, or `pocket`
+    /// [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Folder for the plot [default: exports; with --json no plot is made unless a folder is named]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// File formats of the plot: png, svg
+    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
+    pub format: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz tokens`.
+#[derive(Debug, Clone, Args)]
+pub struct TokensArgs {
+    /// The prompt
+    pub prompt: String,
+    /// A negative prompt to show beside it
+    #[arg(long, short, value_name = "TEXT", alias = "negative-prompt")]
+    pub negative: Option<String>,
+    /// The model whose tokenizer to use: a folder in diffusers' layout, `owner/name`, or `pocket`
+    /// [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz plot`.
+#[derive(Debug, Clone, Args)]
+pub struct PlotArgs {
+    /// The run
+    #[arg(default_value = "run")]
+    pub run: PathBuf,
+    /// What to plot: schedule, norms, guidance, change, distance
+    #[arg(long, value_delimiter = ',', default_value = "schedule,norms,guidance,change,distance", value_name = "LIST")]
+    pub what: Vec<String>,
+    /// File formats: png (1600×900), svg
+    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
+    pub format: Vec<String>,
+    /// Which picture of the batch, counted from 0
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub batch: usize,
+    /// Folder for the files [default: exports/ under the run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// `sdviz diff`.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// A run
+    pub run_a: PathBuf,
+    /// The run to compare it with
+    pub run_b: PathBuf,
+    /// Check that no recorded quantity differs by more than this share of its largest value; 0 asks for equality.
+    /// Exit code 1 if one does, or if the runs cannot be compared whole
+    #[arg(long, value_name = "T")]
+    pub tolerance: Option<f64>,
+    /// Draw a map of the difference at each step, all on one sheet
+    #[arg(long)]
+    pub maps: bool,
+    /// Folder for the sheet [default: exports/ under the first run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// The run [default: run], then the names of exporters; a run that bears the name of an exporter is written `./NAME`
+    #[arg(value_name = "RUN | NAME")]
+    pub names: Vec<String>,
+    /// Run every exporter
+    #[arg(long)]
+    pub all: bool,
+    /// List the exporters
+    #[arg(long)]
+    pub list: bool,
+    /// Folder for the files [default: exports/ under the run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
 }

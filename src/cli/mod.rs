@@ -22,6 +22,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Shapes(args) => commands::shapes::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Schedulers(args) => commands::schedulers::run(args),
+        Command::Schedule(args) => commands::schedule::run(&args, talk),
+        Command::Tokens(args) => commands::tokens::run(&args),
+        Command::Plot(args) => commands::plot::run(&args, talk),
+        Command::Diff(args) => commands::diff::run(&args, talk),
+        Command::Export(args) => commands::export::run(&args, talk),
     }
 }
 

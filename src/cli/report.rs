@@ -63,6 +63,15 @@ pub fn table(titles: &[&str]) -> Table {
     table
 }
 
+/// Sets these columns of a table to the right, as numbers stand.
+pub fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+}
+
 /// Prints a table without the blanks at the ends of its lines.
 pub fn print_table(table: &Table) {
     print(table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n"));

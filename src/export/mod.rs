@@ -1,5 +1,49 @@
-//! Exporters: from a run's record to what people look at.
+//! Exporters: from the record of a run to what people look at.
 //!
-//! Enters: a run directory, or pictures drawn from it. Leaves: files. Nothing here knows a model or libtorch.
+//! Enters: a [`Run`], in whatever state it is. Leaves: files, through [`Outputs`], which checks the folder before any work
+//! and remembers what was written. Nothing here knows a model or libtorch. This file is the only registry; an exporter
+//! is one file with a function like [`Exporter::make`], and one line here. An exporter with settings of its own has a
+//! verb of its own too; the registry runs it with the defaults.
 
+pub mod diff;
+pub mod diff_maps;
 pub mod encode;
+pub mod figure;
+pub mod manager;
+pub mod measures;
+pub mod plots;
+pub mod schedules;
+
+use crate::error::{Error, Result};
+use crate::trace::reader::Run;
+pub use manager::Outputs;
+
+/// One line of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Exporter {
+    /// Its name, as `sdviz export RUN NAME` has it.
+    pub name: &'static str,
+    /// What it makes, in a line.
+    pub about: &'static str,
+    /// Makes the files with the default settings, one [`Outputs::write`] or [`Outputs::stream`] each.
+    ///
+    /// Errors: [`Error::NotRecorded`] when the run holds nothing it could use, which `--all` passes over. A part that
+    /// is missing goes to [`Outputs::leave_out`], and the rest is made.
+    pub make: fn(&Run, &mut Outputs) -> Result<()>,
+}
+
+/// The exporters, in the order in which `--all` runs them.
+pub const EXPORTERS: &[Exporter] = &[Exporter {
+    name: "plot",
+    about: "schedule, norms, guidance, change and distance over the steps, as PNG",
+    make: plots::export,
+}];
+
+/// The exporter of this name.
+///
+/// # Errors
+/// [`Error::Unknown`], with the nearest name.
+pub fn exporter(name: &str) -> Result<&'static Exporter> {
+    let known = EXPORTERS.iter().map(|e| e.name);
+    EXPORTERS.iter().find(|e| e.name == name).ok_or_else(|| Error::unknown("exporter", name, known))
+}

@@ -1,6 +1,11 @@
 //! The verbs, one per file.
 
+pub mod diff;
+pub mod export;
 pub mod inspect;
+pub mod plot;
+pub mod schedule;
 pub mod schedulers;
 pub mod shapes;
+pub mod tokens;
 pub mod trace;

@@ -1,0 +1,117 @@
+//! `sdviz schedule`: the noise schedules of several schedulers side by side, as a table and a plot.
+
+use crate::cli::args::ScheduleArgs;
+use crate::cli::report::{self, Talk};
+use crate::error::{Error, Result as LibResult};
+use crate::export::Outputs;
+use crate::export::plots::Format;
+use crate::export::schedules::{self, NamedSchedule};
+use crate::model::resolve::{self, ModelChoice};
+use crate::scheduler::{self, SchedulerConfig, SchedulerKind};
+use crate::trace::schema::Level;
+use anyhow::Result;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The folder for the plot, where none is named.
+const FOLDER: &str = "exports";
+/// More curves than this cannot be told apart.
+const MOST: usize = 6;
+
+/// Prints the schedules and plots them.
+pub fn run(args: &ScheduleArgs, talk: Talk) -> Result<ExitCode> {
+    let formats = args.format.iter().map(|name| name.trim().parse()).collect::<LibResult<Vec<Format>>>()?;
+    let mut kinds = vec![];
+    for name in &args.scheduler {
+        let kind = SchedulerKind::parse(name.trim())?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    if kinds.len() > MOST {
+        return Err(Error::invalid(
+            format!("{} schedulers are too many for one plot", kinds.len()),
+            format!("name {MOST} at most"),
+        )
+        .into());
+    }
+    let choice = resolve::resolve(args.model.as_deref())?;
+    let folder = args.out.clone().or((!args.json).then(|| PathBuf::from(FOLDER)));
+    let outputs = folder.as_deref().map(Outputs::in_folder).transpose()?;
+    let config = config(&choice)?;
+    let schedules = kinds.iter().map(|kind| schedule(*kind, &config, args.steps)).collect::<LibResult<Vec<_>>>()?;
+    match args.json {
+        true => print_json(&schedules, &choice.id, args.steps)?,
+        false => print_table(&schedules),
+    }
+    if let Some(mut outputs) = outputs {
+        let figure = schedules::figure(&schedules, &choice.id, args.steps);
+        for format in formats {
+            outputs.write(&format!("schedules.{}", format.extension()), &format.bytes(&figure)?)?;
+        }
+        outputs.written().iter().for_each(|path| talk.say(format!("plot: {}", path.display())));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(choice: &ModelChoice) -> LibResult<SchedulerConfig> {
+    let name = "scheduler/scheduler_config.json";
+    let path: PathBuf = choice.files.path(name);
+    let mut config = SchedulerConfig::parse(&choice.files.required_text(name)?)
+        .map_err(|e| Error::bad_file(&path, "scheduler configuration", e))?;
+    config.path = Some(path);
+    Ok(config)
+}
+
+fn schedule(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> LibResult<NamedSchedule> {
+    let scheduler = scheduler::build(kind, config, steps, 0.0)?;
+    let timesteps = scheduler.timesteps();
+    let level = |call| {
+        let level = scheduler.level(call);
+        Level {
+            timestep: timesteps.get(call).copied(),
+            sigma: level.sigma,
+            alpha_cumprod: level.alpha_cumprod,
+            latent_scale: level.latent_scale,
+        }
+    };
+    Ok(NamedSchedule { name: kind.name().into(), levels: (0..=timesteps.len()).map(level).collect() })
+}
+
+fn print_table(schedules: &[NamedSchedule]) {
+    let mut titles = vec!["call".to_string()];
+    for schedule in schedules {
+        titles.extend([format!("{} t", schedule.name), "σ".into(), "ᾱ".into()]);
+    }
+    let mut table = report::table(&titles.iter().map(String::as_str).collect::<Vec<_>>());
+    let longest = schedules.iter().map(|s| s.levels.len()).max().unwrap_or(0);
+    for call in 0..longest {
+        let mut row = vec![call.to_string()];
+        for schedule in schedules {
+            row.extend(match schedule.levels.get(call) {
+                Some(level) => [
+                    level.timestep.map_or("end".into(), timestep),
+                    format!("{:.4}", level.sigma),
+                    format!("{:.4}", level.alpha_cumprod),
+                ],
+                None => Default::default(),
+            });
+        }
+        table.add_row(row);
+    }
+    report::align_right(&mut table, 0..titles.len());
+    report::print_table(&table);
+}
+
+/// `981`, `958.75`.
+fn timestep(t: f64) -> String {
+    if t.fract() == 0.0 { format!("{t:.0}") } else { format!("{t:.2}") }
+}
+
+fn print_json(schedules: &[NamedSchedule], model: &str, steps: usize) -> Result<()> {
+    let list: Vec<_> = schedules.iter().map(|s| json!({ "scheduler": s.name, "schedule": s.levels })).collect();
+    let all = json!({ "model": model, "steps": steps, "schedules": list });
+    report::print(serde_json::to_string_pretty(&all)?);
+    Ok(())
+}

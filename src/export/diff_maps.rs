@@ -1,0 +1,171 @@
+//! Where two runs differ: a map per step, all on one sheet.
+//!
+//! Enters: two runs. Leaves: one PNG. A map has a place for each place of the latents, magnified with hard pixels; its
+//! value is the root mean square of the difference over the channels. All maps share one range, from 0 to the largest
+//! value, which is written on the sheet.
+
+use super::diff;
+use super::figure::{FONT, refused, register_font};
+use super::plots::shortened;
+use crate::error::{Error, Result};
+use crate::trace::metadata::png_bytes;
+use crate::trace::reader::Run;
+use crate::trace::schema::Quantity;
+use image::{Rgb, RgbImage};
+use ndarray::{Array2, Axis};
+use plotters::prelude::*;
+
+/// The most maps on one sheet; of longer runs evenly spaced steps are shown.
+const MOST: usize = 60;
+const WIDTH: u32 = 1600;
+const MARGIN: u32 = 36;
+const HEAD: u32 = 190;
+const GAP: u32 = 14;
+const ROW_GAP: u32 = 26;
+const CAPTION: u32 = 40;
+
+/// One map: the step and the root mean square difference at each place, `[height/8, width/8]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map {
+    /// The step in the first run.
+    pub step: usize,
+    /// The values.
+    pub values: Array2<f32>,
+}
+
+/// The maps of the first of `latents`, `predicted_original`, `noise_guided`, … that both runs recorded, for picture
+/// `batch`, at most 60 of them, and what they are of.
+///
+/// # Errors
+/// When the runs have no such quantity of one shape in common; when a step cannot be read.
+pub fn maps(a: &Run, b: &Run, batch: usize) -> Result<(Quantity, Vec<Map>)> {
+    let pairs = thin(diff::shared_steps(a, b)?);
+    let order = [Quantity::Latents, Quantity::PredictedOriginal, Quantity::NoiseGuided, Quantity::NoiseText];
+    for what in order.into_iter().chain([Quantity::NoiseUncond]) {
+        let mut maps = vec![];
+        for &(step, step_b) in &pairs {
+            if let (Some(mut one), Some(mut other)) = (a.tensor(step, what, batch)?, b.tensor(step_b, what, batch)?)
+                && one.shape() == other.shape()
+            {
+                if let Some((scale, scale_b)) = diff::scales(a, b, (step, step_b), what) {
+                    one /= scale;
+                    other /= scale_b;
+                }
+                let squares = (&one - &other).mapv(|v| v * v);
+                let mean = squares.mean_axis(Axis(0)).unwrap_or_default();
+                maps.push(Map { step, values: mean.mapv(f32::sqrt) });
+            }
+        }
+        if !maps.is_empty() {
+            return Ok((what, maps));
+        }
+    }
+    Err(Error::NotRecorded {
+        message: format!(
+            "`{}` and `{}` have no step in common that both recorded at one size",
+            a.dir().display(),
+            b.dir().display()
+        ),
+        hint: "trace both with the same `--record`, `--steps` and size".into(),
+    })
+}
+
+/// Evenly spaced pairs, with the first and the last.
+fn thin(pairs: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    let n = pairs.len();
+    if n <= MOST {
+        return pairs;
+    }
+    (0..MOST).map(|i| pairs[i * (n - 1) / (MOST - 1)]).collect()
+}
+
+/// The sheet.
+///
+/// # Errors
+/// As [`maps`]; when the drawing library refuses.
+pub fn sheet(a: &Run, b: &Run, batch: usize) -> Result<Vec<u8>> {
+    let (what, maps) = maps(a, b, batch)?;
+    let largest = maps.iter().flat_map(|m| &m.values).copied().filter(|v| v.is_finite()).fold(0.0, f32::max);
+    let (height, width) = maps.first().map_or((1, 1), |m| m.values.dim());
+    let columns = match maps.len() as u32 {
+        n @ 1..=5 => n,
+        n @ 6..=24 => n.div_ceil(3).max(5),
+        _ => 10,
+    };
+    let inner = WIDTH - 2 * MARGIN;
+    // A whole number of pixels a place, so that all places have one size.
+    let zoom = ((inner - GAP * (columns - 1)) / columns / width as u32).clamp(1, 24);
+    let (tile_w, tile_h) = (width as u32 * zoom, height as u32 * zoom);
+    let rows = (maps.len() as u32).div_ceil(columns);
+    let sheet_width = WIDTH.max(columns * (tile_w + GAP) - GAP + 2 * MARGIN);
+    let mut picture =
+        RgbImage::from_pixel(sheet_width, HEAD + rows * (tile_h + CAPTION + ROW_GAP) + MARGIN, Rgb([255; 3]));
+    let place = |i: u32| (MARGIN + i % columns * (tile_w + GAP), HEAD + i / columns * (tile_h + CAPTION + ROW_GAP));
+    for (i, map) in (0..).zip(&maps) {
+        let (x, y) = place(i);
+        for ((row, column), value) in map.values.indexed_iter() {
+            let colour = colour(*value, largest);
+            for dy in 0..zoom {
+                for dx in 0..zoom {
+                    picture.put_pixel(x + column as u32 * zoom + dx, y + CAPTION + row as u32 * zoom + dy, colour);
+                }
+            }
+        }
+    }
+    let title = format!("Where the runs differ: {what}, root mean square over the channels");
+    let name = |run: &Run| format!("{} (“{}”)", run.dir().display(), shortened(&run.record().plan.prompt, 30));
+    let about = format!("{} against {}", name(a), name(b));
+    let captions = (0..).zip(&maps).map(|(i, map)| (format!("step {}", map.step), place(i))).collect::<Vec<_>>();
+    label(&mut picture, &title, &about, largest, &captions)?;
+    png_bytes(&picture)
+}
+
+/// A number in three digits: `0.0123`, `4.56`, `7.8e-6`.
+fn short(value: f32) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        v if !(0.001..10_000.0).contains(&v) => format!("{value:.2e}"),
+        v => format!("{value:.*}", (2 - v.log10().floor() as i32).max(0) as usize),
+    }
+}
+
+/// Dark for 0, bright for the largest value; a place that is not a number is red.
+fn colour(value: f32, largest: f32) -> Rgb<u8> {
+    if !value.is_finite() {
+        return Rgb([255, 0, 0]);
+    }
+    let share = if largest > 0.0 { f64::from(value / largest) } else { 0.0 };
+    let (r, g, b) = colorous::INFERNO.eval_continuous(share.clamp(0.0, 1.0)).as_tuple();
+    Rgb([r, g, b])
+}
+
+fn label(
+    picture: &mut RgbImage,
+    title: &str,
+    about: &str,
+    largest: f32,
+    captions: &[(String, (u32, u32))],
+) -> Result<()> {
+    register_font()?;
+    let (width, height) = picture.dimensions();
+    let (bar, thick) = (400u32, 26u32);
+    for x in 0..bar {
+        for y in 0..thick {
+            picture.put_pixel(MARGIN + x, 134 + y, colour(x as f32, bar as f32));
+        }
+    }
+    let area = BitMapBackend::with_buffer(picture, (width, height)).into_drawing_area();
+    let text = |size: u32, style| FontDesc::new(FontFamily::Name(FONT), f64::from(size), style).color(&BLACK);
+    let range = format!("0 to {}, the same range in all maps", short(largest));
+    let mut lines = vec![
+        (title.to_string(), text(40, FontStyle::Bold), (MARGIN, 22)),
+        (about.to_string(), text(30, FontStyle::Normal), (MARGIN, 78)),
+        (range, text(30, FontStyle::Normal), (MARGIN + bar + 16, 130)),
+    ];
+    let small = |(caption, at): &(String, (u32, u32))| (caption.clone(), text(30, FontStyle::Normal), *at);
+    lines.extend(captions.iter().map(small));
+    for (line, style, (x, y)) in lines {
+        area.draw_text(&line, &style, (x as i32, y as i32)).map_err(refused)?;
+    }
+    area.present().map_err(refused)
+}

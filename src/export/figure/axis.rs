@@ -1,0 +1,176 @@
+//! Axes: from the values to a range that holds them, and to round numbers to write beside it.
+//!
+//! Logarithmic axes are drawn as linear ones of the decimal logarithm, so both go through the same code.
+
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use std::ops::Range;
+
+/// A range with its marks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Axis {
+    /// Where it begins.
+    pub start: f64,
+    /// Where it ends, beyond the start.
+    pub end: f64,
+    /// Where marks stand, within the range.
+    pub marks: Vec<f64>,
+    log: bool,
+    decimals: usize,
+}
+
+impl Axis {
+    /// A linear axis that holds all values, with about `count` marks. It starts at 0 where that costs less than half of
+    /// it, because lengths are compared more easily from there.
+    pub fn linear(values: impl Iterator<Item = f64> + Clone, count: usize) -> Axis {
+        let (mut low, mut high) = bounds(values);
+        if low > 0.0 && low < 0.6 * high {
+            low = 0.0;
+        }
+        if high < 0.0 && high > 0.6 * low {
+            high = 0.0;
+        }
+        if high - low <= 1e-9 * high.abs().max(1e-9) {
+            let room = if high == 0.0 { 1.0 } else { 0.1 * high.abs() };
+            (low, high) = (low - room, high + room);
+        }
+        let step = round_step((high - low) / count.max(1) as f64);
+        let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
+        let marks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
+        let decimals = (-step.log10().floor()).max(0.0) as usize;
+        Axis { start: first * step, end: last * step, marks, log: false, decimals }
+    }
+
+    /// The axis of the steps, from 0 to `end`, marked at whole numbers.
+    pub fn steps(end: f64, count: usize) -> Axis {
+        let end = end.max(1.0);
+        let step = round_step(end / count.max(1) as f64).max(1.0).round();
+        let marks = (0..=(end / step) as usize).map(|i| i as f64 * step).collect();
+        Axis { start: 0.0, end, marks, log: false, decimals: 0 }
+    }
+
+    /// A logarithmic axis that holds all values above 0, with a mark at every power of ten (or every second, …).
+    pub fn log(values: impl Iterator<Item = f64> + Clone) -> Axis {
+        let (low, high) = bounds(values.filter(|v| *v > 0.0).map(f64::log10));
+        let (first, mut last) = (low.floor(), high.ceil());
+        if last <= first {
+            last = first + 1.0;
+        }
+        let step = ((last - first) / 7.0).ceil().max(1.0);
+        let marks = (0..=((last - first) / step) as usize).map(|i| first + i as f64 * step).collect();
+        Axis { start: first, end: last, marks, log: true, decimals: 0 }
+    }
+
+    /// Where a value stands on the axis; none if it cannot stand there.
+    pub fn place(&self, value: f64) -> Option<f64> {
+        let place = if self.log { value.log10() } else { value };
+        place.is_finite().then_some(place)
+    }
+
+    /// What is written at a mark.
+    pub fn label(&self, mark: f64) -> String {
+        if !self.log {
+            // -0.0 where a negative axis meets 0.
+            return format!("{:.*}", self.decimals, mark + 0.0);
+        }
+        match mark.round() as i32 {
+            0 => "1".into(),
+            1 => "10".into(),
+            2 => "100".into(),
+            -1 => "0.1".into(),
+            power => format!("10{}", superscript(power)),
+        }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        let share = (value - self.start) / (self.end - self.start);
+        (f64::from(from) + share * f64::from(to - from)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.marks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.start..self.end
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format(mark: &f64) -> String {
+        mark.to_string()
+    }
+
+    fn format_ext(&self, mark: &f64) -> String {
+        self.label(*mark)
+    }
+}
+
+/// The least and the greatest finite value, `(0, 1)` if there is none.
+fn bounds(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let finite = values.filter(|v| v.is_finite());
+    let (low, high) = (finite.clone().fold(f64::INFINITY, f64::min), finite.fold(f64::NEG_INFINITY, f64::max));
+    if low <= high { (low, high) } else { (0.0, 1.0) }
+}
+
+/// 1, 2 or 5 times a power of ten: the least such that is not below `step`.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|s| *s >= step * (1.0 - 1e-9)).unwrap_or(10.0 * power)
+}
+
+fn superscript(number: i32) -> String {
+    let digit = |c| match c {
+        '-' => '⁻',
+        c => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][c as usize - '0' as usize],
+    };
+    number.to_string().chars().map(digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(axis: &Axis) -> Vec<String> {
+        axis.marks.iter().map(|m| axis.label(*m)).collect()
+    }
+
+    #[test]
+    fn marks_are_round_and_hold_the_values() {
+        let axis = Axis::linear([14.6, 0.03].into_iter(), 5);
+        assert_eq!(labels(&axis), ["0", "5", "10", "15"]);
+        let axis = Axis::linear([0.971, 0.9].into_iter(), 4);
+        assert_eq!(labels(&axis), ["0.90", "0.92", "0.94", "0.96", "0.98"]);
+        assert_eq!((axis.start, axis.end), (0.9, 0.98));
+        assert_eq!(labels(&Axis::linear([-3.0, 2.0].into_iter(), 5)), ["-3", "-2", "-1", "0", "1", "2"]);
+    }
+
+    #[test]
+    fn one_value_or_none_still_makes_an_axis() {
+        for values in [vec![], vec![0.0], vec![7.0], vec![7.0, 7.0], vec![f64::NAN, f64::INFINITY], vec![1e-30]] {
+            for axis in [Axis::linear(values.iter().copied(), 5), Axis::log(values.iter().copied())] {
+                assert!(axis.start < axis.end && axis.end.is_finite(), "{values:?}: {axis:?}");
+                assert!(!axis.marks.is_empty() && axis.marks.len() < 20, "{values:?}: {axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_ten_are_written_out_near_1() {
+        let axis = Axis::log([0.004, 900.0, 0.0].into_iter());
+        assert_eq!(labels(&axis), ["10⁻³", "10⁻²", "0.1", "1", "10", "100", "10³"]);
+        assert_eq!(axis.place(0.0), None);
+        assert_eq!(axis.place(100.0), Some(2.0));
+    }
+
+    #[test]
+    fn steps_are_whole_numbers() {
+        assert_eq!(labels(&Axis::steps(25.0, 6)), ["0", "5", "10", "15", "20", "25"]);
+        assert_eq!(labels(&Axis::steps(3.0, 6)), ["0", "1", "2", "3"]);
+        assert_eq!(labels(&Axis::steps(0.0, 6)), ["0", "1"]);
+    }
+}
