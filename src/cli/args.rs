@@ -225,7 +225,7 @@ pub struct DiffArgs {
     pub run_b: PathBuf,
     /// Check that no recorded quantity differs by more than this share of its largest value; 0 asks for equality.
     /// Exit code 1 if one does, or if the runs cannot be compared whole
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// Draw a map of the difference at each step, all on one sheet
     #[arg(long)]

@@ -250,7 +250,7 @@ fn stroke<DB: DrawingBackend>(area: &Area<DB>, pen: Pen, look: usize, places: &[
     if gap == 0 {
         return area.draw(&PathElement::new(places.to_vec(), style));
     }
-    let path = places.to_vec().into_iter();
+    let path = places.iter().copied();
     area.draw(&plotters::element::DashedPathElement::new(path, pen.px(dash), pen.px(gap), style))
 }
 
