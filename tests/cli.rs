@@ -95,7 +95,8 @@ fn bad_model_files_are_named() {
     let folder = folder.path();
     let out = folder.join("run");
     let unet = "unet/diffusion_pytorch_model.safetensors";
-    let damage: [(&str, &dyn Fn(&Path)); 8] = [
+    type Harm<'a> = &'a dyn Fn(&Path);
+    let damage: [(&str, Harm); 8] = [
         ("missing_component", &|m| std::fs::remove_dir_all(m.join("vae")).unwrap()),
         ("missing_weights", &|m| std::fs::remove_file(m.join(unet)).unwrap()),
         ("truncated", &|m| {

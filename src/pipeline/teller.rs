@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::model::vae::Vae;
 use crate::trace::observer::{Ask, Axes, Event, Flow, Probe, Step};
 use crate::trace::schema::{Level, Quantity};
+use crate::viz::pixels;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
@@ -90,8 +91,7 @@ impl<'a, 'p> Teller<'a, 'p> {
 /// A picture `[1, 3, height, width]` in 0..1 as 8-bit RGB, rounded.
 fn to_picture(image: &Tensor) -> Result<RgbImage> {
     let (_, _, height, width) = image.size4()?;
-    let bytes = (image.squeeze_dim(0).permute([1, 2, 0]) * 255.0 + 0.5).floor().to_kind(Kind::Uint8);
-    let bytes = bytes.to_device(Device::Cpu).contiguous().view(-1);
-    let bytes: Vec<u8> = Vec::try_from(&bytes)?;
+    let values: Vec<f32> = Vec::try_from(&image.permute([0, 2, 3, 1]).to_device(Device::Cpu).contiguous().view(-1))?;
+    let bytes = values.into_iter().map(|v| pixels::unit_to_u8(v.into())).collect();
     Ok(RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default())
 }
