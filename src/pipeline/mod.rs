@@ -9,6 +9,7 @@ pub mod denoise;
 pub mod device;
 pub mod noise;
 mod sentinel;
+pub mod shared;
 mod teller;
 
 use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
@@ -29,7 +30,7 @@ use crate::trace::schema::{
 use clock::Clock;
 use denoise::Denoise;
 use image::RgbImage;
-use noise::NoiseStream;
+use shared::Shared;
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 use teller::Teller;
@@ -188,7 +189,20 @@ impl Pipeline {
     /// # Errors
     /// When the plan cannot be carried out, a tensor is not finite, or an observer fails.
     pub fn generate(&self, plan: &Plan, probe: &Probe) -> Result<Outcome> {
+        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), probe)
+    }
+
+    /// Carries out a plan with one seed per picture of the batch, whatever they are (`plan.seed` is not used), taking
+    /// from `shared` what an earlier run has left there, and leaving there what a later one can use.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`]; also when there are not as many seeds as pictures in the batch.
+    pub fn generate_shared(&self, plan: &Plan, seeds: &[u64], shared: &Shared, probe: &Probe) -> Result<Outcome> {
         let _no_gradients = tch::no_grad_guard();
+        if seeds.len() != plan.batch_size {
+            let message = format!("{} seeds for a batch of {}", seeds.len(), plan.batch_size);
+            return Err(Error::invalid(message, "give each picture its seed"));
+        }
         let (record, mut scheduler) = self.plan(plan)?;
         let plan = &record.plan;
         let clock = Clock::new(self.options.device);
@@ -197,10 +211,10 @@ impl Pipeline {
         }
 
         let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
-        let text = clock.time("text", || self.embed(plan, guidance_scale.is_some(), probe))?;
+        let text = clock.time("text", || self.embed(plan, guidance_scale.is_some(), shared, probe))?;
 
         let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
-        let mut noise = NoiseStream::new(&seeds(plan), &self.latent_shape(plan), draws);
+        let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let start = noise.next_draw().ok_or(Error::Cancelled)?.to_device(self.options.device);
         probe.see("noise", Axes::Image, &start)?;
         let latents = start * scheduler.init_noise_sigma();
@@ -228,13 +242,15 @@ impl Pipeline {
     }
 
     /// The text embeddings of a plan: the negative prompt's for every picture, then the prompt's.
-    fn embed(&self, plan: &Plan, guided: bool, probe: &Probe) -> Result<Tensor> {
+    fn embed(&self, plan: &Plan, guided: bool, shared: &Shared, probe: &Probe) -> Result<Tensor> {
         let prompts: &[&str] = if guided { &[&plan.negative_prompt, &plan.prompt] } else { &[&plan.prompt] };
-        let encoded: Vec<Encoded> = prompts.iter().map(|p| self.tokenizer.encode(p)).collect::<Result<_>>()?;
-        let ids: Vec<Tensor> = encoded.iter().map(|e| Tensor::from_slice(&e.ids)).collect();
-        let ids = Tensor::stack(&ids, 0).to_device(self.options.device);
-        probe.see("tokens", Axes::Text, &ids)?;
-        let text = self.text_encoder.forward(&ids, probe)?;
+        let text = shared.text(prompts, probe, |probe| {
+            let encoded: Vec<Encoded> = prompts.iter().map(|p| self.tokenizer.encode(p)).collect::<Result<_>>()?;
+            let ids: Vec<Tensor> = encoded.iter().map(|e| Tensor::from_slice(&e.ids)).collect();
+            let ids = Tensor::stack(&ids, 0).to_device(self.options.device);
+            probe.see("tokens", Axes::Text, &ids)?;
+            self.text_encoder.forward(&ids, probe)
+        })?;
         let text = text.repeat_interleave_self_int(plan.batch_size as i64, 0, None);
         probe.see("text_embeddings", Axes::Text, &text)?;
         Ok(text)

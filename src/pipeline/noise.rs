@@ -20,17 +20,13 @@ pub struct NoiseStream {
 impl NoiseStream {
     /// Draws `count` tensors `[seeds, shape…]` of standard normal noise, f32 on the CPU: picture `i` with `seeds[i]`.
     pub fn new(seeds: &[u64], shape: &[i64], count: usize) -> NoiseStream {
-        let shape: Vec<i64> = [&[1], shape].concat();
-        let per_seed: Vec<Vec<Tensor>> = {
-            let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-            let draw = |_| Tensor::randn(shape.as_slice(), (Kind::Float, Device::Cpu));
-            let stream = |seed: &u64| {
-                tch::manual_seed(*seed as i64);
-                (0..count).map(draw).collect()
-            };
-            seeds.iter().map(stream).collect()
-        };
-        let batch = |k: usize| Tensor::cat(&per_seed.iter().map(|draws| &draws[k]).collect::<Vec<_>>(), 0);
+        NoiseStream::of(&seeds.iter().map(|seed| draw(*seed, shape, count)).collect::<Vec<_>>())
+    }
+
+    /// The stream of a batch from the draws of its pictures, `[1, shape…]` each and equally many for every picture.
+    pub fn of(per_picture: &[Vec<Tensor>]) -> NoiseStream {
+        let count = per_picture.iter().map(Vec::len).min().unwrap_or_default();
+        let batch = |k: usize| Tensor::cat(&per_picture.iter().map(|draws| &draws[k]).collect::<Vec<_>>(), 0);
         NoiseStream { draws: (0..count).map(batch).collect() }
     }
 
@@ -38,4 +34,12 @@ impl NoiseStream {
     pub fn next_draw(&mut self) -> Option<Tensor> {
         self.draws.pop_front()
     }
+}
+
+/// The first `count` draws of a seed, `[1, shape…]` each. A longer stream begins with the very same numbers.
+pub fn draw(seed: u64, shape: &[i64], count: usize) -> Vec<Tensor> {
+    let shape: Vec<i64> = [&[1], shape].concat();
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed as i64);
+    (0..count).map(|_| Tensor::randn(shape.as_slice(), (Kind::Float, Device::Cpu))).collect()
 }
