@@ -32,9 +32,13 @@ const MOST: (u32, u32) = (3840, 2160);
 const NOMINAL_FPS: u32 = 30;
 /// Frames between two key frames: at most so many are decoded for a jump to any frame.
 const KEY_EVERY: u32 = 24;
-/// What a frame may cost, in bits per pixel: more than the finest quantiser needs for anything but noise. The rate that
-/// follows from it also sets the H.264 level that the file claims: 4.1 for 512×512, which hardware decoders play.
+/// What a frame may cost, in bits per pixel: more than the finest quantiser needs for anything but noise.
 const BITS_PER_PIXEL: u32 = 6;
+/// Most bits per second, for pictures that level 4.1 of H.264 holds and for larger ones (5.2): the rate decides which
+/// level the file claims, and hardware decoders refuse what is above theirs. (ITU-T H.264, table A-1.)
+const MOST_BITS: (u32, u32) = (50_000_000, 240_000_000);
+/// Pixels of the largest picture of level 4.1.
+const PIXELS_OF_4_1: u32 = 8192 * 256;
 /// The finest and the coarsest quantiser. With the finest, x264's `-qp 18` is matched within a fraction of a decibel.
 const QUANTISER: (u8, u8) = (14, 40);
 /// The finest quantiser for a frame that the first one fails on: pure noise, coded too finely, overruns OpenH264's
@@ -211,11 +215,13 @@ impl Geometry {
 
 /// An encoder for pictures of this geometry that takes the quantiser given.
 fn encoder(geometry: &Geometry, (finest, coarsest): (u8, u8)) -> std::result::Result<Encoder, openh264::Error> {
-    let per_frame = (geometry.width * geometry.height * BITS_PER_PIXEL).max(400_000);
+    let pixels = geometry.width * geometry.height;
+    let most = if pixels <= PIXELS_OF_4_1 { MOST_BITS.0 } else { MOST_BITS.1 };
+    let rate = ((pixels * BITS_PER_PIXEL).max(400_000) * NOMINAL_FPS).min(most);
     let config = EncoderConfig::new()
         .usage_type(UsageType::CameraVideoRealTime) // the only kind of camera video it accepts
         .rate_control_mode(RateControlMode::Bitrate) // with rate control off it ignores the quantiser
-        .bitrate(BitRate::from_bps(per_frame.saturating_mul(NOMINAL_FPS).min(i32::MAX as u32)))
+        .bitrate(BitRate::from_bps(rate))
         .max_frame_rate(FrameRate::from_hz(NOMINAL_FPS as f32))
         .qp(QpRange::new(finest, coarsest))
         .complexity(Complexity::High)
