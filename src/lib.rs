@@ -9,5 +9,6 @@ pub mod model;
 pub mod pipeline;
 pub mod prompt;
 pub mod scheduler;
+pub mod sweep;
 pub mod trace;
 pub mod viz;

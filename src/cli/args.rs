@@ -1,5 +1,6 @@
 //! What was typed. Nothing is looked up or checked here beyond its form.
 
+use super::axes::AxisArgs;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -36,6 +37,10 @@ pub enum Command {
     Diff(DiffArgs),
     /// Make files of a run with several exporters at once
     Export(ExportArgs),
+    /// Draw a picture for every combination of some settings, and put them beside each other
+    Sweep(Box<SweepArgs>),
+    /// Put the pictures of a sweep beside each other, still or moving
+    Grid(GridArgs),
 }
 
 /// Which model, and where and how it computes.
@@ -251,6 +256,96 @@ pub struct ExportArgs {
     #[arg(long)]
     pub list: bool,
     /// Folder for the files [default: exports/ under the run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// `sdviz sweep`.
+#[derive(Debug, Clone, Args)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub axes: AxisArgs,
+    /// Folder for the sweep; one that is there is continued and widened
+    #[arg(long, short, default_value = "sweep", value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// Print the cells, the model's calls, estimated time and disk, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Make only part K of N, for N processes that share the folder
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<String>,
+    /// Cells that differ only in the seed, in one forward pass
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub batch_seeds: usize,
+    /// Draw no grid at the end
+    #[arg(long)]
+    pub no_grid: bool,
+    /// What to keep of each step, as `sdviz trace` has it
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "latents,predicted_original",
+        value_name = "LIST",
+        help_heading = "Record"
+    )]
+    pub record: Vec<String>,
+    /// Which steps to decode to pictures: every, N (every Nth), final or none
+    #[arg(long, default_value = "final", value_name = "WHICH", help_heading = "Record")]
+    pub decode: String,
+    /// What to decode of them: latents, predicted_original (or x0), or both
+    #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
+    pub decode_what: Vec<String>,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub variant: Option<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto", value_name = "DEVICE", help_heading = "Model")]
+    pub device: String,
+    /// auto (f16 on CUDA, else f32), f32, bf16 or f16
+    #[arg(long, default_value = "auto", value_name = "DTYPE", help_heading = "Model")]
+    pub dtype: String,
+}
+
+/// `sdviz grid`.
+#[derive(Debug, Clone, Args)]
+pub struct GridArgs {
+    /// The sweep
+    #[arg(default_value = "sweep")]
+    pub sweep: PathBuf,
+    /// The axis that runs down: a field's name, as guidance_scale, or the words of a replacement
+    /// [default: the second that was named]
+    #[arg(long, value_name = "AXIS")]
+    pub rows: Option<String>,
+    /// The axis that runs across [default: the first that was named]
+    #[arg(long, visible_alias = "columns", value_name = "AXIS")]
+    pub cols: Option<String>,
+    /// Show only cells with this value: `seed=1`; repeat it for several axes
+    #[arg(long = "where", value_name = "AXIS=VALUE")]
+    pub only: Vec<String>,
+    /// What to show of each cell: final, x0, latents; x0@10 after step 10, x0@50% halfway
+    /// [default: final, for animations latents]
+    #[arg(long, value_name = "WHAT")]
+    pub what: Option<String>,
+    /// png, and gif, mp4, webp or apng for all cells moving through their steps
+    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
+    pub format: Vec<String>,
+    /// How cells with different numbers of steps move: by fraction of their run, or step by step
+    #[arg(long, default_value = "fraction", value_name = "HOW")]
+    pub align: String,
+    /// Speed of animations, in frames a second
+    #[arg(long, default_value_t = 5.0, value_name = "N")]
+    pub fps: f64,
+    /// Width of a cell's picture in pixels [default: between 160 and 320, by the pictures' own]
+    #[arg(long, value_name = "PIXELS")]
+    pub cell_size: Option<u32>,
+    /// Most columns on a page
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub max_cols: usize,
+    /// Most rows on a page
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub max_rows: usize,
+    /// Where the pages go [default: exports/ in the sweep]
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
 }

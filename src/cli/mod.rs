@@ -3,6 +3,7 @@
 //! Standard output is for data, standard error for talk. Exit codes: 0 done, 1 a check that was asked for failed, 2 error.
 
 pub mod args;
+pub mod axes;
 mod commands;
 mod plan;
 pub mod report;
@@ -27,6 +28,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plot(args) => commands::plot::run(&args, talk),
         Command::Diff(args) => commands::diff::run(&args, talk),
         Command::Export(args) => commands::export::run(&args, talk),
+        Command::Sweep(args) => commands::sweep::run(&args, talk),
+        Command::Grid(args) => commands::grid::run(&args, talk),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What was typed, made into a plan and checked before any work.
 
-use super::args::{ModelArgs, TraceArgs};
+use super::args::{ModelArgs, SweepArgs, TraceArgs};
+use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
 use crate::pipeline::{LoadOptions, device};
 use crate::scheduler::SchedulerKind;
+use crate::sweep::field;
+use crate::sweep::plan::{Axis, replacement};
 use crate::trace::schema::{Decode, Plan, Quantity};
+use std::collections::HashSet;
 
 /// How to load the model.
 ///
@@ -31,14 +35,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         Some(name) => SchedulerKind::parse(name)?.name().to_string(),
         None => String::new(),
     };
-    let decode_what = quantities(&args.decode_what)?;
-    let pictures = [Quantity::Latents, Quantity::PredictedOriginal];
-    if let Some(other) = decode_what.iter().find(|what| !pictures.contains(what)) {
-        return Err(Error::invalid(
-            format!("`{other}` cannot be decoded to a picture: it is noise, not a picture"),
-            "decode `latents`, `predicted_original`, or both",
-        ));
-    }
+    let (record, decode, decode_what) = keeping(&args.record, &args.decode, &args.decode_what)?;
     Ok(Plan {
         prompt: args.prompt.clone(),
         negative_prompt: args.negative_prompt.clone(),
@@ -51,9 +48,63 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         scheduler,
         scheduler_config: serde_json::Value::Null,
         eta: args.eta,
-        record: quantities(&args.record)?,
-        decode: args.decode.parse::<Decode>()?,
+        record,
+        decode,
         decode_what,
+    })
+}
+
+/// What `--record`, `--decode` and `--decode-what` mean.
+fn keeping(record: &[String], decode: &str, what: &[String]) -> Result<(Vec<Quantity>, Decode, Vec<Quantity>)> {
+    let decode_what = quantities(what)?;
+    let pictures = [Quantity::Latents, Quantity::PredictedOriginal];
+    if let Some(other) = decode_what.iter().find(|what| !pictures.contains(what)) {
+        return Err(Error::invalid(
+            format!("`{other}` cannot be decoded to a picture: it is noise, not a picture"),
+            "decode `latents`, `predicted_original`, or both",
+        ));
+    }
+    Ok((quantities(record)?, decode.parse()?, decode_what))
+}
+
+/// A sweep's axes, and the plan for what they leave open: sizes are 0 and the scheduler is empty, to be taken from the
+/// model.
+///
+/// # Errors
+/// When a value cannot mean anything, whatever the model, or there is no prompt.
+pub fn sweep_plan(args: &SweepArgs) -> Result<(Vec<Axis>, Plan)> {
+    let (record, decode, decode_what) = keeping(&args.record, &args.decode, &args.decode_what)?;
+    let mut axes: Vec<Axis> = vec![];
+    for (name, texts) in &args.axes.0 {
+        if name == REPLACE_FLAG {
+            axes.extend(texts.iter().map(|text| replacement(text)).collect::<Result<Vec<_>>>()?);
+        } else if let Some(field) = field::field(name) {
+            let mut values: Vec<_> =
+                texts.iter().map(|text| (field.values)(text)).collect::<Result<Vec<_>>>()?.concat();
+            let mut seen = HashSet::new();
+            values.retain(|value| seen.insert(value.to_string()));
+            axes.push(Axis { name: name.clone(), values });
+        }
+    }
+    if !axes.iter().any(|axis| axis.name == "prompt") {
+        return Err(Error::invalid("there is no prompt", "say what to draw, for example `--prompt \"a red apple\"`"));
+    }
+    let base = Plan { width: 0, height: 0, scheduler: String::new(), record, decode, decode_what, ..Plan::default() };
+    Ok((axes, base))
+}
+
+/// `K/N`, from 1.
+///
+/// # Errors
+/// When it is something else.
+pub fn shard(text: Option<&str>) -> Result<(usize, usize)> {
+    let Some(text) = text else { return Ok((1, 1)) };
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.trim().parse().ok()?, n.trim().parse().ok()?)));
+    parts.filter(|&(k, n): &(usize, usize)| 1 <= k && k <= n).ok_or_else(|| {
+        Error::invalid(
+            format!("`{text}` names no part of a sweep"),
+            "write `--shard 2/4` for the second of four parts; parts are counted from 1",
+        )
     })
 }
 

@@ -46,12 +46,7 @@ impl Shared {
     ///
     /// # Errors
     /// Those of `compute` and of the observers.
-    pub fn text(
-        &self,
-        prompts: &[&str],
-        probe: &Probe,
-        compute: impl Fn(&Probe) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    pub fn text(&self, prompts: &[&str], probe: &Probe, compute: impl Fn(&Probe) -> Result<Tensor>) -> Result<Tensor> {
         if !self.keep {
             return compute(probe);
         }

@@ -1,0 +1,308 @@
+//! `sdviz sweep`: a traced run for every combination of some settings, and their pictures beside each other.
+
+use crate::cli::args::{ModelArgs, SweepArgs};
+use crate::cli::plan;
+use crate::cli::report::{self, Talk};
+use crate::error::{Error, Result as LibResult};
+use crate::sweep::estimate::{self, Cost, Speed};
+use crate::sweep::field;
+use crate::sweep::plan::{Axis, Cell, Draft, drafts};
+use crate::sweep::record::SweepRecord;
+use crate::sweep::runner::{Fate, Loaded, Runner, Witness, groups};
+use crate::sweep::sheet::{self, Layout};
+use crate::sweep::store::{State, Store};
+use crate::trace::observer::{Ask, Event, Flow, Observer};
+use crate::trace::writer;
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Carries out a sweep: checks all of it, makes what is missing, draws the grid of what is there.
+pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
+    let (axes, base) = plan::sweep_plan(args)?;
+    let shard = plan::shard(args.shard.as_deref())?;
+    if args.batch_seeds == 0 {
+        return Err(Error::invalid("a batch of 0 seeds", "ask for at least one").into());
+    }
+    let drafts = drafts(&axes, &base)?;
+    let store = Store::new(&args.out)?;
+    writer::check_out(&args.out, true)?;
+    let (loaded, cells) = check(args, &drafts, talk)?;
+    let asked = SweepRecord::new(&axes, &cells);
+    let groups = groups(&cells, args.batch_seeds, shard);
+    if args.dry_run {
+        return dry_run(&store, &loaded, &asked.axes, &groups.concat());
+    }
+
+    let (record, replaced) = store.widen(&asked)?;
+    if replaced > 0 {
+        talk.say(format!("{replaced} cells take the place of ones with other settings, whose folders stay"));
+    }
+    let interrupted = listen_for_interrupts(talk)?;
+    let mut teller = Teller::new(&record.axes, &groups, talk);
+    let ran = Runner { store: &store, loaded, interrupted, witness: &mut teller }.run(&groups);
+    teller.bar.finish_and_clear();
+    finish(args, &store, &record, teller, ran, talk)
+}
+
+/// Loads every model and completes every draft with its own, before anything is made. Gives the cells in the order of the
+/// drafts, and the model that was loaded last.
+fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<Cell>)> {
+    let model = ModelArgs {
+        model: None,
+        variant: args.variant.clone(),
+        device: args.device.clone(),
+        dtype: args.dtype.clone(),
+    };
+    let options = plan::load_options(&model)?;
+    let mut names: Vec<&Option<String>> = vec![];
+    for draft in drafts {
+        if !names.contains(&&draft.model) {
+            names.push(&draft.model);
+        }
+    }
+    let (mut cells, mut last) = (vec![None; drafts.len()], None);
+    // The first model comes last, for the first cells are its own.
+    for name in names.into_iter().rev() {
+        drop(last.take());
+        let loaded = Loaded::load(name.as_deref(), &options)?;
+        talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
+        for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {
+            *cell = Some(loaded.cell(draft)?);
+        }
+        warn_of_cuts(&loaded, drafts.iter().filter(|d| d.model == *name), talk)?;
+        last = Some(loaded);
+    }
+    let cells: Vec<Cell> = cells.into_iter().flatten().collect();
+    let mut cells_by_model: Vec<Cell> = vec![];
+    for cell in &cells {
+        if !cells_by_model.iter().any(|c| c.model == cell.model) {
+            cells_by_model.extend(cells.iter().filter(|c| c.model == cell.model).cloned());
+        }
+    }
+    match last {
+        Some(loaded) => Ok((loaded, cells_by_model)),
+        None => Err(Error::invalid("a sweep of no cells", "give each axis at least one value").into()),
+    }
+}
+
+fn warn_of_cuts<'a>(loaded: &Loaded, drafts: impl Iterator<Item = &'a Draft>, talk: Talk) -> LibResult<()> {
+    let texts: BTreeSet<&String> = drafts.flat_map(|d| [&d.plan.prompt, &d.plan.negative_prompt]).collect();
+    for text in texts {
+        if let Some(cut) = loaded.pipeline.tokenizer.encode(text)?.cut {
+            let window = loaded.pipeline.tokenizer.window();
+            talk.warn(format!("`{text}` is longer than {window} tokens; this part of it is not seen: `{cut}`"));
+        }
+    }
+    Ok(())
+}
+
+/// Prints the cells and what they will take.
+fn dry_run(store: &Store, loaded: &Loaded, axes: &[Axis], cells: &[Cell]) -> Result<ExitCode> {
+    let titles: Vec<&str> =
+        axes.iter().map(|a| field::title(&a.name)).chain(["model calls", "cell", "state"]).collect();
+    let mut table = report::table(&titles);
+    let mut missing = vec![];
+    for cell in cells {
+        let state = match store.state(&cell.id) {
+            State::Complete => "done",
+            State::Failed(_) => "failed before",
+            State::Missing => "to make",
+        };
+        if state != "done" {
+            missing.push(cell);
+        }
+        let values = axes.iter().map(|a| field::label(cell.at.get(&a.name).unwrap_or(&serde_json::Value::Null)));
+        table.add_row(values.chain([cell.calls.to_string(), cell.id.clone(), state.into()]));
+    }
+    report::print_table(&table);
+    let speed = match (estimate::recorded(store, cells), missing.first()) {
+        (Some(speed), _) => Some(speed),
+        (None, Some(first)) => Some(estimate::timed(loaded, first)?),
+        (None, None) => None,
+    };
+    let model = loaded.pipeline.model();
+    let cost = speed.as_ref().map(|s| estimate::cost(&missing, s, model.latent_channels, model.vae_scale_factor));
+    report::print(format!("\n{}", total(cells.len(), cost.unwrap_or_default(), speed.as_ref())));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `9 cells, 4 to make: 120 model calls (200 predictions), about 3 min and 40 MB; time from …`.
+fn total(cells: usize, cost: Cost, speed: Option<&Speed>) -> String {
+    let plural = if cells == 1 { "" } else { "s" };
+    match speed {
+        Some(speed) if cost.cells > 0 => format!(
+            "{cells} cell{plural}, {} to make: {} model calls ({} predictions of noise), about {} and {} of disk\nestimated from {}",
+            cost.cells,
+            cost.calls,
+            cost.predictions,
+            duration(cost.seconds),
+            size(cost.bytes),
+            speed.source
+        ),
+        _ => format!("{cells} cell{plural}, nothing to make"),
+    }
+}
+
+/// `40 s`, `3 min`, `2.5 h`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => "1 s".into(),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// `350 kB`, `12 MB`, `3.4 GB`.
+fn size(bytes: f64) -> String {
+    match bytes {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+/// Draws the grid of what is there and says what became of the sweep.
+fn finish(
+    args: &SweepArgs,
+    store: &Store,
+    record: &SweepRecord,
+    teller: Teller,
+    ran: LibResult<bool>,
+    talk: Talk,
+) -> Result<ExitCode> {
+    let [made, there, elsewhere] = teller.counts;
+    let mut parts = vec![format!("{made} made")];
+    let others = [(there, "there already"), (elsewhere, "being made elsewhere"), (teller.failed.len(), "failed")];
+    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+    let summary = format!("{} cells: {}", teller.total, parts.join(", "));
+    match ran {
+        Err(error) => {
+            return Err(report::Noted { error, note: format!("{summary}; the same command goes on from here") }.into());
+        }
+        Ok(false) => {
+            let note = format!("{summary}; the same command goes on from here");
+            return Err(report::Noted { error: Error::Cancelled, note }.into());
+        }
+        Ok(true) => talk.say(&summary),
+    }
+    if !args.no_grid {
+        draw(store, record, talk)?;
+    }
+    for (name, reason) in &teller.failed {
+        eprintln!("error: {name}: {reason}");
+    }
+    if teller.failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("hint: the same command tries the failed cells again; their folders hold what was recorded");
+    Ok(ExitCode::from(2))
+}
+
+/// The grid, its pages, or with more than three axes the table.
+fn draw(store: &Store, record: &SweepRecord, talk: Talk) -> Result<()> {
+    let table = store.alone(|| sheet::write_table(store))?;
+    if record.axes.len() > 3 {
+        let (titles, rows) = sheet::table(store, record);
+        let mut printed = report::table(&titles.iter().map(String::as_str).collect::<Vec<_>>());
+        rows.into_iter().for_each(|row| {
+            printed.add_row(row);
+        });
+        report::print_table(&printed);
+        talk.say(format!("table: {}", table.display()));
+        talk.say(format!("next: sdviz grid {} --rows AXIS --cols AXIS", store.dir().display()));
+        return Ok(());
+    }
+    let pages = store.alone(|| sheet::write_pages(store, &Layout::default()))?;
+    for page in &pages {
+        talk.say(format!("grid: {}", page.display()));
+        if !talk.quiet {
+            report::print(page.display());
+        }
+    }
+    talk.say(format!("next: sdviz grid {} --format gif", store.dir().display()));
+    Ok(())
+}
+
+/// Raises the flag on Ctrl-C; a second one ends the program at once.
+fn listen_for_interrupts(talk: Talk) -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(2);
+        }
+        talk.say("\nstopping; press Ctrl-C again to stop at once");
+    })?;
+    Ok(flag)
+}
+
+/// Tells the user of the cells, and moves the bar with every call of the model.
+struct Teller<'a> {
+    axes: &'a [Axis],
+    talk: Talk,
+    bar: ProgressBar,
+    total: usize,
+    done: usize,
+    /// Calls of the cells that are done.
+    calls: u64,
+    /// Made, there already, being made elsewhere.
+    counts: [usize; 3],
+    failed: Vec<(String, String)>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(axes: &'a [Axis], groups: &[Vec<Cell>], talk: Talk) -> Teller<'a> {
+        let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let calls: usize = groups.iter().flatten().map(|c| c.calls).sum();
+        let bar = ProgressBar::with_draw_target(Some(calls as u64), target);
+        let style = ProgressStyle::with_template("{bar:32} call {pos}/{len} [{elapsed}, {eta} left]");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let total = groups.iter().map(Vec::len).sum();
+        Teller { axes, talk, bar, total, done: 0, calls: 0, counts: [0; 3], failed: vec![] }
+    }
+}
+
+impl Witness for Teller<'_> {
+    fn observer(&mut self) -> &mut dyn Observer {
+        self
+    }
+
+    fn done(&mut self, cell: &Cell, fate: &Fate, seconds: f64) {
+        self.done += 1;
+        self.calls += cell.calls as u64;
+        self.bar.set_position(self.calls);
+        let name = cell.name(self.axes);
+        let (counted, told) = match fate {
+            Fate::Made => (Some(0), format!("{seconds:.1} s")),
+            Fate::There => (Some(1), "there already".into()),
+            Fate::Elsewhere => (Some(2), "being made by another process".into()),
+            Fate::Failed(reason) => {
+                self.failed.push((name.clone(), reason.clone()));
+                (None, format!("failed: {reason}"))
+            }
+        };
+        if let Some(counted) = counted {
+            self.counts[counted] += 1;
+        }
+        let line = format!("{}/{} {name}: {told}", self.done, self.total);
+        self.bar.suspend(|| self.talk.say(line));
+    }
+}
+
+impl Observer for Teller<'_> {
+    fn wants(&self, _: Ask) -> bool {
+        false
+    }
+
+    fn on_event(&mut self, event: &Event) -> LibResult<Flow> {
+        if let Event::Step(step) = event {
+            self.bar.set_position(self.calls + step.index as u64);
+        }
+        Ok(Flow::Continue)
+    }
+}

@@ -1,0 +1,221 @@
+//! What can be an axis: the one table of the fields of a plan that a sweep can vary.
+//!
+//! A new axis is one entry here: its flag, the reading of its values, its place in `sweep.json` and its title on a grid
+//! all come from it. The name is that of the field in [`crate::trace::schema::Plan`]; `model` alone stands beside the
+//! plan.
+
+use super::values;
+use crate::error::{Error, Result};
+use crate::scheduler::SchedulerKind;
+use serde_json::Value;
+
+/// A field that can be an axis.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in the plan and in `sweep.json`.
+    pub name: &'static str,
+    /// Its flag, without the dashes before it.
+    pub flag: &'static str,
+    /// Its title on a grid.
+    pub title: &'static str,
+    /// The flag's letter.
+    pub short: Option<char>,
+    /// Other names of the flag.
+    pub aliases: &'static [&'static str],
+    /// How the flag's value is called in the help.
+    pub value_name: &'static str,
+    /// What the help says.
+    pub help: &'static str,
+    /// Reads the text of one flag: the values it names, each known to mean something.
+    pub values: fn(&str) -> Result<Vec<Value>>,
+}
+
+/// Every field that can be an axis, in the order of the help.
+pub const FIELDS: &[Field] = &[
+    Field {
+        name: "prompt",
+        flag: "prompt",
+        title: "prompt",
+        short: Some('p'),
+        aliases: &[],
+        value_name: "TEXT",
+        help: "What to draw; repeat the flag for several prompts",
+        values: |text| match text.trim() {
+            "" => {
+                Err(Error::invalid("the prompt is empty", "say what to draw, for example `--prompt \"a red apple\"`"))
+            }
+            _ => Ok(vec![text.into()]),
+        },
+    },
+    Field {
+        name: "negative_prompt",
+        flag: "negative-prompt",
+        title: "negative prompt",
+        short: Some('n'),
+        aliases: &[],
+        value_name: "TEXT",
+        help: "What to stay away from; repeat the flag for several",
+        values: |text| Ok(vec![text.into()]),
+    },
+    Field {
+        name: "steps",
+        flag: "steps",
+        title: "steps",
+        short: None,
+        aliases: &["num-inference-steps"],
+        value_name: "LIST",
+        help: "Steps: `25`, `5,25,50`, `5-50 (+15)`, `5-50 [4]` [default: 25]",
+        values: |text| {
+            let values = values::integers(text)?;
+            if values.contains(&0.into()) {
+                return Err(Error::invalid("0 steps make no picture", "ask for at least one: `--steps 25` is usual"));
+            }
+            Ok(values)
+        },
+    },
+    Field {
+        name: "guidance_scale",
+        flag: "guidance-scale",
+        title: "guidance scale",
+        short: Some('g'),
+        aliases: &["cfg-scale", "cfg"],
+        value_name: "LIST",
+        help: "How strongly to follow the prompt; 1 switches guidance off [default: 7.5]",
+        values: values::numbers,
+    },
+    Field {
+        name: "seed",
+        flag: "seed",
+        title: "seed",
+        short: Some('s'),
+        aliases: &[],
+        value_name: "LIST",
+        help: "Seeds of the noise [default: 0]",
+        values: values::integers,
+    },
+    Field {
+        name: "scheduler",
+        flag: "scheduler",
+        title: "scheduler",
+        short: None,
+        aliases: &["sampling-method"],
+        value_name: "NAMES",
+        help: "Schedulers, see `sdviz schedulers` [default: the model's own]",
+        values: |text| {
+            let known = |name: &String| SchedulerKind::parse(name).map(|kind| Value::from(kind.name()));
+            values::split(text)?.iter().map(known).collect()
+        },
+    },
+    Field {
+        name: "eta",
+        flag: "eta",
+        title: "eta",
+        short: None,
+        aliases: &[],
+        value_name: "LIST",
+        help: "DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]",
+        values: values::numbers,
+    },
+    Field {
+        name: "width",
+        flag: "width",
+        title: "width",
+        short: Some('W'),
+        aliases: &[],
+        value_name: "LIST",
+        help: "Width in pixels [default: the model's own]",
+        values: size,
+    },
+    Field {
+        name: "height",
+        flag: "height",
+        title: "height",
+        short: Some('H'),
+        aliases: &[],
+        value_name: "LIST",
+        help: "Height in pixels [default: the model's own]",
+        values: size,
+    },
+    Field {
+        name: MODEL,
+        flag: "model",
+        title: "model",
+        short: Some('m'),
+        aliases: &[],
+        value_name: "NAMES",
+        help: "Models: folders in diffusers' layout, `owner/name`, `pocket` [default: $SDVIZ_MODEL, else pocket]",
+        values: values::names,
+    },
+];
+
+/// The field that stands beside the plan.
+pub const MODEL: &str = "model";
+
+/// What the name of a replacement's axis begins with, before the words it replaces.
+pub const REPLACE: &str = "replace:";
+
+fn size(text: &str) -> Result<Vec<Value>> {
+    let values = values::integers(text)?;
+    if values.contains(&0.into()) {
+        return Err(Error::invalid("a picture of 0 pixels", "512 is usual"));
+    }
+    Ok(values)
+}
+
+/// The field of a name as it stands in `sweep.json` or on the command line.
+pub fn field(name: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|f| f.name == name || f.flag == name)
+}
+
+/// An axis' title: `guidance scale`, or the words that are replaced.
+pub fn title(axis: &str) -> &str {
+    match axis.strip_prefix(REPLACE) {
+        Some(words) => words,
+        None => FIELDS.iter().find(|f| f.name == axis).map_or(axis, |f| f.title),
+    }
+}
+
+/// A value as people read it: `7.5`, `4`, `euler_a`; `–` where there is none.
+pub fn label(value: &Value) -> String {
+    match value {
+        Value::Null => "–".into(),
+        Value::String(text) if text.is_empty() => "(none)".into(),
+        Value::String(text) => text.clone(),
+        Value::Number(n) => match n.as_f64() {
+            Some(x) if n.is_f64() && (x == 0.0 || (1e-4..1e7).contains(&x.abs())) => x.to_string(),
+            Some(x) if n.is_f64() => format!("{x:e}"),
+            _ => n.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::trace::schema::Plan;
+
+    #[test]
+    fn every_field_but_the_model_is_one_of_the_plan() {
+        let plan = serde_json::to_value(Plan::default()).unwrap();
+        for field in FIELDS.iter().filter(|f| f.name != MODEL) {
+            assert!(plan.get(field.name).is_some(), "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_people_write_them() {
+        let written: Vec<_> = [4.0.into(), 7.5.into(), 1e38.into(), 25.into(), "euler".into(), Value::Null, "".into()]
+            .iter()
+            .map(label)
+            .collect();
+        assert_eq!(written, ["4", "7.5", "1e38", "25", "euler", "–", "(none)"]);
+    }
+
+    #[test]
+    fn an_unknown_scheduler_is_named_with_the_nearest() {
+        let error = (field("scheduler").unwrap().values)("euler,dimm").unwrap_err().to_string();
+        assert_eq!(error, "unknown scheduler `dimm`; did you mean `ddim`?");
+    }
+}

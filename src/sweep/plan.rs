@@ -1,0 +1,232 @@
+//! From axes to cells: the product of the axes' values, checked whole against the models before the first is made.
+//!
+//! Enters: axes, and a plan for what they leave open. Leaves: drafts, and with a loaded model cells: complete plans, each
+//! under a hash of everything that shapes its picture.
+
+use super::field::{self, MODEL, REPLACE};
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::trace::schema::{ModelRecord, Plan};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// More cells than this are taken for a slip of the finger.
+const MOST_CELLS: usize = 100_000;
+
+/// One thing that a sweep varies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Axis {
+    /// The field's name, or `replace:` and the words that are replaced.
+    pub name: String,
+    /// Its values in the order of the grid.
+    pub values: Vec<Value>,
+}
+
+/// Where a cell stands: a value for every field that can be an axis, and for every replacement.
+pub type Place = Map<String, Value>;
+
+/// A cell before the model has had its say: sizes that were not given are 0, a scheduler that was not given is empty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// The model as it was named, if it was.
+    pub model: Option<String>,
+    /// The plan.
+    pub plan: Plan,
+    /// The axes' values.
+    pub at: Place,
+}
+
+/// A cell, ready to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// Its name: a hash of plan and model.
+    pub id: String,
+    /// The model as it was named, if it was.
+    pub model: Option<String>,
+    /// The plan with every setting as it will take effect.
+    pub plan: Plan,
+    /// Where it stands.
+    pub at: Place,
+    /// Calls of the model, each of which predicts twice in one batch when there is guidance.
+    pub calls: usize,
+}
+
+/// Reads a replacement, `cat=cat,dog,owl`: the axis of the values that take the place of the words before the `=`.
+///
+/// # Errors
+/// When there is no `=`, or nothing before or after it.
+pub fn replacement(text: &str) -> Result<Axis> {
+    let parts = text.split_once('=').filter(|(words, _)| !words.trim().is_empty());
+    let Some((words, values)) = parts else {
+        return Err(Error::invalid(
+            format!("`{text}` says not what to replace by what"),
+            "write `--replace \"cat=cat,dog,owl\"`",
+        ));
+    };
+    Ok(Axis { name: format!("{REPLACE}{}", words.trim()), values: super::values::names(values)? })
+}
+
+/// The product of the axes, the first axis changing fastest, on top of `base`.
+///
+/// # Errors
+/// When there are too many, or words to replace stand in no prompt.
+pub fn drafts(axes: &[Axis], base: &Plan) -> Result<Vec<Draft>> {
+    let count = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.values.len()));
+    let Some(count) = count.filter(|n| *n <= MOST_CELLS) else {
+        return Err(Error::invalid(
+            format!("a sweep of more than {MOST_CELLS} cells"),
+            "give an axis fewer values, or make several sweeps",
+        ));
+    };
+    (0..count).map(|index| draft(axes, base, index)).collect()
+}
+
+fn draft(axes: &[Axis], base: &Plan, mut index: usize) -> Result<Draft> {
+    let mut json = serde_json::to_value(base).map_err(|e| unreadable(&e))?;
+    let (mut at, mut model) = (Place::new(), None);
+    for axis in axes {
+        let value = &axis.values[index % axis.values.len()];
+        index /= axis.values.len();
+        at.insert(axis.name.clone(), value.clone());
+        match axis.name.as_str() {
+            MODEL => model = value.as_str().map(String::from),
+            name if name.starts_with(REPLACE) => {}
+            name => json[name] = value.clone(),
+        }
+    }
+    let mut plan: Plan = serde_json::from_value(json).map_err(|e| unreadable(&e))?;
+    // The place keeps the prompts as they were written, the plan has them as they are drawn.
+    at.insert("prompt".into(), plan.prompt.clone().into());
+    at.insert("negative_prompt".into(), plan.negative_prompt.clone().into());
+    for axis in axes {
+        let Some(words) = axis.name.strip_prefix(REPLACE) else { continue };
+        if !plan.prompt.contains(words) && !plan.negative_prompt.contains(words) {
+            return Err(Error::invalid(
+                format!("`{words}` does not stand in the prompt `{}`", plan.prompt),
+                "`--replace` exchanges words of the prompt: write them as they stand there",
+            ));
+        }
+        let value = at[&axis.name].as_str().unwrap_or_default().to_string();
+        plan.prompt = plan.prompt.replace(words, &value);
+        plan.negative_prompt = plan.negative_prompt.replace(words, &value);
+    }
+    Ok(Draft { model, plan, at })
+}
+
+fn unreadable(error: &serde_json::Error) -> Error {
+    Error::Invalid { message: format!("a value does not fit its field: {error}"), hint: None }
+}
+
+impl Draft {
+    /// The cell this draft becomes with its model: checked, completed, named. `hashes` are the weights' SHA-256 sums in
+    /// the order of the model's components.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out with this model.
+    pub fn complete(&self, pipeline: &Pipeline, hashes: &[String], dtype: &str) -> Result<Cell> {
+        let mut plan = self.plan.clone();
+        for size in [&mut plan.width, &mut plan.height] {
+            if *size == 0 {
+                *size = pipeline.native_size();
+            }
+        }
+        if plan.scheduler.is_empty() {
+            plan.scheduler = pipeline.default_scheduler()?.name().into();
+        }
+        let (record, _) = pipeline.plan(&plan)?;
+        let id = hash(&record.plan, &record.model, hashes, dtype);
+        let mut at = self.place(&record.plan, &record.model.id)?;
+        at.retain(|_, value| !value.is_null());
+        Ok(Cell { id, model: self.model.clone(), calls: record.schedule.len() - 1, plan: record.plan, at })
+    }
+
+    /// The value of every field, in the table's order, then the replacements'.
+    fn place(&self, plan: &Plan, model: &str) -> Result<Place> {
+        let json = serde_json::to_value(plan).map_err(|e| unreadable(&e))?;
+        let mut place = Place::new();
+        for field in field::FIELDS {
+            let own = if field.name == MODEL { model.into() } else { json[field.name].clone() };
+            let asked = self.at.get(field.name).filter(|_| field.name.ends_with("prompt"));
+            place.insert(field.name.into(), asked.cloned().unwrap_or(own));
+        }
+        place.extend(self.at.iter().filter(|(name, _)| name.starts_with(REPLACE)).map(|(n, v)| (n.clone(), v.clone())));
+        Ok(place)
+    }
+}
+
+/// A name for everything that shapes a cell's bytes: plan, weights and dtype, but neither the device nor where the model
+/// lies. Sixteen hexadecimal digits.
+fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> String {
+    let mut plan = json!(plan);
+    if let Value::Object(fields) = &mut plan {
+        // Fields that a later version adds stay out of it as long as they are not used.
+        fields.retain(|_, value| !value.is_null());
+    }
+    let all = json!({
+        "plan": plan, "weights": weights, "dtype": dtype, "prediction_type": model.prediction_type,
+        "scaling_factor": model.scaling_factor, "class_name": model.class_name,
+    });
+    let digest = Sha256::digest(all.to_string());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Cell {
+    /// Whether each call predicts twice.
+    pub fn guided(&self) -> bool {
+        self.plan.guidance_scale > 1.0
+    }
+
+    /// What tells this cell from the others: `steps 25, guidance scale 7.5`.
+    pub fn name(&self, axes: &[Axis]) -> String {
+        name(&self.at, axes)
+    }
+}
+
+/// A place in words: `steps 25, guidance scale 7.5`.
+pub fn name(at: &Place, axes: &[Axis]) -> String {
+    let words: Vec<String> = axes
+        .iter()
+        .map(|axis| {
+            format!("{} {}", field::title(&axis.name), field::label(at.get(&axis.name).unwrap_or(&Value::Null)))
+        })
+        .collect();
+    if words.is_empty() { "the one cell".into() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn axis(name: &str, values: Vec<Value>) -> Axis {
+        Axis { name: name.into(), values }
+    }
+
+    #[test]
+    fn the_first_axis_changes_fastest() {
+        let axes = [axis("steps", vec![5.into(), 25.into()]), axis("guidance_scale", vec![1.0.into(), 4.0.into()])];
+        let drafts = drafts(&axes, &Plan::default()).unwrap();
+        let settings: Vec<_> = drafts.iter().map(|d| (d.plan.steps, d.plan.guidance_scale)).collect();
+        assert_eq!(settings, [(5, 1.0), (25, 1.0), (5, 4.0), (25, 4.0)]);
+    }
+
+    #[test]
+    fn replacements_change_the_prompt_and_keep_its_template() {
+        let base = Plan { prompt: "a cat on a mat".into(), ..Plan::default() };
+        let drafts = drafts(&[replacement("cat=cat,dog").unwrap()], &base).unwrap();
+        assert_eq!(drafts[1].plan.prompt, "a dog on a mat");
+        assert_eq!(drafts[1].at["prompt"], "a cat on a mat");
+        assert_eq!(drafts[1].at["replace:cat"], "dog");
+        let error = super::drafts(&[replacement("cow=cow,dog").unwrap()], &base).unwrap_err().to_string();
+        assert_eq!(error, "`cow` does not stand in the prompt `a cat on a mat`");
+        assert!(replacement("cat").is_err());
+    }
+
+    #[test]
+    fn too_many_cells_are_refused_before_they_are_made() {
+        let many: Vec<Value> = (0..1000).map(Value::from).collect();
+        let axes = [axis("seed", many.clone()), axis("steps", many)];
+        assert!(drafts(&axes, &Plan::default()).unwrap_err().to_string().contains("more than 100000 cells"));
+    }
+}

@@ -1,0 +1,251 @@
+//! Makes the cells that are missing: one model at a time, text embeddings and noise once, a whole run directory for each.
+//!
+//! Enters: checked cells. Leaves: `cells/NAME`, and a word on each. A cell that fails is kept as a failed run and told;
+//! the others go on. Only a disk that takes no more, or the user, ends a sweep early.
+
+use super::plan::{Cell, Draft};
+use super::split::Split;
+use super::store::{Claim, State, Store};
+use crate::error::{Error, Result};
+use crate::model::fingerprint::Fingerprints;
+use crate::model::resolve::{self, ModelChoice};
+use crate::pipeline::device::dtype_name;
+use crate::pipeline::shared::Shared;
+use crate::pipeline::{LoadOptions, Outcome, Pipeline};
+use crate::trace::observer::{Observer, Probe};
+use crate::trace::progress::Interrupt;
+use crate::trace::schema::{Plan, RunRecord, Stage, Status, Timings};
+use crate::trace::writer::Recorder;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A loaded model, and what its cells share.
+#[derive(Debug)]
+pub struct Loaded {
+    name: Option<String>,
+    /// How it was found.
+    pub choice: ModelChoice,
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// The weights' SHA-256 sums.
+    hashes: Vec<String>,
+    shared: Shared,
+    options: LoadOptions,
+}
+
+impl Loaded {
+    /// Loads the model of this name; without one, the default. The weights' hashes are computed here once for all cells.
+    ///
+    /// # Errors
+    /// When it cannot be found or loaded.
+    pub fn load(name: Option<&str>, options: &LoadOptions) -> Result<Loaded> {
+        let choice = resolve::resolve(name)?;
+        let pipeline = Pipeline::load(&choice, options.clone())?;
+        let hashes = Fingerprints::start(&choice, pipeline.model()).finish()?;
+        let (name, options) = (name.map(String::from), options.clone());
+        Ok(Loaded { name, choice, pipeline, hashes, shared: Shared::new(), options })
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> tch::Device {
+        self.options.device
+    }
+
+    /// The cell of a draft of this model.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out with this model.
+    pub fn cell(&self, draft: &Draft) -> Result<Cell> {
+        draft.complete(&self.pipeline, &self.hashes, dtype_name(self.options.kind))
+    }
+}
+
+/// What became of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It was there.
+    There,
+    /// It was made now.
+    Made,
+    /// Another process is making it.
+    Elsewhere,
+    /// It failed, for this reason.
+    Failed(String),
+}
+
+/// Who is told of the cells, as they are done.
+pub trait Witness {
+    /// An observer of the runs, for a progress bar.
+    fn observer(&mut self) -> &mut dyn Observer;
+    /// A cell is done; `seconds` is what it took.
+    fn done(&mut self, cell: &Cell, fate: &Fate, seconds: f64);
+}
+
+/// The part of the cells that falls to shard `k` of `n` (from 1), and of it groups of cells that differ in nothing but the
+/// seed, at most `batch` in each. Cells of one model stay together.
+pub fn groups(cells: &[Cell], batch: usize, (k, n): (usize, usize)) -> Vec<Vec<Cell>> {
+    let mut groups: Vec<Vec<Cell>> = vec![];
+    for cell in cells {
+        let alike = |other: &Cell| {
+            other.model == cell.model && Plan { seed: cell.plan.seed, ..other.plan.clone() } == cell.plan
+        };
+        match groups.iter_mut().find(|g| batch > 1 && g.len() < batch && alike(&g[0])) {
+            Some(group) => group.push(cell.clone()),
+            None => groups.push(vec![cell.clone()]),
+        }
+    }
+    groups.into_iter().enumerate().filter(|(i, _)| i % n == k - 1).map(|(_, group)| group).collect()
+}
+
+/// Makes the cells of a sweep.
+pub struct Runner<'a> {
+    /// Where.
+    pub store: &'a Store,
+    /// The model that is loaded now.
+    pub loaded: Loaded,
+    /// Raised when the user wants to stop.
+    pub interrupted: Arc<AtomicBool>,
+    /// Who is told.
+    pub witness: &'a mut dyn Witness,
+}
+
+impl Runner<'_> {
+    /// Makes what is missing of these groups. Gives false when the user stopped it.
+    ///
+    /// # Errors
+    /// When the disk takes no more, or a model cannot be loaded a second time. A cell's own failure is no error here.
+    pub fn run(&mut self, groups: &[Vec<Cell>]) -> Result<bool> {
+        for group in groups {
+            let claimed = self.claim(group)?;
+            let Some(first) = claimed.first() else { continue };
+            if self.loaded.name != first.0.model {
+                self.loaded = Loaded::load(first.0.model.as_deref(), &self.loaded.options.clone())?;
+            }
+            if !self.make_group(claimed)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The cells of a group that are to be made, each claimed.
+    fn claim(&mut self, group: &[Cell]) -> Result<Vec<(Cell, Claim)>> {
+        let mut claimed = vec![];
+        for cell in group {
+            if self.store.state(&cell.id) == State::Complete {
+                self.witness.done(cell, &Fate::There, 0.0);
+                continue;
+            }
+            match self.store.claim(&cell.id)? {
+                // Another process may have finished it in this very moment.
+                Some(_) if self.store.state(&cell.id) == State::Complete => self.witness.done(cell, &Fate::There, 0.0),
+                Some(claim) => claimed.push((cell.clone(), claim)),
+                None => self.witness.done(cell, &Fate::Elsewhere, 0.0),
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Makes the cells of a group together; if that fails, one by one, so that one cell's failure, or too little memory
+    /// for all, does not touch the others.
+    fn make_group(&mut self, cells: Vec<(Cell, Claim)>) -> Result<bool> {
+        if cells.len() > 1 {
+            match self.attempt(&cells)? {
+                Attempt::Stopped => return Ok(false),
+                Attempt::Done(seconds) => return self.place(cells, &Fate::Made, seconds),
+                Attempt::Failed(..) => {}
+            }
+        }
+        for one in cells {
+            let one = [one];
+            match self.attempt(&one)? {
+                Attempt::Stopped => return Ok(false),
+                Attempt::Done(seconds) => self.place(one, &Fate::Made, seconds)?,
+                Attempt::Failed(reason, seconds) => self.place(one, &Fate::Failed(reason), seconds)?,
+            };
+        }
+        Ok(true)
+    }
+
+    fn place(&mut self, cells: impl IntoIterator<Item = (Cell, Claim)>, fate: &Fate, seconds: f64) -> Result<bool> {
+        for (cell, claim) in cells {
+            claim.place()?;
+            self.witness.done(&cell, fate, seconds);
+        }
+        Ok(true)
+    }
+
+    /// One run for these cells, each recorded in its claim's folder.
+    fn attempt(&mut self, cells: &[(Cell, Claim)]) -> Result<Attempt> {
+        let started = Instant::now();
+        let pipeline = &self.loaded.pipeline;
+        let (mut records, mut recorders) = (vec![], vec![]);
+        for (cell, claim) in cells {
+            records.push(pipeline.plan(&cell.plan)?.0);
+            recorders.push(Recorder::create(claim.folder(), &cell.plan)?);
+        }
+        let outcome = self.draw(cells, &records, &mut recorders);
+        let share = 1.0 / cells.len() as f64;
+        let (stages, status, failure) = match &outcome {
+            Ok(outcome) if outcome.stopped => return Ok(Attempt::Stopped),
+            Ok(outcome) => (outcome.stages.clone(), Status::Complete, None),
+            Err(Error::Cancelled) => return Ok(Attempt::Stopped),
+            Err(error) => (vec![], Status::Failed, Some(error.to_string())),
+        };
+        let timings = timings(started, share, stages);
+        for recorder in &mut recorders {
+            recorder.finish(status, failure.clone(), &self.loaded.hashes, timings.clone())?;
+        }
+        let seconds = timings.total_seconds;
+        match outcome {
+            Ok(_) => Ok(Attempt::Done(seconds)),
+            // What the disk says to one cell it says to all.
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(error) => Ok(Attempt::Failed(error.to_string(), seconds)),
+        }
+    }
+
+    fn draw(&mut self, cells: &[(Cell, Claim)], records: &[RunRecord], recorders: &mut [Recorder]) -> Result<Outcome> {
+        let mut interrupt = Interrupt(self.interrupted.clone());
+        let seeds: Vec<u64> = cells.iter().map(|(cell, _)| cell.plan.seed).collect();
+        let plan = Plan { batch_size: cells.len(), ..cells[0].0.plan.clone() };
+        let (pipeline, shared) = (&self.loaded.pipeline, &self.loaded.shared);
+        let mut split;
+        let recorder: &mut dyn Observer = match recorders {
+            [one] => one,
+            several => {
+                split = Split::new(records.iter().zip(several).collect());
+                &mut split
+            }
+        };
+        let probe = Probe::new(vec![recorder, &mut interrupt, self.witness.observer()]);
+        // libtorch's refusals, too little memory above all, arrive as panics.
+        let drawn = catch_unwind(AssertUnwindSafe(|| pipeline.generate_shared(&plan, &seeds, shared, &probe)));
+        let drawn = drawn.unwrap_or_else(|panic| Err(Error::Torch(panic_text(panic.as_ref()))));
+        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { drawn }
+    }
+}
+
+/// How a run ended.
+enum Attempt {
+    Done(f64),
+    Failed(String, f64),
+    Stopped,
+}
+
+/// A cell's share of the time of the run it was made in.
+fn timings(started: Instant, share: f64, mut stages: Vec<Stage>) -> Timings {
+    let total_seconds = started.elapsed().as_secs_f64();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    stages.iter_mut().for_each(|stage| stage.seconds *= share);
+    Timings { started_unix: (now - total_seconds) as u64, total_seconds: total_seconds * share, stages }
+}
+
+/// The first line of a panic's message, without what tch wraps around libtorch's.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("something broke").split("Torch(\"").last().unwrap_or_default();
+    text.split("\\n").next().unwrap_or(text).lines().next().unwrap_or_default().to_string()
+}

@@ -1,0 +1,204 @@
+//! The grid as still pictures, and the table of the cells: drawn from whatever is there.
+//!
+//! Enters: a sweep directory, and what to see of it. Leaves: PNG pages and `cells.csv`, the same bytes for the same
+//! cells, in whatever order and by how many processes they were made.
+
+use super::field::{label, title};
+use super::picture::{Shown, Sight, What, preview};
+use super::record::SweepRecord;
+use super::store::{State, Store};
+use super::view::{self, Choice, Page};
+use crate::error::{IoContext, Result};
+use crate::trace::metadata::png_bytes;
+use crate::trace::schema;
+use crate::trace::writer::write_atomically;
+use crate::viz::grid::{Axis, Cell, Grid, GridStyle};
+use crate::viz::linear_map::LinearMap;
+use crate::viz::pixels::{self, WHITE};
+use image::RgbImage;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Pictures are shown at least this wide, so that they can be seen from the back of a room.
+const LEAST_SIDE: u32 = 192;
+
+/// How to lay a sweep out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// Which cells stand where.
+    pub choice: Choice,
+    /// What each shows.
+    pub what: What,
+    /// Width of a cell's picture in pixels; without one, the picture's own, small ones magnified.
+    pub cell_size: Option<u32>,
+    /// Where the files go; without a folder, `exports/` in the sweep.
+    pub out: Option<PathBuf>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Layout { choice: Choice::default(), what: What::Final, cell_size: None, out: None }
+    }
+}
+
+/// A page with its cells opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where the cells stand.
+    pub page: Page,
+    /// What is to be seen in their places.
+    pub sights: Vec<Sight>,
+    /// The size of the largest picture in pixels: each cell's area.
+    pub area: (u32, u32),
+}
+
+impl Layout {
+    /// The folder for the files, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self, store: &Store) -> Result<PathBuf> {
+        let folder = self.out.clone().unwrap_or_else(|| store.dir().join("exports"));
+        std::fs::create_dir_all(&folder).at("create", &folder)?;
+        Ok(folder)
+    }
+
+    /// The pages with their cells.
+    ///
+    /// # Errors
+    /// When the sweep has no such axes or cells.
+    pub fn open(&self, store: &Store, record: &SweepRecord) -> Result<Vec<Opened>> {
+        let open = |page: Page| {
+            let id = |index: &Option<usize>| index.map(|i| record.cells[i].cell.as_str());
+            let sights: Vec<Sight> = page.cells.iter().map(|cell| Sight::of(store, id(cell))).collect();
+            let sizes = shown(&sights).map(|cell| cell.size());
+            let area = sizes.fold((1, 1), |area, size| (area.0.max(size.0), area.1.max(size.1)));
+            let area = if area == (1, 1) { (LEAST_SIDE, LEAST_SIDE) } else { area };
+            Opened { page, sights, area }
+        };
+        Ok(view::pages(record, &self.choice)?.into_iter().map(open).collect())
+    }
+
+    /// The name of a page's file, without its extension: `grid`, `grid-x0-10`, with a number where there are several.
+    pub fn stem(&self, index: usize, pages: usize) -> String {
+        let what = match self.what {
+            What::Final => String::new(),
+            what => format!("-{}", what.to_string().replace('@', "-").replace('%', "pc")),
+        };
+        let number = if pages > 1 { format!("-{}", index + 1) } else { String::new() };
+        format!("grid{what}{number}")
+    }
+}
+
+/// The cells that can be shown.
+pub fn shown(sights: &[Sight]) -> impl Iterator<Item = &Shown> {
+    sights.iter().filter_map(|sight| match sight {
+        Sight::Run(shown) => Some(shown.as_ref()),
+        Sight::Words(_) => None,
+    })
+}
+
+impl Opened {
+    /// What stands above the grid.
+    pub fn heading(&self, words: &str) -> String {
+        let parts = [self.page.prompt.as_deref().unwrap_or_default(), words, &self.page.common];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// A picture in the middle of the cell's area: its own size counts, so that a smaller run looks smaller; the small
+    /// pictures of latents are magnified to it.
+    pub fn place(&self, cell: &Shown, picture: &RgbImage, cell_size: Option<u32>) -> RgbImage {
+        let placed = pixels::centred(&pixels::fit(picture, cell.size()), self.area, WHITE);
+        match cell_size {
+            Some(width) => {
+                let height = (u64::from(width) * u64::from(self.area.1)).div_ceil(u64::from(self.area.0)) as u32;
+                pixels::centred(&pixels::fit(&placed, (width, height)), (width, height), WHITE)
+            }
+            None => pixels::magnify(&placed, LEAST_SIDE.div_ceil(self.area.0.min(self.area.1))),
+        }
+    }
+
+    /// The grid of these pictures.
+    ///
+    /// # Errors
+    /// Those of the drawing.
+    pub fn draw(&self, heading: String, cells: Vec<Cell>) -> Result<Vec<RgbImage>> {
+        let grid = Grid {
+            title: heading,
+            rows: Axis::new(self.page.row_title.clone(), self.page.row_labels.clone()),
+            columns: Axis::new(self.page.col_title.clone(), self.page.col_labels.clone()),
+            cells,
+        };
+        // Pages are made before, and pictures brought to their size.
+        grid.draw(&GridStyle { least_cell: 1, largest_page: (u32::MAX, u32::MAX), ..GridStyle::default() })
+    }
+}
+
+/// Draws the pages of a sweep. Gives the files.
+///
+/// # Errors
+/// When the sweep cannot be read, has no such axes or cells, or a file cannot be written.
+pub fn write_pages(store: &Store, layout: &Layout) -> Result<Vec<PathBuf>> {
+    let (_, record) = Store::open(store.dir())?;
+    let pages = layout.open(store, &record)?;
+    let preview = match layout.what {
+        What::Final => None,
+        What::Step(..) => preview(pages.iter().flat_map(|page| shown(&page.sights)))?,
+    };
+    let folder = layout.folder(store)?;
+    let mut written = vec![];
+    for (index, page) in pages.iter().enumerate() {
+        let cells = page.sights.iter().map(|sight| still(page, sight, layout, preview.as_ref()));
+        let drawn = page.draw(page.heading(&layout.what.words()), cells.collect::<Result<_>>()?)?;
+        let path = folder.join(format!("{}.png", layout.stem(index, pages.len())));
+        for picture in drawn.iter().take(1) {
+            write_atomically(&path, &png_bytes(picture)?)?;
+        }
+        written.push(path);
+    }
+    Ok(written)
+}
+
+fn still(page: &Opened, sight: &Sight, layout: &Layout, preview: Option<&LinearMap>) -> Result<Cell> {
+    let shown = match sight {
+        Sight::Words(words) => return Ok(Cell::Missing((*words).into())),
+        Sight::Run(shown) => shown,
+    };
+    Ok(match shown.picture(layout.what, preview)? {
+        Some(picture) => Cell::Picture(page.place(shown, &picture, layout.cell_size)),
+        None => Cell::Missing("not recorded".into()),
+    })
+}
+
+/// The titles and rows of the table of all cells: the axes' values, the cell's folder, how far it is, its picture.
+pub fn table(store: &Store, record: &SweepRecord) -> (Vec<String>, Vec<Vec<String>>) {
+    let titles = record.axes.iter().map(|axis| title(&axis.name)).chain(["cell", "state", "picture"]);
+    let row = |cell: &super::record::CellRecord| {
+        let picture = Path::new(super::store::CELLS_FOLDER).join(&cell.cell).join(schema::final_file(0));
+        let (state, picture) = match store.state(&cell.cell) {
+            State::Complete => ("complete".to_string(), picture.display().to_string()),
+            State::Missing => ("not made yet".to_string(), String::new()),
+            State::Failed(reason) => (format!("failed: {reason}"), String::new()),
+        };
+        let values = record.axes.iter().map(|axis| label(cell.at.get(&axis.name).unwrap_or(&Value::Null)));
+        values.chain([cell.cell.clone(), state, picture]).collect()
+    };
+    (titles.map(String::from).collect(), record.cells.iter().map(row).collect())
+}
+
+/// Writes the table as `cells.csv`. Gives the file.
+///
+/// # Errors
+/// When the sweep cannot be read or the file not be written.
+pub fn write_table(store: &Store) -> Result<PathBuf> {
+    let (_, record) = Store::open(store.dir())?;
+    let (titles, rows) = table(store, &record);
+    let quoted = |text: &String| {
+        if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.clone() }
+    };
+    let line = |parts: &Vec<String>| parts.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
+    let text: String = std::iter::once(&titles).chain(&rows).map(line).collect();
+    let path = Layout::default().folder(store)?.join("cells.csv");
+    write_atomically(&path, text.as_bytes())?;
+    Ok(path)
+}
