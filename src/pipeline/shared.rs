@@ -20,8 +20,11 @@ const SHELF: usize = 32;
 pub struct Shared {
     keep: bool,
     texts: RefCell<HashMap<Vec<String>, Text>>,
-    noises: RefCell<HashMap<(u64, Vec<i64>), Vec<Tensor>>>,
+    noises: RefCell<HashMap<Source, Vec<Tensor>>>,
 }
+
+/// Where noise comes from: a seed, and the shape of one draw.
+type Source = (u64, Vec<i64>);
 
 /// Embeddings and what was seen on the way to them.
 #[derive(Debug)]

@@ -99,10 +99,18 @@ pub fn shown(sights: &[Sight]) -> impl Iterator<Item = &Shown> {
 }
 
 impl Opened {
-    /// What stands above the grid.
+    /// What stands above the grid: the prompt, and below it what else the cells have in
+    /// common. A prompt that needs both lines shares them with the rest.
     pub fn heading(&self, words: &str) -> String {
-        let parts = [self.page.prompt.as_deref().unwrap_or_default(), words, &self.page.common];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+        let rest =
+            [words, &self.page.common].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ");
+        let Some(prompt) = self.page.prompt.as_deref().filter(|_| !rest.is_empty()) else {
+            return self.page.prompt.clone().unwrap_or(rest);
+        };
+        // A title's letter is about a fourteenth of a cell wide.
+        let letters = 14 * self.page.col_labels.len();
+        let between = if prompt.chars().count() <= letters { "\n" } else { " · " };
+        format!("{prompt}{between}{rest}")
     }
 
     /// A picture in the middle of the cell's area: its own size counts, so that a smaller run looks smaller; the small
@@ -123,15 +131,21 @@ impl Opened {
     /// # Errors
     /// Those of the drawing.
     pub fn draw(&self, heading: String, cells: Vec<Cell>) -> Result<Vec<RgbImage>> {
+        let axis = |title: &str, labels: &[String]| Axis::new(title, labels.iter().map(|label| breakable(label)));
         let grid = Grid {
             title: heading,
-            rows: Axis::new(self.page.row_title.clone(), self.page.row_labels.clone()),
-            columns: Axis::new(self.page.col_title.clone(), self.page.col_labels.clone()),
+            rows: axis(&self.page.row_title, &self.page.row_labels),
+            columns: axis(&self.page.col_title, &self.page.col_labels),
             cells,
         };
         // Pages are made before, and pictures brought to their size.
         grid.draw(&GridStyle { least_cell: 1, largest_page: (u32::MAX, u32::MAX), ..GridStyle::default() })
     }
+}
+
+/// A label that is too long for its place breaks between words: so a long name's parts become words.
+fn breakable(label: &str) -> String {
+    if label.chars().count() > 12 && !label.contains(' ') { label.replace('_', " ") } else { label.into() }
 }
 
 /// Draws the pages of a sweep. Gives the files.
