@@ -265,6 +265,11 @@ fn a_killed_run_is_plotted_as_far_as_it_came() {
     assert!(svg.contains("Distance to step 4, the last one that is there; the run has 9."), "{svg}");
     assert_eq!(measures::norms(&open("killed"), Quantity::Latents, 0).unwrap().len(), 5);
 
+    // Both curves lead to the last picture there is, that of the latents.
+    let pixels = |what| measures::picture_distance(&open("killed"), what, 0).unwrap();
+    assert_eq!(pixels(Quantity::Latents)[4], (4, 0.0));
+    assert!(pixels(Quantity::PredictedOriginal)[3].1 > 1.0, "{:?}", pixels(Quantity::PredictedOriginal));
+
     let nothing = killed("nothing-yet");
     for step in 0..5 {
         std::fs::remove_file(nothing.join(format!("steps/{step:03}.safetensors"))).unwrap();

@@ -172,16 +172,19 @@ pub fn distance(run: &Run, batch: usize) -> Result<Distance> {
 }
 
 /// Root mean square difference, in grey levels 0..=255, between the decoded pictures of each step and the finished
-/// picture (or the last that was decoded). Empty if nothing was decoded.
+/// picture; while there is none, the last that was decoded of the latents (else of x₀). Empty if nothing was decoded.
 ///
 /// # Errors
 /// When a picture cannot be read.
 pub fn picture_distance(run: &Run, what: Quantity, batch: usize) -> Result<Curve> {
+    let mut end = run.final_picture(batch)?;
+    for of in [Quantity::Latents, Quantity::PredictedOriginal] {
+        if let (None, Some(step)) = (&end, run.pictured_steps(of, batch)?.last()) {
+            end = run.picture(*step, of, batch)?;
+        }
+    }
+    let Some(end) = end else { return Ok(vec![]) };
     let steps = run.pictured_steps(what, batch)?;
-    let last = || steps.last().map_or(Ok(None), |step| run.picture(*step, what, batch));
-    let Some(end) = run.final_picture(batch)?.map_or_else(last, |picture| Ok(Some(picture)))? else {
-        return Ok(vec![]);
-    };
     let mut curve = vec![];
     for step in &steps {
         if let Some(picture) = run.picture(*step, what, batch)?.filter(|p| p.dimensions() == end.dimensions()) {

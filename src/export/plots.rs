@@ -334,8 +334,10 @@ pub(super) fn shortened(text: &str, length: usize) -> String {
     if text.chars().count() <= length {
         return text;
     }
-    let start: String = text.chars().take(length - 1).collect();
-    let cut = start.rfind(' ').filter(|at| *at > length / 2).unwrap_or(start.len());
+    // One more than there is room for: where that is a space, a word ends just in time.
+    let start: String = text.chars().take(length).collect();
+    let last = start.char_indices().next_back().map_or(0, |(at, _)| at);
+    let cut = start.rfind(' ').filter(|at| *at > length / 2).unwrap_or(last);
     format!("{}…", start[..cut].trim_end_matches([',', ' ']))
 }
 
