@@ -9,6 +9,7 @@ mod draw;
 
 use crate::error::{Error, Result};
 use crate::trace::metadata::png_bytes;
+use crate::viz::text::{BOLD_FONT, REGULAR_FONT};
 use image::{RgbImage, imageops};
 use plotters::prelude::*;
 use std::sync::OnceLock;
@@ -105,10 +106,8 @@ impl Figure {
 pub(super) fn register_font() -> Result<()> {
     static DONE: OnceLock<bool> = OnceLock::new();
     let done = DONE.get_or_init(|| {
-        let normal = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
-        let bold = include_bytes!("../../assets/fonts/DejaVuSans-Bold.ttf");
         let register = |style, bytes| plotters::style::register_font(FONT, style, bytes).is_ok();
-        register(FontStyle::Normal, normal) && register(FontStyle::Bold, bold)
+        register(FontStyle::Normal, REGULAR_FONT) && register(FontStyle::Bold, BOLD_FONT)
     });
     if *done { Ok(()) } else { Err(refused("the shipped font cannot be read")) }
 }
