@@ -3,7 +3,7 @@
 //! Enters: what a command asks for, and what the folder says already. Leaves: both together. Which cells are done is not
 //! written here: that is what the cells' own folders say.
 
-use super::field::FIELDS;
+use super::field::{FIELDS, MODEL};
 use super::plan::{Axis, Cell, Place};
 use crate::error::{Error, IoContext, Result};
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ impl SweepRecord {
     fn varying(&self, known: &[Axis]) -> Vec<Axis> {
         let mut axes: Vec<Axis> = known.to_vec();
         for field in FIELDS {
-            if !axes.iter().any(|a| a.name == field.name) {
+            if !axes.iter().any(|a| a.name == field.name) && !self.follows_model(field.name) {
                 axes.push(Axis { name: field.name.into(), values: vec![] });
             }
         }
@@ -131,10 +131,15 @@ impl SweepRecord {
         axes
     }
 
-    /// The cells' value of a field where all have the same.
-    pub fn common(&self, name: &str) -> Option<&Value> {
-        let first = self.cells.first()?.at.get(name)?;
-        self.cells.iter().all(|c| c.at.get(name) == Some(first)).then_some(first)
+    /// Whether a field has one value for each model: a size or a scheduler that was left to the models is no axis.
+    fn follows_model(&self, name: &str) -> bool {
+        let mut of_model = std::collections::HashMap::new();
+        ["width", "height", "scheduler"].contains(&name)
+            && self.cells.iter().all(|cell| {
+                let value = cell.at.get(name);
+                let model = cell.at.get(MODEL).and_then(Value::as_str);
+                *of_model.entry(model).or_insert(value) == value
+            })
     }
 }
 
@@ -191,6 +196,18 @@ mod tests {
         let mut wide = sweep(&[("steps", &[50, 5])], &[("a", 50, 0), ("b", 5, 0)]);
         wide.widen(&sweep(&[("steps", &[50, 5])], &[("c", 50, 7), ("d", 5, 7)]));
         assert_eq!(wide.axes, sweep(&[("steps", &[50, 5]), ("seed", &[0, 7])], &[]).axes);
+    }
+
+    #[test]
+    fn a_size_that_is_left_to_the_models_is_no_axis() {
+        let mut models = sweep(&[], &[("a", 5, 0), ("b", 5, 0), ("c", 5, 0)]);
+        for (cell, (model, width)) in models.cells.iter_mut().zip([("m", 64), ("n", 128), ("n", 128)]) {
+            cell.at.extend([("model".to_string(), json!(model)), ("width".to_string(), json!(width))]);
+        }
+        let names = |sweep: &SweepRecord| -> Vec<String> { sweep.varying(&[]).into_iter().map(|a| a.name).collect() };
+        assert_eq!(names(&models), ["model"]);
+        models.cells[2].at["width"] = json!(256);
+        assert_eq!(names(&models), ["width", "model"]);
     }
 
     #[test]
