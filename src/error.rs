@@ -172,6 +172,13 @@ impl From<tch::TchError> for Error {
     }
 }
 
+/// The first line of a panic's message, without what tch wraps around libtorch's.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("something broke").split("Torch(\"").last().unwrap_or_default();
+    text.split("\\n").next().unwrap_or(text).lines().next().unwrap_or_default().to_string()
+}
+
 /// Attaches the path to an I/O result.
 pub trait IoContext<T> {
     /// Says what was being done to which path.

@@ -5,6 +5,7 @@
 pub mod args;
 pub mod axes;
 mod commands;
+mod interrupt;
 mod plan;
 pub mod report;
 

@@ -1,6 +1,6 @@
 //! How the command line speaks: errors with their way out, notes on standard error, tables on standard output.
 
-use crate::error::Error;
+use crate::error::{Error, panic_text};
 use comfy_table::{ContentArrangement, Table, presets};
 use std::io::Write;
 
@@ -93,11 +93,7 @@ pub fn quiet_panics() {
 
 /// Prints a panic as an error. libtorch's refusals, out of memory above all, arrive as such.
 pub fn print_panic(panic: &(dyn std::any::Any + Send)) {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("something broke");
-    // tch wraps libtorch's message: `called `Result::unwrap()` on an `Err` value: Torch("…\nException raised …`.
-    let text = text.split("Torch(\"").last().unwrap_or(text).split("\\n").next().unwrap_or(text);
-    let text = text.lines().next().unwrap_or(text);
+    let text = panic_text(panic);
     eprintln!("error: {text}");
     if text.to_lowercase().contains("memory") || text.contains("allocate") {
         eprintln!("hint: ask for a smaller picture or batch, or use `--dtype bf16`");

@@ -151,6 +151,22 @@ impl Pipeline {
         }
     }
 
+    /// Fills in what a plan leaves to the model: a width or height of 0, a scheduler without a name.
+    ///
+    /// # Errors
+    /// As [`Pipeline::default_scheduler`].
+    pub fn complete(&self, plan: &mut Plan) -> Result<()> {
+        for size in [&mut plan.width, &mut plan.height] {
+            if *size == 0 {
+                *size = self.native_size();
+            }
+        }
+        if plan.scheduler.is_empty() {
+            plan.scheduler = self.default_scheduler()?.name().into();
+        }
+        Ok(())
+    }
+
     /// Checks a plan and resolves it to a record: tokens, schedule, every scheduler setting. Nothing is computed yet.
     ///
     /// # Errors

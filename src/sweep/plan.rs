@@ -126,14 +126,7 @@ impl Draft {
     /// When the plan cannot be carried out with this model.
     pub fn complete(&self, pipeline: &Pipeline, hashes: &[String], dtype: &str) -> Result<Cell> {
         let mut plan = self.plan.clone();
-        for size in [&mut plan.width, &mut plan.height] {
-            if *size == 0 {
-                *size = pipeline.native_size();
-            }
-        }
-        if plan.scheduler.is_empty() {
-            plan.scheduler = pipeline.default_scheduler()?.name().into();
-        }
+        pipeline.complete(&mut plan)?;
         let (record, _) = pipeline.plan(&plan)?;
         let id = hash(&record.plan, &record.model, hashes, dtype);
         let mut at = self.place(&record.plan, &record.model.id)?;

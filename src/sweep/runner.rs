@@ -6,7 +6,7 @@
 use super::plan::{Cell, Draft};
 use super::split::Split;
 use super::store::{Claim, State, Store};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_text};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::device::dtype_name;
@@ -241,11 +241,4 @@ fn timings(started: Instant, share: f64, mut stages: Vec<Stage>) -> Timings {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
     stages.iter_mut().for_each(|stage| stage.seconds *= share);
     Timings { started_unix: (now - total_seconds) as u64, total_seconds: total_seconds * share, stages }
-}
-
-/// The first line of a panic's message, without what tch wraps around libtorch's.
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("something broke").split("Torch(\"").last().unwrap_or_default();
-    text.split("\\n").next().unwrap_or(text).lines().next().unwrap_or_default().to_string()
 }

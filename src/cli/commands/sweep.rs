@@ -1,6 +1,7 @@
 //! `sdviz sweep`: a traced run for every combination of some settings, and their pictures beside each other.
 
 use crate::cli::args::{ModelArgs, SweepArgs};
+use crate::cli::interrupt;
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
@@ -17,8 +18,6 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Carries out a sweep: checks all of it, makes what is missing, draws the grid of what is there.
 pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
@@ -41,7 +40,7 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
     if replaced > 0 {
         talk.say(format!("{replaced} cells take the place of ones with other settings, whose folders stay"));
     }
-    let interrupted = listen_for_interrupts(talk)?;
+    let interrupted = interrupt::listen(talk)?;
     let mut teller = Teller::new(&record.axes, &groups, talk);
     let ran = Runner { store: &store, loaded, interrupted, witness: &mut teller }.run(&groups);
     teller.bar.finish_and_clear();
@@ -226,19 +225,6 @@ fn draw(store: &Store, record: &SweepRecord, talk: Talk) -> Result<()> {
     }
     talk.say(format!("next: sdviz grid {} --format gif", store.dir().display()));
     Ok(())
-}
-
-/// Raises the flag on Ctrl-C; a second one ends the program at once.
-fn listen_for_interrupts(talk: Talk) -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = flag.clone();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(2);
-        }
-        talk.say("\nstopping; press Ctrl-C again to stop at once");
-    })?;
-    Ok(flag)
 }
 
 /// Tells the user of the cells, and moves the bar with every call of the model.

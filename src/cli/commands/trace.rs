@@ -1,8 +1,8 @@
 //! `sdviz trace`: draws a picture and records every step.
 
 use crate::cli::args::TraceArgs;
-use crate::cli::plan;
 use crate::cli::report::{self, Talk};
+use crate::cli::{interrupt, plan};
 use crate::error::{Error, Result as LibResult};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
@@ -15,7 +15,7 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Carries out a trace: checks everything, loads the model, runs, says what it left where.
@@ -28,12 +28,12 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
 
     let pipeline = Pipeline::load(&choice, options)?;
-    complete_plan(&mut plan, &pipeline)?;
+    pipeline.complete(&mut plan)?;
     let (record, _) = pipeline.plan(&plan)?;
     warn_of_cuts(&record, talk);
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
-    let interrupted = listen_for_interrupts(talk)?;
+    let interrupted = interrupt::listen(talk)?;
     let mut recorder = Recorder::create(&args.out, &plan)?;
     let outcome = draw(&pipeline, &plan, &choice, &mut recorder, &interrupted, talk.quiet);
     let (outcome, hashes) = match outcome {
@@ -59,19 +59,6 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     }
 }
 
-/// Size and scheduler, where they were left to the model.
-fn complete_plan(plan: &mut Plan, pipeline: &Pipeline) -> LibResult<()> {
-    for size in [&mut plan.width, &mut plan.height] {
-        if *size == 0 {
-            *size = pipeline.native_size();
-        }
-    }
-    if plan.scheduler.is_empty() {
-        plan.scheduler = pipeline.default_scheduler()?.name().into();
-    }
-    Ok(())
-}
-
 fn draw(
     pipeline: &Pipeline,
     plan: &Plan,
@@ -84,19 +71,6 @@ fn draw(
     let (mut progress, mut interrupt) = (Progress::new(quiet), Interrupt(interrupted.clone()));
     let outcome = pipeline.generate(plan, &Probe::new(vec![recorder, &mut interrupt, &mut progress]))?;
     Ok((outcome, fingerprints.finish()?))
-}
-
-/// Raises the flag on Ctrl-C; a second one ends the program at once.
-fn listen_for_interrupts(talk: Talk) -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = flag.clone();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(2);
-        }
-        talk.say("\nstopping; press Ctrl-C again to stop at once");
-    })?;
-    Ok(flag)
 }
 
 fn warn_of_cuts(record: &RunRecord, talk: Talk) {
