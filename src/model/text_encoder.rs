@@ -95,15 +95,15 @@ impl TextEncoder {
         let tokens = ids.size()[1];
         let mut x = Tensor::embedding(&self.token_embedding, ids, -1, false, false)
             + self.position_embedding.narrow(0, 0, tokens);
-        probe.see("text_encoder.text_model.embeddings", Axes::Text, &x)?;
+        probe.see("text_encoder.text_model.embeddings", Axes::Prompts, &x)?;
         for layer in &self.layers {
             x = layer.attend(&layer.layer_norm1.forward(&x), self.config.num_attention_heads)? + x;
             let hidden = self.activate(layer.fc1.forward(&layer.layer_norm2.forward(&x)));
             x = layer.fc2.forward(&hidden) + x;
-            probe.see(&layer.site, Axes::Text, &x)?;
+            probe.see(&layer.site, Axes::Prompts, &x)?;
         }
         let x = self.final_layer_norm.forward(&x);
-        probe.see("text_encoder.text_model.final_layer_norm", Axes::Text, &x)?;
+        probe.see("text_encoder.text_model.final_layer_norm", Axes::Prompts, &x)?;
         Ok(x)
     }
 

@@ -264,7 +264,7 @@ impl Pipeline {
             let encoded: Vec<Encoded> = prompts.iter().map(|p| self.tokenizer.encode(p)).collect::<Result<_>>()?;
             let ids: Vec<Tensor> = encoded.iter().map(|e| Tensor::from_slice(&e.ids)).collect();
             let ids = Tensor::stack(&ids, 0).to_device(self.options.device);
-            probe.see("tokens", Axes::Text, &ids)?;
+            probe.see("tokens", Axes::Prompts, &ids)?;
             self.text_encoder.forward(&ids, probe)
         })?;
         let text = text.repeat_interleave_self_int(plan.batch_size as i64, 0, None);

@@ -43,6 +43,8 @@ pub enum Axes {
     Image,
     /// `[batch, height·width, channels]`: an image's places in a row, for attention.
     Places,
+    /// `[prompts, tokens, …]`: the negative prompt and the prompt, once whatever the batch.
+    Prompts,
     /// `[batch, tokens, …]`, or any other shape that does not depend on the picture's size.
     Text,
     /// `[batch, heads, queries, keys]`: attention probabilities.

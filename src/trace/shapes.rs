@@ -102,7 +102,7 @@ impl Scene {
     /// The shape in symbols: `B` pictures of `H`×`W` pixels.
     fn symbolic(&self, axes: Axes, shape: &[i64]) -> String {
         let mut names: Vec<String> = shape.iter().map(i64::to_string).collect();
-        if let Some(first) = names.first_mut() {
+        if let Some(first) = names.first_mut().filter(|_| axes != Axes::Prompts) {
             *first = match shape[0] {
                 n if n == 2 * self.batch => "2·B".into(),
                 n if n == self.batch => "B".into(),
@@ -164,6 +164,7 @@ mod tests {
         assert_eq!(scene.symbolic(Axes::Image, &[1, 3, 512, 768]), "[B, 3, H, W]");
         assert_eq!(scene.symbolic(Axes::Places, &[2, 1536, 640]), "[2·B, H/16·W/16, 640]");
         assert_eq!(scene.symbolic(Axes::Text, &[2, 77, 768]), "[2·B, 77, 768]");
+        assert_eq!(scene.symbolic(Axes::Prompts, &[2, 77, 768]), "[2, 77, 768]");
         assert_eq!(scene.symbolic(Axes::Attention, &[2, 8, 6144, 77]), "[2·B, 8, H/8·W/8, 77]");
         let odd = Scene { batch: 3, height: 520, width: 520 };
         assert_eq!(odd.symbolic(Axes::Image, &[6, 4, 33, 33]), "[2·B, 4, ⌈H/16⌉, ⌈W/16⌉]");

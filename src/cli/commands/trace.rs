@@ -12,6 +12,7 @@ use crate::trace::progress::{Interrupt, Progress};
 use crate::trace::schema::{self, Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::{self, Kept, Recorder};
 use anyhow::Result;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -109,10 +110,10 @@ fn tell_success(out: &Path, plan: &Plan, record: &RunRecord, timings: &Timings, 
         talk.say(format!("picture: {}", pictures.join(", ")));
     }
     talk.say(format!("next: sdviz shapes {}", out.display()));
-    if talk.quiet {
-        return;
+    // For a program that reads on; a person at a terminal has just been told.
+    if !std::io::stdout().is_terminal() {
+        pictures.iter().for_each(report::print);
     }
-    pictures.iter().for_each(report::print);
 }
 
 /// `0.42 s`, `12.3 s`.
