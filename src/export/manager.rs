@@ -20,6 +20,7 @@ pub struct Outputs {
     made_folder: bool,
     written: Vec<PathBuf>,
     left_out: Vec<Error>,
+    remarks: Vec<String>,
 }
 
 impl Outputs {
@@ -45,7 +46,7 @@ impl Outputs {
         let made_folder = !folder.is_dir();
         std::fs::create_dir_all(folder).at("create", folder)?;
         tempfile::Builder::new().prefix(".sdviz-").tempfile_in(folder).map(drop).at("write in", folder)?;
-        Ok(Outputs { folder: folder.to_path_buf(), made_folder, written: vec![], left_out: vec![] })
+        Ok(Outputs { folder: folder.to_path_buf(), made_folder, written: vec![], left_out: vec![], remarks: vec![] })
     }
 
     /// Writes a file whole or not at all. `name` may hold a folder: `frames/sample_00.png`.
@@ -82,6 +83,30 @@ impl Outputs {
         temporary.persist(&path).map_err(|e| e.error).at("write", &path)?;
         self.written.push(path);
         Ok(())
+    }
+
+    /// The path for a file of this name, for a writer that makes the file itself and names it when it is whole, as the
+    /// animation encoders do. The folder is made; the finished file is to be told to [`Outputs::made`].
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        self.place(name)
+    }
+
+    /// Notes a file that was made at a path of [`Outputs::path`].
+    pub fn made(&mut self, path: PathBuf) {
+        self.written.push(path);
+    }
+
+    /// Notes something that the user should know of what was made.
+    pub fn remark(&mut self, text: impl Into<String>) {
+        self.remarks.push(text.into());
+    }
+
+    /// The remarks since this was last asked.
+    pub fn take_remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
     }
 
     /// Notes a part that the run has nothing for; the caller goes on with the rest.

@@ -28,6 +28,7 @@ pub fn run(args: &ExportArgs, talk: Talk) -> Result<ExitCode> {
         let (written, left_out) = (outputs.written().len(), outputs.left_out().len());
         let made = (exporter.make)(&run, &mut outputs);
         tell(&outputs, written, left_out, talk);
+        outputs.take_remarks().iter().for_each(|remark| talk.say(format!("note: {remark}")));
         match made {
             Ok(()) => {}
             Err(error @ Error::NotRecorded { .. }) if args.all => {
