@@ -1,6 +1,9 @@
 //! What was typed. Nothing is looked up or checked here beyond its form.
 
+mod animations;
+
 use super::axes::AxisArgs;
+pub use animations::{FilmstripArgs, FramesArgs, LatentsArgs, MotionArgs, PreviewArgs, VideoArgs};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -35,6 +38,16 @@ pub enum Command {
     Plot(PlotArgs),
     /// Compare two runs: where they part, and how far
     Diff(DiffArgs),
+    /// Make videos of a run's pictures, alone or side by side
+    Video(VideoArgs),
+    /// Show latents as colours: three channels animated, or a sheet of all
+    Latents(LatentsArgs),
+    /// Fit a linear map from latents to colours, and see how far it gets
+    Preview(PreviewArgs),
+    /// Put some steps of a run on one picture
+    Filmstrip(FilmstripArgs),
+    /// Write a run's pictures as numbered PNGs
+    Frames(FramesArgs),
     /// Make files of a run with several exporters at once
     Export(ExportArgs),
     /// Draw a picture for every combination of some settings, and put them beside each other

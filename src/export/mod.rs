@@ -5,14 +5,22 @@
 //! is one file with a function like [`Exporter::make`], and one line here. An exporter with settings of its own has a
 //! verb of its own too; the registry runs it with the defaults.
 
+pub mod animate;
 pub mod diff;
 pub mod diff_maps;
 pub mod encode;
 pub mod figure;
+pub mod filmstrip;
+pub mod frames;
+pub mod latents;
 pub mod manager;
 pub mod measures;
+pub mod panels;
 pub mod plots;
+pub mod preview;
 pub mod schedules;
+pub mod video;
+mod words;
 
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
@@ -33,11 +41,30 @@ pub struct Exporter {
 }
 
 /// The exporters, in the order in which `--all` runs them.
-pub const EXPORTERS: &[Exporter] = &[Exporter {
-    name: "plot",
-    about: "schedule, norms, guidance, change and distance over the steps, as PNG",
-    make: plots::export,
-}];
+pub const EXPORTERS: &[Exporter] = &[
+    Exporter {
+        name: "plot",
+        about: "schedule, norms, guidance, change and distance over the steps, as PNG",
+        make: plots::export,
+    },
+    Exporter {
+        name: "video",
+        about: "the decoded pictures as MP4 and GIF, also beside the predicted originals where those were decoded",
+        make: video::export,
+    },
+    Exporter {
+        name: "latents",
+        about: "channels 0, 1, 2 as colours, as MP4, GIF and APNG; a sheet of all channels and mappings",
+        make: latents::export,
+    },
+    Exporter {
+        name: "preview",
+        about: "a linear map from latents to colours, fitted on the run, beside the decoder, as MP4 and GIF",
+        make: preview::export,
+    },
+    Exporter { name: "filmstrip", about: "eight steps on one picture", make: filmstrip::export },
+    Exporter { name: "frames", about: "the decoded pictures as numbered PNGs", make: frames::export },
+];
 
 /// The exporter of this name.
 ///

@@ -2,12 +2,17 @@
 
 pub mod diff;
 pub mod export;
+pub mod filmstrip;
+pub mod frames;
 pub mod grid;
 pub mod inspect;
+pub mod latents;
 pub mod plot;
+pub mod preview;
 pub mod schedule;
 pub mod schedulers;
 pub mod shapes;
 pub mod sweep;
 pub mod tokens;
 pub mod trace;
+pub mod video;

@@ -1,0 +1,167 @@
+//! A film strip: some steps of a run on one picture, for slides and handouts.
+//!
+//! Enters: a run. Leaves: a PNG on white paper, the first and the last picture among the ones shown, each with its step
+//! and noise level below, and a line that says what was run.
+
+use super::panels::{Shown, Size};
+use super::{Outputs, words};
+use crate::error::{Error, Result};
+use crate::export::latents::{Painter, Settings};
+use crate::trace::metadata::png_bytes;
+use crate::trace::reader::Run;
+use crate::viz::caption::{CaptionStyle, with_caption};
+use crate::viz::pixels::{WHITE, pad, side_by_side, stacked};
+use crate::viz::text::{Align, TextStyle};
+use image::{Rgb, RgbImage};
+
+/// The most pictures on one strip.
+pub const MOST_FRAMES: usize = 64;
+/// The most pictures in one row unless asked otherwise.
+const ROW: usize = 8;
+/// The letters.
+const INK: Rgb<u8> = Rgb([20; 3]);
+
+/// A film strip.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// What to show.
+    pub shown: Shown,
+    /// How many pictures.
+    pub frames: usize,
+    /// How many in a row; `None`: up to 8, rows of equal length.
+    pub columns: Option<usize>,
+    /// How large each picture becomes.
+    pub size: Size,
+    /// Words below the pictures and above the strip.
+    pub captions: bool,
+    /// Which picture of the batch.
+    pub batch: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { shown: Shown::Images, frames: 8, columns: None, size: Size::default(), captions: true, batch: 0 }
+    }
+}
+
+/// The strip with the default settings, for the registry; of the latents where nothing was decoded.
+///
+/// # Errors
+/// As [`make`].
+pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
+    let mut last = None;
+    for shown in Shown::ALL {
+        match make(run, &Options { shown, ..Options::default() }, outputs) {
+            Err(error @ Error::NotRecorded { .. }) => last = last.or(Some(error)),
+            other => return other,
+        }
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// Makes `filmstrip-WHAT.png`.
+///
+/// # Errors
+/// [`Error::NotRecorded`] when the run has nothing of what is asked; when the settings cannot be, when a picture cannot
+/// be read or the file not be written.
+pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
+    if !(1..=MOST_FRAMES).contains(&options.frames) {
+        let message = format!("cannot make a film strip of `{}` pictures", options.frames);
+        return Err(Error::invalid(message, format!("choose from 1 to {MOST_FRAMES}")));
+    }
+    if options.columns == Some(0) {
+        return Err(Error::invalid("cannot put `0` pictures in a row", "choose 1 or more"));
+    }
+    let (painter, steps) = match options.shown {
+        Shown::Latents => {
+            let settings = Settings { batch: options.batch, ..Settings::default() };
+            let (painter, steps) = Painter::prepare(&[run], settings)?;
+            (Some(painter), steps.into_iter().flatten().collect())
+        }
+        shown => (None, words::pictured(run, shown.quantity(), options.batch)?),
+    };
+    let mut pictures = vec![];
+    for step in spread(&steps, options.frames) {
+        let picture = match &painter {
+            Some(painter) => Some(painter.paint(run, step)?.0),
+            None => run.picture(step, options.shown.quantity(), options.batch)?,
+        };
+        pictures.extend(picture.map(|picture| frame(run, step, &options.size.apply(&picture), options)));
+    }
+    let strip = lay_out(run, &pictures, options);
+    let name = format!("filmstrip-{}{}.png", options.shown, words::batch_suffix(options.batch));
+    outputs.write(&name, &png_bytes(&strip)?)?;
+    if pictures.len() < options.frames {
+        outputs.remark(format!("`{name}` has {} of {} pictures: there are no more", pictures.len(), options.frames));
+    }
+    Ok(())
+}
+
+/// `count` of the steps as evenly as can be, the first and the last among them; a single one is the last.
+fn spread(steps: &[usize], count: usize) -> Vec<usize> {
+    let last = steps.len().saturating_sub(1);
+    if steps.len() <= count {
+        return steps.to_vec();
+    }
+    if count == 1 {
+        return steps[last..].to_vec();
+    }
+    (0..count).map(|i| steps[(i * last + (count - 1) / 2) / (count - 1)]).collect()
+}
+
+/// A picture with its words below, on white: the step in one line, the noise level in the next.
+fn frame(run: &Run, step: usize, picture: &RgbImage, options: &Options) -> RgbImage {
+    if !options.captions {
+        return picture.clone();
+    }
+    // Large letters: on a slide, a picture is an eighth as wide as the wall.
+    let text = TextStyle::new((picture.width() as f32 / 11.0).clamp(11.0, 64.0).round(), INK);
+    let style = CaptionStyle { text, background: WHITE, lines: 2, padding: (text.px / 4.0).ceil() as u32 };
+    let parts = words::place_in_run(run, step, options.shown.quantity());
+    let (first, rest) = parts.split_first().map_or(("", [].as_slice()), |(first, rest)| (first.as_str(), rest));
+    with_caption(picture, &format!("{first}\n{}", rest.join(" · ")), &style)
+}
+
+fn lay_out(run: &Run, pictures: &[RgbImage], options: &Options) -> RgbImage {
+    let rows = options.columns.map_or(pictures.len().div_ceil(ROW), |columns| pictures.len().div_ceil(columns)).max(1);
+    let columns = options.columns.unwrap_or(pictures.len().div_ceil(rows)).max(1);
+    let width = pictures.first().map_or(1, RgbImage::width);
+    let gap = (width / 32).max(2);
+    let rows: Vec<RgbImage> = pictures.chunks(columns).map(|row| side_by_side(row, gap, WHITE)).collect();
+    let strip = stacked(&rows, gap, WHITE);
+    if !options.captions {
+        return pad(&strip, [gap; 4], WHITE);
+    }
+    let style = TextStyle::new((strip.width() as f32 / 60.0).clamp(11.0, 72.0).round(), INK).bold();
+    let mut head = RgbImage::from_pixel(strip.width(), style.line_height() + gap / 2, WHITE);
+    let title = style.ellipsize(&about(run, options.batch), strip.width());
+    style.draw(&mut head, (0, 0), Align::Left, &title);
+    pad(&stacked(&[head, strip], gap / 2, WHITE), [gap; 4], WHITE)
+}
+
+/// `“a red apple” · pndm · 25 steps · guidance 7.5 · seed 0`.
+fn about(run: &Run, batch: usize) -> String {
+    let plan = &run.record().plan;
+    let seed = plan.seed.wrapping_add(batch as u64);
+    let steps = format!("{} step{}", plan.steps, if plan.steps == 1 { "" } else { "s" });
+    format!("“{}” · {} · {steps} · guidance {} · seed {seed}", plan.prompt.trim(), plan.scheduler, plan.guidance_scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_and_the_last_step_are_always_there() {
+        let steps: Vec<usize> = (0..=26).collect();
+        assert_eq!(spread(&steps, 8), [0, 4, 7, 11, 15, 19, 22, 26]);
+        assert_eq!(spread(&steps, 2), [0, 26]);
+        assert_eq!(spread(&steps, 1), [26]);
+        assert_eq!(spread(&steps[..3], 8), [0, 1, 2]);
+        for count in 2..27 {
+            let chosen = spread(&steps, count);
+            assert!(chosen.len() == count && chosen.windows(2).all(|pair| pair[0] < pair[1]), "{chosen:?}");
+            assert_eq!((chosen[0], chosen[count - 1]), (0, 26));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What is written beside pictures of a run: which step, at which noise level, of which run.
+//!
+//! Enters: a run and a step. Leaves: words, without any picture.
+
+use crate::error::{Error, Result};
+use crate::trace::reader::Run;
+use crate::trace::schema::{Decode, Quantity, Status};
+
+/// Which step this is and how noisy it is, from the more to the less important: `step 12/25`, `t 481`, `σ 1.62`.
+///
+/// The level is that of the latents after step `step`; for the predicted original and the noise predictions it is the
+/// one that they were made at, the level before. Where a scheduler calls the model more often than there are steps, the
+/// calls are counted: `call 12/26`.
+pub fn place_in_run(run: &Run, step: usize, what: Quantity) -> Vec<String> {
+    let calls = run.record().schedule.len().saturating_sub(1);
+    let noun = if calls == run.record().plan.steps || calls == 0 { "step" } else { "call" };
+    let mut parts = vec![match calls {
+        0 => format!("{noun} {step}"),
+        calls => format!("{noun} {step}/{calls}"),
+    }];
+    let entered = if what == Quantity::Latents { Some(step) } else { step.checked_sub(1) };
+    if let Some(level) = entered.and_then(|step| run.level(step)) {
+        parts.extend(level.timestep.map(|t| if t.fract() == 0.0 { format!("t {t}") } else { format!("t {t:.1}") }));
+        parts.push(format!("σ {}", short(level.sigma)));
+    }
+    parts
+}
+
+/// A number in about three digits: `0`, `0.029`, `1.62`, `11.7`, `157`.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        v if v < 0.1 => format!("{value:.3}"),
+        v if v < 10.0 => format!("{value:.2}"),
+        v if v < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// A share as a percentage: `0 %`, `0.04 %`, `2.7 %`.
+pub fn percent(share: f64) -> String {
+    match 100.0 * share {
+        0.0 => "0 %".into(),
+        p if p < 0.01 => "under 0.01 %".into(),
+        p if p < 1.0 => format!("{p:.2} %"),
+        p => format!("{p:.1} %"),
+    }
+}
+
+/// A name for each run: its folder's, or its path where two have one name.
+pub fn names(runs: &[&Run]) -> Vec<String> {
+    let last = |run: &Run| run.dir().file_name().map(|name| name.to_string_lossy().into_owned());
+    let unique = |name: &String| runs.iter().filter(|run| last(run).as_ref() == Some(name)).count() == 1;
+    runs.iter().map(|run| last(run).filter(unique).unwrap_or_else(|| run.dir().display().to_string())).collect()
+}
+
+/// A remark on a run that has not all its steps, of which `last` is the last one there.
+pub fn unfinished(run: &Run, last: usize) -> Option<String> {
+    let calls = run.record().schedule.len().saturating_sub(1);
+    let state = match run.record().status {
+        Status::Complete => return None,
+        Status::Running => "is still going or was killed",
+        Status::Failed => "failed",
+    };
+    (last < calls).then(|| format!("`{}` {state}: step {last} of {calls} is the last one there", run.dir().display()))
+}
+
+/// The steps of which there is a decoded picture of `what`.
+///
+/// # Errors
+/// [`Error::NotRecorded`] when there is none, with what there is instead; when the batch has no such picture.
+pub fn pictured(run: &Run, what: Quantity, batch: usize) -> Result<Vec<usize>> {
+    check_batch(run, batch)?;
+    let steps = run.pictured_steps(what, batch)?;
+    if !steps.is_empty() {
+        return Ok(steps);
+    }
+    let dir = run.dir().display();
+    let plan = &run.record().plan;
+    let asked_for = plan.decode_what.contains(&what) && matches!(plan.decode, Decode::Every(_));
+    if asked_for && run.record().status == Status::Running {
+        return Err(Error::NotRecorded {
+            message: format!("`{dir}` has no decoded picture of {} yet", thing(what)),
+            hint: "wait for the run's next step; if it was killed, trace again".into(),
+        });
+    }
+    let mut there = vec![];
+    for (other, name) in [(Quantity::Latents, "images"), (Quantity::PredictedOriginal, "x0")] {
+        if other != what && !run.pictured_steps(other, batch)?.is_empty() {
+            there.push(format!("`--what {name}`"));
+        }
+    }
+    if !plan.record.is_empty() && !run.steps()?.is_empty() {
+        there.push("`sdviz latents`, which needs no decoding".into());
+    }
+    let flag = if what == Quantity::Latents { "latents" } else { "latents,x0" };
+    let instead = if there.is_empty() { String::new() } else { format!("; there is {}", there.join(", and ")) };
+    Err(Error::NotRecorded {
+        message: format!("`{dir}` has no decoded picture of {}", thing(what)),
+        hint: format!("trace again with `--decode every --decode-what {flag}`{instead}"),
+    })
+}
+
+fn thing(what: Quantity) -> &'static str {
+    match what {
+        Quantity::PredictedOriginal => "the predicted original (x0)",
+        _ => "the latents",
+    }
+}
+
+/// Checks that the batch has a picture of this number.
+///
+/// # Errors
+/// Says how many there are.
+pub fn check_batch(run: &Run, batch: usize) -> Result<()> {
+    let pictures = run.record().plan.batch_size;
+    if batch < pictures {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("the batch has no picture {batch}: `{}` made {pictures}", run.dir().display()),
+        "pictures of a batch are counted from 0",
+    ))
+}
+
+/// What a file's name ends in for this picture of the batch: nothing for the first, then `-b1`, `-b2`.
+pub fn batch_suffix(batch: usize) -> String {
+    if batch == 0 { String::new() } else { format!("-b{batch}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!([0.0, 0.02917, 1.6249, 11.676, 157.4].map(short), ["0", "0.029", "1.62", "11.7", "157"]);
+        assert_eq!([0.0, 0.00001, 0.0004, 0.027].map(percent), ["0 %", "under 0.01 %", "0.04 %", "2.7 %"]);
+    }
+}
