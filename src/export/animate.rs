@@ -91,17 +91,24 @@ pub fn animate(
     files: Files<'_>,
     pace: &Pace,
     steps: &[usize],
-    mut draw: impl FnMut(usize) -> Result<RgbImage>,
+    mut draw: impl FnMut(usize) -> Result<RgbImage> + Send,
 ) -> Result<()> {
     let last = steps.len().saturating_sub(1);
     let mut writers: Vec<Box<dyn AnimationWriter>> = vec![];
-    for (place, &step) in steps.iter().enumerate() {
-        let frame = draw(step)?;
+    let mut next = steps.first().map(|&step| draw(step)).transpose()?;
+    for place in 0..steps.len() {
+        let Some(frame) = next.take() else { break };
         if place == 0 {
             writers = begin(outputs, files, pace, frame.dimensions())?;
         }
         let hold = if place == 0 || place == last { pace.held_periods() } else { 1 };
-        writers.par_iter_mut().try_for_each(|writer| writer.frame(&frame, hold))?;
+        // While this frame is coded, the next one is drawn.
+        let (coded, drawn) = rayon::join(
+            || writers.par_iter_mut().try_for_each(|writer| writer.frame(&frame, hold)),
+            || steps.get(place + 1).map(|&step| draw(step)).transpose(),
+        );
+        coded?;
+        next = drawn?;
     }
     let finished: Vec<_> = writers.into_par_iter().map(|writer| writer.finish()).collect();
     for written in finished {

@@ -178,10 +178,23 @@ impl Painter {
         Ok((values, divided_by, range))
     }
 
+    /// Channels and range in words.
+    pub fn describe(&self) -> String {
+        let Settings { channels, normalise, .. } = self.settings;
+        format!("latents: channels {channels} as red, green, blue, {} ({normalise})", self.ends())
+    }
+
     fn whole(&self) -> Option<Range> {
         match self.ranges {
             Ranges::Whole(range) => Some(range),
             Ranges::PerFrame => None,
+        }
+    }
+
+    fn ends(&self) -> String {
+        match self.whole() {
+            Some(range) => format!("{} to {}", words::short(range.lo), words::short(range.hi)),
+            None => "each frame in its own range".into(),
         }
     }
 }
@@ -297,8 +310,6 @@ fn finish(
     let not_a_number: usize = frames.iter().map(|frame| frame.not_a_number).sum();
     let Settings { what, batch, normalise, .. } = painter.settings;
     let range = painter.whole();
-    let ends = range
-        .map_or("each frame’s own range".into(), |r| format!("{} to {}", words::short(r.lo), words::short(r.hi)));
     let record = Record {
         what,
         batch,
@@ -315,7 +326,8 @@ fn finish(
         .map_err(|reason| Error::bad_file(run.dir(), "record of latents", reason))?;
     outputs.write(&format!("{name}.json"), (text + "\n").as_bytes())?;
     outputs.remark(format!(
-        "`{name}`: {ends} ({normalise}); clipped {} of the values, {} of the pixels",
+        "`{name}`: {} ({normalise}); clipped {} of the values, {} of the pixels",
+        painter.ends(),
         words::percent(clipped_values),
         words::percent(clipped_pixels)
     ));

@@ -203,11 +203,12 @@ impl<'a> Panels<'a> {
         steps
     }
 
-    /// Remarks on runs that are not complete.
+    /// Remarks on runs that are not complete, and on what the colours of latents mean.
     pub fn remarks(&self) -> Vec<String> {
         let note = |panel: &Panel| words::unfinished(panel.run, panel.steps.last().copied()?);
         let mut remarks: Vec<String> = self.panels.iter().filter_map(note).collect();
         remarks.dedup();
+        remarks.extend(self.panels.iter().find_map(|panel| panel.painter).map(|painter| painter.describe()));
         remarks
     }
 

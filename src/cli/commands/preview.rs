@@ -69,7 +69,7 @@ fn print(graded: &Graded) {
     let mut table = report::table(&["", "red", "green", "blue"]);
     let rows = map.weights.iter().enumerate().map(|(channel, row)| (format!("channel {channel}"), row));
     for (name, row) in rows.chain([("bias".to_string(), &map.bias)]) {
-        let [red, green, blue] = row.map(|factor| format!("{factor:.4}"));
+        let [red, green, blue] = row.map(|factor| format!("{:.4}", if factor.abs() < 0.00005 { 0.0 } else { factor }));
         table.add_row([name, red, green, blue]);
     }
     report::align_right(&mut table, 1..4);
