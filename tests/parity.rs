@@ -5,7 +5,8 @@
 
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
-use sdviz::pipeline::{LoadOptions, Pipeline};
+use sdviz::pipeline::init_image::Input;
+use sdviz::pipeline::{LoadOptions, Pipeline, noise};
 use sdviz::trace::observer::Probe;
 use sdviz::trace::reservoir::Reservoir;
 use sdviz::trace::schema::{Decode, Plan, Quantity};
@@ -75,8 +76,11 @@ fn check(model: &Path, file: &str) {
         report(&format!("text/{i}"), 1, relative(&text, get(&format!("text/{i}"))), FORWARD);
     }
     check_forwards(&pipeline, &golden, &report);
-    for case in golden.cases.iter().filter(|c| c.get("strength").is_none()) {
-        check_run(&pipeline, &golden, case, &report);
+    for case in &golden.cases {
+        match case.get("strength") {
+            None => check_run(&pipeline, &golden, case, &report),
+            Some(_) => check_loop_from_mean(&pipeline, &golden, case, &report),
+        }
     }
 }
 
@@ -92,12 +96,10 @@ fn check_forwards(pipeline: &Pipeline, golden: &Goldens, report: &dyn Fn(&str, u
     report("vae decode", 1, relative(&decoded, get("vae/decoded")), FORWARD);
 }
 
-/// One whole run: timesteps, starting noise, the latents of every step, the picture.
-fn check_run(pipeline: &Pipeline, golden: &Goldens, case: &Value, report: &dyn Fn(&str, usize, f64, f64)) {
-    let get = |key: &str| &golden.tensors[key];
-    let name = case["name"].as_str().unwrap();
+/// What a case asks for.
+fn plan(golden: &Goldens, case: &Value) -> Plan {
     let (prompt, negative_prompt) = golden.prompts[case["prompt"].as_u64().unwrap() as usize].clone();
-    let plan = Plan {
+    Plan {
         prompt,
         negative_prompt,
         seed: case["seed"].as_u64().unwrap(),
@@ -106,17 +108,62 @@ fn check_run(pipeline: &Pipeline, golden: &Goldens, case: &Value, report: &dyn F
         height: case["hw"][0].as_u64().unwrap() as usize,
         width: case["hw"][1].as_u64().unwrap() as usize,
         scheduler: case["scheduler"].as_str().unwrap().into(),
+        strength: case["strength"].as_f64(),
+        eta: case["eta"].as_f64().unwrap_or(0.0),
+        batch_size: case["batch"].as_u64().unwrap_or(1) as usize,
         ..Plan::default()
-    };
+    }
+}
+
+/// Image to image from the posterior's mean instead of a sample of it: the loop alone, by the library's parts.
+fn check_loop_from_mean(pipeline: &Pipeline, golden: &Goldens, case: &Value, report: &dyn Fn(&str, usize, f64, f64)) {
+    let get = |key: &str| &golden.tensors[key];
+    let (name, plan, silent) = (case["name"].as_str().unwrap(), plan(golden, case), Probe::silent());
+    let (record, mut scheduler) = pipeline.plan(&plan).unwrap();
+    let first_call = record.begin.unwrap().first_call;
+    let text = get(&format!("text/{}", case["prompt"]));
+    let noise = Tensor::cat(&noise::draw(plan.seed, &get("vae/latents").size()[1..], 1), 0);
+    assert_eq!(&noise, get(&format!("run/{name}/noise")));
+    let mut latents = scheduler.add_noise(get("vae/latents"), &noise, first_call);
+    let mut largest = relative(&latents, get(&format!("run/{name}/latents/000")));
+    report(&format!("{name}, start"), 0, largest, FORWARD);
+    let timesteps = scheduler.timesteps().to_vec();
+    for (call, timestep) in timesteps.iter().enumerate().skip(first_call) {
+        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let t = Tensor::from_slice(&[*timestep as f32; 2]);
+        let halves = pipeline.unet.forward(&input, &t, text, &silent).unwrap().chunk(2, 0);
+        let guided = &halves[0] + plan.guidance_scale * (&halves[1] - &halves[0]);
+        let none = &mut || panic!("no scheduler here draws noise");
+        latents = scheduler.step(&guided, call, &latents, none).unwrap().prev_sample;
+        let golden = get(&format!("run/{name}/latents/{:03}", call + 1 - first_call));
+        largest = largest.max(relative(&latents, golden));
+    }
+    report(name, timesteps.len() - first_call, largest, RUN);
+}
+
+/// One whole run: timesteps, starting noise, the latents of every step, the picture.
+fn check_run(pipeline: &Pipeline, golden: &Goldens, case: &Value, report: &dyn Fn(&str, usize, f64, f64)) {
+    let get = |key: &str| &golden.tensors[key];
+    let (name, plan) = (case["name"].as_str().unwrap(), plan(golden, case));
     let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Final);
-    pipeline.generate(&plan, &Probe::new(vec![&mut reservoir])).unwrap();
+    let input = plan.strength.map(|_| input(golden, case));
+    let probe = Probe::new(vec![&mut reservoir]);
+    match &input {
+        Some(input) => pipeline.generate_from(&plan, input, &probe).unwrap(),
+        None => pipeline.generate(&plan, &probe).unwrap(),
+    };
 
     let record = reservoir.run.unwrap();
     let timesteps: Vec<f64> = record.schedule.iter().filter_map(|l| l.timestep).collect();
     let expected: Vec<f32> = Vec::try_from(get(&format!("run/{name}/timesteps"))).unwrap();
     assert_eq!(timesteps.iter().map(|t| *t as f32).collect::<Vec<_>>(), expected, "timesteps of {name}");
     let start = get(&format!("run/{name}/latents/000"));
-    assert_eq!(&reservoir.latents_reservoir[0], start, "the starting latents of {name} are not bit-equal");
+    if input.is_some() {
+        report(&format!("{name}, start"), 0, relative(&reservoir.latents_reservoir[0], start), FORWARD);
+    } else {
+        assert_eq!(&reservoir.latents_reservoir[0], start, "the starting latents of {name} are not bit-equal");
+    }
+    assert!(!golden.tensors.contains_key(&format!("run/{name}/latents/{:03}", reservoir.latents_reservoir.len())));
     let mut largest: f64 = 0.0;
     for (k, ours) in reservoir.latents_reservoir.iter().enumerate() {
         largest = largest.max(relative(ours, get(&format!("run/{name}/latents/{k:03}"))));
@@ -130,6 +177,35 @@ fn check_run(pipeline: &Pipeline, golden: &Goldens, case: &Value, report: &dyn F
         let levels = (ours - golden).abs().max().double_value(&[]);
         assert!(levels <= 1.01, "{name}: the picture is off by {levels} of 255 levels");
     }
+}
+
+/// The picture that the cases of `img2img.safetensors` begin from, and the mask of those that have one.
+fn input(golden: &Goldens, case: &Value) -> Input {
+    let bytes = |key: &str| -> (u32, u32, Vec<u8>) {
+        let tensor = &golden.tensors[key];
+        let (height, width) = (tensor.size()[0] as u32, tensor.size()[1] as u32);
+        (width, height, Vec::try_from(tensor.contiguous().view(-1)).unwrap())
+    };
+    let (width, height, picture) = bytes("init");
+    let mask = case["mask"].as_bool().map(|_| {
+        let (width, height, mask) = bytes("mask");
+        image::GrayImage::from_raw(width, height, mask).unwrap()
+    });
+    Input { picture: image::RgbImage::from_raw(width, height, picture).unwrap(), mask }
+}
+
+/// From the picture to the picture, as diffusers' own pipelines go: the posterior's sample, the starting noise, the steps.
+#[test]
+fn image_to_image_and_inpainting_agree_with_diffusers() {
+    let (pipeline, golden) = (load(&root("tests/goldens/tiny-sd")), goldens("img2img.safetensors"));
+    println!("{:<28} {:>6} {:>12} {:>10}", "img2img.safetensors", "calls", "largest", "allowed");
+    for case in &golden.cases {
+        check_run(&pipeline, &golden, case, &|name, calls, found, allowed| {
+            println!("{name:<28} {calls:>6} {found:>12.2e} {allowed:>10.0e}");
+            assert!(found <= allowed, "{name} differs by {found:.2e}, allowed {allowed:.0e}");
+        });
+    }
+    assert_eq!(golden.cases.len(), 23);
 }
 
 #[test]

@@ -111,6 +111,29 @@ pub struct TraceArgs {
     /// DDIM's eta: 0 adds no noise, 1 as much as DDPM
     #[arg(long, default_value_t = 0.0)]
     pub eta: f64,
+    /// Picture to begin from instead of noise: PNG, JPEG or WebP
+    #[arg(long, value_name = "FILE", aliases = ["init-img", "image"], help_heading = "Image to image")]
+    pub init_image: Option<PathBuf>,
+    /// How far to go from it, above 0 and up to 1: the share of the steps that is made [default: 0.75]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        alias = "denoising-strength",
+        requires = "init_image",
+        allow_negative_numbers = true,
+        help_heading = "Image to image"
+    )]
+    pub strength: Option<f64>,
+    /// How it is made to fit: stretch, crop or pad [default: stretch]. Without width and height its own size is taken, to
+    /// the nearest multiple of what the autoencoder divides by (8)
+    #[arg(long, value_name = "HOW", requires = "init_image", help_heading = "Image to image")]
+    pub resize: Option<String>,
+    /// Mask of the picture's size: white is repainted, black is kept
+    #[arg(long, value_name = "FILE", requires = "init_image", help_heading = "Image to image")]
+    pub mask: Option<PathBuf>,
+    /// Put the picture's own pixels back where the mask is black, in the finished picture
+    #[arg(long, requires = "mask", help_heading = "Image to image")]
+    pub paste: bool,
     /// Pictures at once, with seeds that follow each other
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch_size: usize,

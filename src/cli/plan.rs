@@ -3,12 +3,18 @@
 use super::args::{ModelArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
-use crate::pipeline::{LoadOptions, device};
+use crate::pipeline::init_image::InitImage;
+use crate::pipeline::{LoadOptions, device, start};
 use crate::scheduler::SchedulerKind;
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, replacement};
+use crate::trace::inputs::Resize;
 use crate::trace::schema::{Decode, Plan, Quantity};
 use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// The strength of a run from a picture, where none is asked for: enough to change everything but the layout.
+const STRENGTH: f64 = 0.75;
 
 /// How to load the model.
 ///
@@ -36,6 +42,9 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         None => String::new(),
     };
     let (record, decode, decode_what) = keeping(&args.record, &args.decode, &args.decode_what)?;
+    let strength = args.init_image.as_ref().map(|_| args.strength.unwrap_or(STRENGTH));
+    strength.map_or(Ok(()), start::check_strength)?;
+    let resize = args.resize.as_deref().map(str::parse::<Resize>).transpose()?;
     Ok(Plan {
         prompt: args.prompt.clone(),
         negative_prompt: args.negative_prompt.clone(),
@@ -48,10 +57,27 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         scheduler,
         scheduler_config: serde_json::Value::Null,
         eta: args.eta,
+        strength,
+        init_image: None,
+        resize: strength.map(|_| resize.unwrap_or_default()),
+        mask: None,
+        paste: args.paste,
         record,
         decode,
         decode_what,
     })
+}
+
+/// The picture that a trace begins from, if it was given one, and what the plan says of it.
+///
+/// # Errors
+/// When it or its mask cannot be read or used.
+pub fn trace_input(args: &TraceArgs, plan: &mut Plan) -> Result<Option<InitImage>> {
+    let read = |path: &PathBuf| InitImage::read(path, args.mask.as_deref());
+    let image = args.init_image.as_ref().map(read).transpose()?;
+    plan.init_image = image.as_ref().map(|image| image.about.clone());
+    plan.mask = image.as_ref().and_then(|image| image.mask.as_ref()).map(|(_, about)| about.clone());
+    Ok(image)
 }
 
 /// What `--record`, `--decode` and `--decode-what` mean.

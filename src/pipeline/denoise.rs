@@ -1,11 +1,13 @@
 //! The heart of Stable Diffusion: the loop that turns noise into latents of a picture, one step at a time.
 //!
 //! Enters: noisy latents and the embeddings of the prompts. Leaves: clean latents. Each pass of the loop does five things:
-//! scale the input, predict the noise twice in one batch, combine the two with guidance, step, tell the observers.
+//! scale the input, predict the noise twice in one batch, combine the two with guidance, step, tell the observers. Image
+//! to image is the same loop, entered later.
 
 use super::clock::Clock;
 use super::noise::NoiseStream;
 use super::sentinel;
+use super::start::Kept;
 use super::teller::Teller;
 use crate::error::{Error, Result};
 use crate::model::unet::UNet;
@@ -26,6 +28,10 @@ pub struct Denoise<'a, 'p> {
     pub guidance_scale: Option<f64>,
     /// Where a stochastic scheduler gets its noise from.
     pub noise: &'a mut NoiseStream,
+    /// The call at which the loop begins: 0 from pure noise, later from a picture.
+    pub first_call: usize,
+    /// What of a picture is put back after each step, where a mask says so.
+    pub kept: Option<&'a Kept>,
     /// Who watches the tensors.
     pub probe: &'a Probe<'p>,
     /// Where the time goes.
@@ -42,14 +48,14 @@ pub struct Denoised {
 }
 
 impl Denoise<'_, '_> {
-    /// Runs the loop from `latents`, `[batch, 4, height/8, width/8]` at the scheduler's starting level.
+    /// Runs the loop from `latents`, `[batch, 4, height/8, width/8]` at the level of the first call.
     ///
     /// # Errors
     /// When a prediction is not finite, or an observer fails.
     pub fn run(&mut self, mut latents: Tensor, teller: &mut Teller) -> Result<Denoised> {
         let timesteps = self.scheduler.timesteps().to_vec();
-        for (call, &timestep) in timesteps.iter().enumerate() {
-            let step = call + 1;
+        for (call, &timestep) in timesteps.iter().enumerate().skip(self.first_call) {
+            let step = call + 1 - self.first_call;
             self.probe.set_step(step);
 
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
@@ -85,6 +91,9 @@ impl Denoise<'_, '_> {
             let StepOutput { prev_sample, pred_original } =
                 self.clock.time("scheduler", || self.scheduler.step(&guided, call, &latents, draw))?;
             latents = prev_sample;
+            if let Some(kept) = self.kept {
+                latents = kept.put_back(&latents, self.scheduler, call + 1);
+            }
 
             // 5. Tell whoever watches.
             let uncond = uncond.as_ref().map(|uncond| (Quantity::NoiseUncond, uncond));
@@ -97,7 +106,7 @@ impl Denoise<'_, '_> {
                     (Quantity::Latents, &latents),
                 ])
                 .collect();
-            if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && step < timesteps.len() {
+            if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && call + 1 < timesteps.len() {
                 return Ok(Denoised { latents, stopped: true });
             }
         }

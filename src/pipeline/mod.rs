@@ -7,9 +7,11 @@ pub mod allocator;
 pub mod clock;
 pub mod denoise;
 pub mod device;
+pub mod init_image;
 pub mod noise;
 mod sentinel;
 pub mod shared;
+pub mod start;
 mod teller;
 
 use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
@@ -30,7 +32,9 @@ use crate::trace::schema::{
 use clock::Clock;
 use denoise::Denoise;
 use image::RgbImage;
+use init_image::Input;
 use shared::Shared;
+use start::Start;
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 use teller::Teller;
@@ -176,6 +180,8 @@ impl Pipeline {
         let kind = SchedulerKind::parse(&plan.scheduler)?;
         let scheduler = scheduler::build(kind, &self.scheduler_config, plan.steps, plan.eta)?;
         let (prompt, negative) = (self.tokenizer.encode(&plan.prompt)?, self.tokenizer.encode(&plan.negative_prompt)?);
+        let begin = plan.strength.map(|s| start::begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
+        let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
         let mut plan = plan.clone();
         plan.scheduler = kind.name().into();
         plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
@@ -193,7 +199,8 @@ impl Pipeline {
                 prompt_cut: prompt.cut,
                 negative_prompt_cut: negative.cut,
             },
-            schedule: levels(scheduler.as_ref()),
+            schedule: levels(scheduler.as_ref(), first_call),
+            begin,
             environment: self.environment(),
             timings: Timings::default(),
         };
@@ -205,15 +212,31 @@ impl Pipeline {
     /// # Errors
     /// When the plan cannot be carried out, a tensor is not finite, or an observer fails.
     pub fn generate(&self, plan: &Plan, probe: &Probe) -> Result<Outcome> {
-        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), probe)
+        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), None, probe)
+    }
+
+    /// Carries out a plan with a strength, from a picture of the plan's size and with its mask if it has one.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`]; also when the picture does not fit the plan.
+    pub fn generate_from(&self, plan: &Plan, input: &Input, probe: &Probe) -> Result<Outcome> {
+        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), Some(input), probe)
     }
 
     /// Carries out a plan with one seed per picture of the batch, whatever they are (`plan.seed` is not used), taking
-    /// from `shared` what an earlier run has left there, and leaving there what a later one can use.
+    /// from `shared` what an earlier run has left there, and leaving there what a later one can use. It begins from the
+    /// picture `input`, if the plan has a strength, else from noise.
     ///
     /// # Errors
-    /// As [`Pipeline::generate`]; also when there are not as many seeds as pictures in the batch.
-    pub fn generate_shared(&self, plan: &Plan, seeds: &[u64], shared: &Shared, probe: &Probe) -> Result<Outcome> {
+    /// As [`Pipeline::generate_from`]; also when there are not as many seeds as pictures in the batch.
+    pub fn generate_shared(
+        &self,
+        plan: &Plan,
+        seeds: &[u64],
+        shared: &Shared,
+        input: Option<&Input>,
+        probe: &Probe,
+    ) -> Result<Outcome> {
         let _no_gradients = tch::no_grad_guard();
         if seeds.len() != plan.batch_size {
             let message = format!("{} seeds for a batch of {}", seeds.len(), plan.batch_size);
@@ -221,6 +244,7 @@ impl Pipeline {
         }
         let (record, mut scheduler) = self.plan(plan)?;
         let plan = &record.plan;
+        check_input(plan, input)?;
         let clock = Clock::new(self.options.device);
         if probe.tell(&Event::Begin(&record))? == Flow::Stop {
             return Err(Error::Cancelled);
@@ -229,11 +253,18 @@ impl Pipeline {
         let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
         let text = clock.time("text", || self.embed(plan, guidance_scale.is_some(), shared, probe))?;
 
-        let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
+        let calls = record.schedule.len() - 1;
+        let draws = 1 + usize::from(input.is_some()) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
-        let start = noise.next_draw().ok_or(Error::Cancelled)?.to_device(self.options.device);
-        probe.see("noise", Axes::Image, &start)?;
-        let latents = start * scheduler.init_noise_sigma();
+        let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
+        let device = self.options.device;
+        let Start { latents, kept } = match input {
+            None => start::from_noise(scheduler.as_ref(), &mut noise, device, probe)?,
+            Some(input) => {
+                let from = (input, first_call);
+                start::from_picture(&self.vae, scheduler.as_ref(), from, &mut noise, device, (probe, &clock))?
+            }
+        };
 
         let mut teller = Teller::new(&self.vae, probe, &clock, &record.schedule);
         if teller.tell(0, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
@@ -245,12 +276,17 @@ impl Pipeline {
             text: &text,
             guidance_scale,
             noise: &mut noise,
+            first_call,
+            kept: kept.as_ref(),
             probe,
             clock: &clock,
         };
         let denoised = denoise.run(latents, &mut teller)?;
         let wanted = !denoised.stopped && plan.decode != crate::trace::schema::Decode::Nothing;
-        let images = if wanted { teller.finish(&denoised.latents)? } else { vec![] };
+        let mut images = if wanted { teller.finish(&denoised.latents)? } else { vec![] };
+        if let Some(input) = input.filter(|_| plan.paste) {
+            images.iter_mut().for_each(|image| *image = input.pasted_over(image));
+        }
         if !denoised.stopped {
             probe.tell(&Event::Finished(&images))?;
         }
@@ -295,8 +331,8 @@ fn seeds(plan: &Plan) -> Vec<u64> {
     (0..plan.batch_size as u64).map(|i| plan.seed.wrapping_add(i)).collect()
 }
 
-/// The noise levels before each call and after the last.
-fn levels(scheduler: &dyn Scheduler) -> Vec<Level> {
+/// The noise levels before each call from `first_call` on, and after the last.
+fn levels(scheduler: &dyn Scheduler, first_call: usize) -> Vec<Level> {
     let level = |call| {
         let level = scheduler.level(call);
         Level {
@@ -306,7 +342,33 @@ fn levels(scheduler: &dyn Scheduler) -> Vec<Level> {
             latent_scale: level.latent_scale,
         }
     };
-    (0..=scheduler.timesteps().len()).map(level).collect()
+    (first_call..=scheduler.timesteps().len()).map(level).collect()
+}
+
+/// The picture is there if and only if the plan has a strength, and fits it.
+fn check_input(plan: &Plan, input: Option<&Input>) -> Result<()> {
+    match (plan.strength, input) {
+        (None, None) => Ok(()),
+        (Some(_), None) => {
+            Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`"))
+        }
+        (None, Some(_)) => Err(Error::invalid("a picture to begin from, but no strength", "give the plan a strength")),
+        (Some(_), Some(input)) => {
+            let planned = (plan.width as u32, plan.height as u32);
+            let sizes =
+                [Some(input.picture.dimensions()), input.mask.as_ref().map(image::GenericImageView::dimensions)];
+            match sizes.into_iter().flatten().find(|size| *size != planned) {
+                None => Ok(()),
+                Some((width, height)) => Err(Error::invalid(
+                    format!(
+                        "the initial picture is {width}×{height}, the plan asks for {}×{}",
+                        plan.width, plan.height
+                    ),
+                    "make it fit with `InitImage::fit`",
+                )),
+            }
+        }
+    }
 }
 
 fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {

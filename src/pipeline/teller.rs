@@ -2,13 +2,13 @@
 
 use super::clock::Clock;
 use super::sentinel;
+use super::start::to_picture;
 use crate::error::Result;
 use crate::model::vae::Vae;
 use crate::trace::observer::{Ask, Axes, Event, Flow, Probe, Step};
 use crate::trace::schema::{Level, Quantity};
-use crate::viz::pixels;
 use image::RgbImage;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Whoever the loop reports to.
 pub struct Teller<'a, 'p> {
@@ -86,12 +86,4 @@ impl<'a, 'p> Teller<'a, 'p> {
         };
         scaled.split(1, 0).iter().map(decode).collect()
     }
-}
-
-/// A picture `[1, 3, height, width]` in 0..1 as 8-bit RGB, rounded.
-fn to_picture(image: &Tensor) -> Result<RgbImage> {
-    let (_, _, height, width) = image.size4()?;
-    let values: Vec<f32> = Vec::try_from(&image.permute([0, 2, 3, 1]).to_device(Device::Cpu).contiguous().view(-1))?;
-    let bytes = values.into_iter().map(|v| pixels::unit_to_u8(v.into())).collect();
-    Ok(RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default())
 }

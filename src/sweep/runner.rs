@@ -222,7 +222,7 @@ impl Runner<'_> {
         };
         let probe = Probe::new(vec![recorder, &mut interrupt, self.witness.observer()]);
         // libtorch's refusals, too little memory above all, arrive as panics.
-        let drawn = catch_unwind(AssertUnwindSafe(|| pipeline.generate_shared(&plan, &seeds, shared, &probe)));
+        let drawn = catch_unwind(AssertUnwindSafe(|| pipeline.generate_shared(&plan, &seeds, shared, None, &probe)));
         let drawn = drawn.unwrap_or_else(|panic| Err(Error::Torch(panic_text(panic.as_ref()))));
         if self.interrupted.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { drawn }
     }

@@ -28,6 +28,9 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
         ("Model hash", hash.to_string()),
         ("Model", quoted(&model_name(&record.model.id))),
     ];
+    if let Some(strength) = plan.strength {
+        pairs.push(("Denoising strength", strength.to_string()));
+    }
     if plan.eta != 0.0 {
         pairs.push(("Eta", plan.eta.to_string()));
     }

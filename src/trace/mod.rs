@@ -1,5 +1,6 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
+pub mod inputs;
 pub mod metadata;
 pub mod observer;
 pub mod progress;

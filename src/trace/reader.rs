@@ -102,16 +102,38 @@ impl Run {
     /// # Errors
     /// When the step's file is missing, unreadable or not valid.
     pub fn tensors(&self, step: usize, what: Quantity) -> Result<Option<Array4<f32>>> {
+        self.named(step, what.key())
+    }
+
+    /// The encoded picture of a run that begins from one, `[batch, channels, height/8, width/8]`, times the scaling
+    /// factor; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Run::tensors`].
+    pub fn encoded(&self) -> Result<Option<Array4<f32>>> {
+        self.named(0, "encoded")
+    }
+
+    /// The mask among the latents, `[1, 1, height/8, width/8]`, 1 where the picture was repainted; `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Run::tensors`].
+    pub fn mask(&self) -> Result<Option<Array4<f32>>> {
+        self.named(0, "mask")
+    }
+
+    fn named(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>> {
         let path = self.dir.join(schema::step_file(step));
         let bytes = std::fs::read(&path).at("read", &path)?;
         let bad = |reason: String| Error::bad_file(&path, "safetensors file", reason);
         let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
-        let Ok(view) = file.tensor(what.key()) else { return Ok(None) };
+        let Ok(view) = file.tensor(key) else { return Ok(None) };
         let &[b, c, h, w] = view.shape() else {
-            return Err(bad(format!("`{}` has shape {:?}, expected four dimensions", what.key(), view.shape())));
+            return Err(bad(format!("`{key}` has shape {:?}, expected four dimensions", view.shape())));
         };
         if view.dtype() != Dtype::F32 {
-            return Err(bad(format!("`{}` is {:?}, expected F32", what.key(), view.dtype())));
+            return Err(bad(format!("`{key}` is {:?}, expected F32", view.dtype())));
         }
         let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         Array4::from_shape_vec((b, c, h, w), values).map(Some).map_err(|e| bad(e.to_string()))

@@ -3,6 +3,7 @@
 //! Nothing here knows libtorch or a model, so a record can be read anywhere. `docs/run-format.md` describes the same in
 //! prose. Fields that an older or newer version lacks take their defaults.
 
+use super::inputs::{Begin, InputFile, Resize};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,6 +43,9 @@ pub struct RunRecord {
     /// The noise levels: entry `k` is the level of the latents in `steps/k`, so there is one more than model calls.
     #[serde(default)]
     pub schedule: Vec<Level>,
+    /// Where in the scheduler's calls the loop begins, for a run from a picture; `schedule` holds only the calls made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<Begin>,
     /// Where it ran.
     #[serde(default)]
     pub environment: Environment,
@@ -98,6 +102,21 @@ pub struct Plan {
     pub scheduler_config: serde_json::Value,
     /// DDIM's eta: 0 is deterministic.
     pub eta: f64,
+    /// How far from the initial picture to go, in 0..=1: the share of the steps that is made. None begins from noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// The initial picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_image: Option<InputFile>,
+    /// How it was made to fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Resize>,
+    /// The mask: white is repainted, black is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<InputFile>,
+    /// Whether the finished picture has the initial picture's own pixels where the mask is black.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paste: bool,
     /// What is kept of each step.
     pub record: Vec<Quantity>,
     /// Which steps are decoded to pictures.
@@ -120,6 +139,11 @@ impl Default for Plan {
             scheduler: "pndm".into(),
             scheduler_config: serde_json::Value::Null,
             eta: 0.0,
+            strength: None,
+            init_image: None,
+            resize: None,
+            mask: None,
+            paste: false,
             record: vec![Quantity::Latents, Quantity::PredictedOriginal],
             decode: Decode::Every(1),
             decode_what: vec![Quantity::Latents],

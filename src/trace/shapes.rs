@@ -10,9 +10,14 @@ use std::collections::HashSet;
 use tch::{Kind, Tensor};
 
 /// The sites of the short table: what a lecturer points at.
-const BRIEF: [&str; 15] = [
+const BRIEF: [&str; 20] = [
     "tokens",
     "text_embeddings",
+    "init_image",
+    "mask",
+    "vae.encoder.mid_block",
+    "posterior.mean",
+    "encoded",
     "noise",
     "starting_latents",
     "unet.sample",
@@ -75,7 +80,8 @@ impl Observer for ShapeLog {
         let Ask::Site(name, step) = ask else { return false };
         // The starting latents may be decoded too; in the story of a picture its decoding comes after the step. And the
         // probabilities inside attention are left out: to look at them would switch off the fused kernel.
-        let too_early = step == 0 && (name.starts_with("vae.") || name == "image");
+        let encoding = name.starts_with("vae.encoder.") || name == "vae.quant_conv";
+        let too_early = step == 0 && (name == "image" || (name.starts_with("vae.") && !encoding));
         !self.seen.contains(name) && !too_early && !name.ends_with(".probs")
     }
 

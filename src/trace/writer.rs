@@ -3,6 +3,7 @@
 //! Enters: events. Leaves: the directory that `docs/run-format.md` describes. Every file is written under a temporary name
 //! and renamed, so a run that is killed stays readable up to its last whole step.
 
+use super::inputs::{INIT_FILE, MASK_FILE};
 use super::metadata::{png_bytes, png_with_metadata};
 use super::observer::{Ask, Event, Flow, Observer, Step};
 use super::schema::{
@@ -10,6 +11,7 @@ use super::schema::{
 };
 use super::shapes::ShapeLog;
 use crate::error::{Error, IoContext, Result};
+use image::RgbImage;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,9 +31,14 @@ pub struct Recorder {
     /// How much of the shape log is on disk.
     shapes_written: usize,
     run: Option<RunRecord>,
+    /// The encoded picture and the mask of a run from a picture, until step 0 is written.
+    start: Vec<(&'static str, Tensor)>,
     last_step: Option<usize>,
     finished: usize,
 }
+
+/// The sites that are kept in step 0's file beside the latents.
+const START_SITES: [&str; 2] = ["encoded", "mask"];
 
 /// What a recorder left on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +89,18 @@ impl Recorder {
             shapes: ShapeLog::default(),
             shapes_written: 0,
             run: None,
+            start: vec![],
             last_step: None,
             finished: 0,
         })
+    }
+
+    /// Writes a picture that the run begins from: [`INIT_FILE`] or [`MASK_FILE`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_input(&self, name: &str, picture: &RgbImage) -> Result<()> {
+        write_atomically(&self.dir.join(name), &png_bytes(picture)?)
     }
 
     /// Ends the run: writes the record with its status and timings, and the finished pictures once more with the weights'
@@ -132,6 +148,9 @@ impl Recorder {
         let mut tensors = vec![];
         for (what, tensor) in step.tensors.iter().filter(|(what, _)| self.record.contains(what)) {
             tensors.push((what.key(), f32_bytes(tensor)?, tensor.size()));
+        }
+        for (key, tensor) in self.start.drain(..).filter(|_| self.record.contains(&Quantity::Latents)) {
+            tensors.push((key, f32_bytes(&tensor)?, tensor.size()));
         }
         tensors.sort_by_key(|(key, ..)| *key);
         let path = self.dir.join(schema::step_file(step.index));
@@ -195,7 +214,11 @@ impl Observer for Recorder {
                 }
                 self.finished = pictures.len();
             }
-            Event::Tensor(..) => {}
+            Event::Tensor(site, tensor) => {
+                if let Some(key) = START_SITES.into_iter().find(|name| *name == site.name) {
+                    self.start.push((key, tensor.shallow_clone()));
+                }
+            }
         }
         Ok(Flow::Continue)
     }
@@ -237,7 +260,7 @@ fn remove_old_run(dir: &Path) -> Result<()> {
         let entry = entry.at("read", dir)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let ours = [RECORD_FILE, RESERVE_FILE, SHAPES_FILE, "index.html"].contains(&&*name)
+        let ours = [RECORD_FILE, RESERVE_FILE, SHAPES_FILE, INIT_FILE, MASK_FILE, "index.html"].contains(&&*name)
             || (name.starts_with("final") && name.ends_with(".png"));
         if ours {
             std::fs::remove_file(entry.path()).at("remove", &entry.path())?;

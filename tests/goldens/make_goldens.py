@@ -4,6 +4,7 @@
     python make_goldens.py --model tiny-sd --out tiny-sd.safetensors --threads 2
     python make_goldens.py --model tiny-sd2 --out tiny-sd2.safetensors --preset tiny-sd2 --threads 2
     python make_goldens.py --model ../../assets/pocket --out pocket.safetensors --preset pocket --threads 2
+    python make_goldens.py --model tiny-sd --out img2img.safetensors --preset img2img --threads 2
 
 `--model` may be any diffusers Stable Diffusion folder; it is loaded as f32 whatever its files hold. With `--build` or
 `--build-sd2` the folder is written first, with random weights from a fixed seed:
@@ -23,13 +24,19 @@ Keys of the output (all f32 unless said otherwise; settings as JSON in the file'
   run/<case>/timesteps           as the scheduler calls the model
   run/<case>/image               [1, H, W, 3] in 0..1; where the case says "image": "u8", uint8 0..255 as diffusers
                                  saves it (times 255, rounded); where it says "none", left out
+The preset `img2img` runs diffusers' own image-to-image and inpainting pipelines, from the picture to the picture, and has
+  init                           uint8 [H, W, 3], a made-up picture
+  mask                           uint8 [H, W], 255 where a case with "mask" repaints; in blocks of 8 pixels
+  run/<case>/…                   as above, without the noise; latents/000 is the noised start
 """
 import argparse, json, pathlib, shutil
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from diffusers import (AutoencoderKL, DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler,
                        EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler,
-                       LMSDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel,
+                       LMSDiscreteScheduler, PNDMScheduler, StableDiffusionImg2ImgPipeline,
+                       StableDiffusionInpaintPipeline, StableDiffusionPipeline, UNet2DConditionModel,
                        UniPCMultistepScheduler)
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -80,6 +87,15 @@ PRESETS = {  # [prompt, negative prompt] pairs, cases, side of the picture in th
         + [case("ddim-wide", "ddim", 4, [32, 40], 3.0, 7, 1),  # latents 8x10: levels of 10, 5, 3, 2, and back
            case("img2img-ddim", "ddim", 8, [32, 32], prompt=1, strength=0.5)],
         side=32),
+    "img2img": dict(
+        prompts=[("a lovely cat", "Sunshine")],
+        cases=[case(f"{k}-{s}", k, 8, [64, 64], strength=s, image="u8" if s == 0.5 else "none")
+               for k in ("pndm", "ddim", "euler", "dpmpp_2m") for s in (0.25, 0.5, 0.75, 1.0)]
+        + [case("heun-0.6", "heun", 8, [64, 64], strength=0.6, image="none"),
+           case("euler_a-batch", "euler_a", 6, [64, 64], strength=0.7, batch=2, image="none"),
+           case("ddim-eta", "ddim", 6, [64, 64], strength=0.7, eta=0.5, image="none")]
+        + [case(f"{k}-mask", k, 8, [64, 64], strength=0.75, mask=True, image="none")
+           for k in ("pndm", "ddim", "euler", "dpmpp_2m")]),
     "full-size": dict(
         prompts=[("a photograph of an astronaut riding a horse", "")],
         cases=[case("pndm-2", "pndm", 2, [512, 512])], side=128),
@@ -236,6 +252,60 @@ def single_forwards(pipe, text, side):
             "vae/latents": post.mean * pipe.vae.config.scaling_factor, "vae/decoded": pipe.vae.decode(post.mean).sample}
 
 
+def made_up_picture(height, width):
+    """A picture with slopes, an edge and some grain; and a mask in blocks of 8 pixels."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    grain = torch.randint(0, 32, (height, width, 3), generator=torch.Generator().manual_seed(5))
+    disc = ((x - width / 2) ** 2 + (y - height / 2) ** 2 < (height / 3) ** 2) * 96
+    picture = torch.stack([x * 2 + disc, y * 2, 128 - disc], -1) + grain
+    mask = ((x // 8 + y // 16) % 3 == 0) * 255
+    return picture.clamp(0, 255).to(torch.uint8), mask.to(torch.uint8)
+
+
+def run_from_picture(pipe, c, prompt, negative, picture, mask):
+    """One case with diffusers' own pipeline; the latents before the loop are taken from its `prepare_latents`."""
+    kind = StableDiffusionInpaintPipeline if c.get("mask") else StableDiffusionImg2ImgPipeline
+    parts = {k: v for k, v in pipe.components.items() if k in ("vae", "text_encoder", "tokenizer", "unet")}
+    pipe = kind(**parts, scheduler=SCHEDULERS[c["scheduler"]](pipe.scheduler.config), safety_checker=None,
+                feature_extractor=None, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    latents, used = [], []
+    prepare = pipe.prepare_latents
+
+    def watched(*arguments, **named):
+        result = prepare(*arguments, **named)
+        latents.append((result[0] if isinstance(result, tuple) else result).clone())
+        return result
+
+    def after_step(_, step, timestep, tensors):
+        latents.append(tensors["latents"].clone())
+        used.append(float(timestep))
+        return {}
+
+    pipe.prepare_latents = watched
+    batch = c.get("batch", 1)
+    generators = [torch.Generator().manual_seed(c["seed"] + i) for i in range(batch)]
+    more = dict(mask_image=Image.fromarray(mask.numpy()), height=c["hw"][0], width=c["hw"][1]) if c.get("mask") else {}
+    images = pipe(prompt, negative_prompt=negative, image=Image.fromarray(picture.numpy()), strength=c["strength"],
+                  num_inference_steps=c["steps"], guidance_scale=c["guidance"], eta=c.get("eta", 0.0),
+                  num_images_per_prompt=batch, generator=generators if batch > 1 else generators[0],
+                  callback_on_step_end=after_step, output_type="pt", **more).images
+    return latents, torch.tensor(used), images[:1].permute(0, 2, 3, 1).float()
+
+
+def img2img_goldens(pipe, prompts, cases):
+    picture, mask = made_up_picture(*cases[0]["hw"])
+    out = {"init": picture, "mask": mask}
+    for c in cases:
+        lat, ts, im = run_from_picture(pipe, c, *prompts[c["prompt"]], picture, mask)
+        key = f"run/{c['name']}"
+        out |= {f"{key}/timesteps": ts} | {f"{key}/latents/{k:03d}": x for k, x in enumerate(lat)}
+        if c.get("image") != "none":
+            out[f"{key}/image"] = (im * 255).round().to(torch.uint8)
+        print(f"{c['name']:24s} {len(lat) - 1:3d} calls  |latents| {lat[-1].abs().mean():.5f}", flush=True)
+    return out
+
+
 @torch.no_grad()
 def main():
     ap = argparse.ArgumentParser()
@@ -262,6 +332,9 @@ def main():
     preset = PRESETS[a.preset] if a.preset else dict(prompts=DEFAULT_PROMPTS, cases=default_cases(hw), side=hw)
     prompts = json.load(open(a.prompts)) if a.prompts else preset["prompts"]
     cases = json.load(open(a.cases)) if a.cases else preset["cases"]
+    if a.preset == "img2img":
+        out = img2img_goldens(pipe, prompts, cases)
+        return write(out, cases, prompts, a)
     out, texts = {}, []
     for i, (p, n) in enumerate(prompts):
         out[f"tokens/{i}"], out[f"text/{i}"] = encode(pipe, p, n)
@@ -277,6 +350,10 @@ def main():
         if c.get("image") != "none":
             out[f"{key}/image"] = (im * 255).round().to(torch.uint8) if c.get("image") == "u8" else im
         print(f"{c['name']:24s} {len(lat) - 1:3d} calls  |latents| {lat[-1].abs().mean():.5f}", flush=True)
+    write(out, cases, prompts, a)
+
+
+def write(out, cases, prompts, a):
     meta = {"cases": json.dumps(cases), "prompts": json.dumps(prompts), "model": a.model.name}
     save_file({k: v.contiguous().clone() for k, v in out.items()}, a.out, metadata=meta)
 

@@ -6,12 +6,15 @@ use crate::cli::{interrupt, plan};
 use crate::error::{Error, Result as LibResult};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
+use crate::pipeline::init_image::{InitImage, Input};
 use crate::pipeline::{Outcome, Pipeline};
+use crate::trace::inputs::{INIT_FILE, MASK_FILE};
 use crate::trace::observer::Probe;
 use crate::trace::progress::{Interrupt, Progress};
 use crate::trace::schema::{self, Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::{self, Kept, Recorder};
 use anyhow::Result;
+use image::DynamicImage;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,20 +26,26 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let started = Instant::now();
     let mut plan = plan::trace_plan(args)?;
+    let init = plan::trace_input(args, &mut plan)?;
     let options = plan::load_options(&args.model)?;
     writer::check_out(&args.out, args.force)?;
     let choice = resolve::resolve(args.model.model.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
 
     let pipeline = Pipeline::load(&choice, options)?;
+    if let Some(init) = &init {
+        (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
+    }
     pipeline.complete(&mut plan)?;
     let (record, _) = pipeline.plan(&plan)?;
     warn_of_cuts(&record, talk);
+    let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
+    tell_start(&record, &pipeline, talk);
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
     let interrupted = interrupt::listen(talk)?;
     let mut recorder = Recorder::create(&args.out, &plan)?;
-    let outcome = draw(&pipeline, &plan, &choice, &mut recorder, &interrupted, talk.quiet);
+    let outcome = draw(&pipeline, (&plan, input.as_ref()), &choice, &mut recorder, &interrupted, talk.quiet);
     let (outcome, hashes) = match outcome {
         Ok((outcome, hashes)) => (Ok(outcome), hashes),
         Err(error) => (Err(error), vec![]),
@@ -62,16 +71,45 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
 
 fn draw(
     pipeline: &Pipeline,
-    plan: &Plan,
+    (plan, input): (&Plan, Option<&Input>),
     choice: &ModelChoice,
     recorder: &mut Recorder,
     interrupted: &Arc<AtomicBool>,
     quiet: bool,
 ) -> LibResult<(Outcome, Vec<String>)> {
+    if let Some(input) = input {
+        recorder.write_input(INIT_FILE, &input.picture)?;
+        if let Some(mask) = &input.mask {
+            recorder.write_input(MASK_FILE, &DynamicImage::from(mask.clone()).to_rgb8())?;
+        }
+    }
     let fingerprints = Fingerprints::start(choice, pipeline.model());
     let (mut progress, mut interrupt) = (Progress::new(quiet), Interrupt(interrupted.clone()));
-    let outcome = pipeline.generate(plan, &Probe::new(vec![recorder, &mut interrupt, &mut progress]))?;
+    let probe = Probe::new(vec![recorder, &mut interrupt, &mut progress]);
+    let outcome = match input {
+        Some(input) => pipeline.generate_from(plan, input, &probe)?,
+        None => pipeline.generate(plan, &probe)?,
+    };
     Ok((outcome, fingerprints.finish()?))
+}
+
+/// Why the loop begins where it does, for a run from a picture.
+fn tell_start(record: &RunRecord, pipeline: &Pipeline, talk: Talk) {
+    let (plan, native) = (&record.plan, pipeline.native_size());
+    let (Some(begin), Some(picture)) = (&record.begin, &plan.init_image) else { return };
+    let resized = match (picture.width, picture.height) == (plan.width, plan.height) {
+        true => String::new(),
+        false => format!(", to {}×{} ({})", plan.width, plan.height, plan.resize.unwrap_or_default()),
+    };
+    talk.say(format!("initial picture: {}, {}×{}{resized}", picture.file, picture.width, picture.height));
+    talk.say(format!("start: {}", begin.why));
+    if plan.width * plan.height > 4 * native * native {
+        talk.warn(format!(
+            "{}×{} is far more than the {native}×{native} the model was trained on: it takes long and may repeat itself; \
+             `--width {native}` makes it smaller",
+            plan.width, plan.height
+        ));
+    }
 }
 
 fn warn_of_cuts(record: &RunRecord, talk: Talk) {

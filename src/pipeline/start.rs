@@ -1,0 +1,169 @@
+//! Where the loop begins: pure noise, or a picture that is encoded and noised part of the way.
+//!
+//! Enters: the run's picture, its scheduler, its random numbers. Leaves: the starting latents, and for a run with a mask
+//! what is put back after each step. The arithmetic is that of diffusers' image-to-image and inpainting pipelines, its
+//! order of random draws included: the posterior's first, then the starting noise.
+
+use super::clock::Clock;
+use super::init_image::Input;
+use super::noise::NoiseStream;
+use super::sentinel;
+use crate::error::{Error, Result};
+use crate::model::vae::Vae;
+use crate::scheduler::Scheduler;
+use crate::trace::inputs::Begin;
+use crate::trace::observer::{Axes, Probe};
+use crate::viz::pixels;
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+/// Where in a schedule of `steps` steps the loop begins for this strength: after the first `steps − int(steps · strength)`
+/// steps.
+///
+/// # Errors
+/// When the strength is not above 0 and up to 1, or so small that no step is left.
+pub fn begin(scheduler: &dyn Scheduler, steps: usize, strength: f64) -> Result<Begin> {
+    check_strength(strength)?;
+    let made = ((steps as f64 * strength) as usize).min(steps);
+    if made == 0 {
+        let least = (1000.0 / steps as f64).ceil() / 1000.0;
+        return Err(Error::invalid(
+            format!("strength {strength} of {steps} steps leaves none to make"),
+            format!("ask for more steps, or a strength of at least {least}"),
+        ));
+    }
+    let (left_out, calls) = (steps - made, scheduler.timesteps().len());
+    let first_call = left_out * scheduler.order();
+    let timestep = scheduler.timesteps().get(first_call).copied().unwrap_or_default();
+    let sigma = scheduler.level(first_call).sigma;
+    let why = format!(
+        "strength {strength} makes int({steps} × {strength}) = {made} of {steps} steps: the picture is noised to timestep \
+         {timestep:.0} (σ {sigma:.2}) and the loop begins at call {first_call} of {calls}, counted from 0"
+    );
+    Ok(Begin { first_call, scheduled_calls: calls, timestep, why })
+}
+
+/// Whether a strength means anything.
+///
+/// # Errors
+/// When it is not above 0 and up to 1.
+pub fn check_strength(strength: f64) -> Result<()> {
+    if strength > 0.0 && strength <= 1.0 {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("strength {strength} is not above 0 and up to 1"),
+        "0.3 keeps most of the picture, 0.75 its layout, 1 little more than its brightness",
+    ))
+}
+
+/// What the loop begins with.
+#[derive(Debug)]
+pub struct Start {
+    /// The starting latents, `[batch, 4, height/8, width/8]`.
+    pub latents: Tensor,
+    /// What is kept of the picture, for a run with a mask.
+    pub kept: Option<Kept>,
+}
+
+/// The part of a picture that stays: put back after each step at the noise level then reached (blended latent diffusion,
+/// Avrahami et al. 2022, arXiv 2206.02779).
+#[derive(Debug)]
+pub struct Kept {
+    /// 1 where to repaint, 0 where to keep, `[1, 1, height/8, width/8]`.
+    mask: Tensor,
+    /// The encoded picture, `[batch, 4, height/8, width/8]`.
+    encoded: Tensor,
+    /// The starting noise, of the same shape: the same at each step, so that the kept part does not flicker.
+    noise: Tensor,
+}
+
+impl Kept {
+    /// Latents that enter call `call`, with the kept part put back: noised to that level, or clean after the last call.
+    pub fn put_back(&self, latents: &Tensor, scheduler: &dyn Scheduler, call: usize) -> Tensor {
+        let original = match call < scheduler.timesteps().len() {
+            true => scheduler.add_noise(&self.encoded, &self.noise, call),
+            false => self.encoded.shallow_clone(),
+        };
+        &self.mask * latents + (1.0 - &self.mask) * original
+    }
+}
+
+/// Pure noise of the scheduler's starting level.
+///
+/// # Errors
+/// An observer's.
+pub fn from_noise(scheduler: &dyn Scheduler, noise: &mut NoiseStream, device: Device, probe: &Probe) -> Result<Start> {
+    let noise = next(noise, device)?;
+    probe.see("noise", Axes::Image, &noise)?;
+    Ok(Start { latents: noise * scheduler.init_noise_sigma(), kept: None })
+}
+
+/// A picture, encoded with a sample of the posterior and noised to the level at which call `first_call` begins. Each
+/// picture of the batch has a sample of its own.
+///
+/// # Errors
+/// When the encoded picture is not finite; an observer's.
+pub fn from_picture(
+    vae: &Vae,
+    scheduler: &dyn Scheduler,
+    (input, first_call): (&Input, usize),
+    noise: &mut NoiseStream,
+    device: Device,
+    (probe, clock): (&Probe, &Clock),
+) -> Result<Start> {
+    let picture = to_tensor(&input.picture).to_device(device);
+    probe.see("init_image", Axes::Image, &picture)?;
+    let posterior = clock.time("encode", || vae.encode(&picture, probe))?;
+    let (mean, logvar) = (posterior.mean.to_kind(Kind::Float), posterior.logvar.to_kind(Kind::Float));
+    if !sentinel::is_finite(&mean) || !sentinel::is_finite(&logvar) {
+        return Err(sentinel::first_bad_site(0, |probe| vae.encode(&picture, probe).map(|p| p.mean)));
+    }
+    probe.see("posterior.mean", Axes::Image, &mean)?;
+    probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
+
+    // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
+    let grain = next(noise, device)?;
+    probe.see("posterior.noise", Axes::Image, &grain)?;
+    let posterior = crate::model::vae::Posterior { mean, logvar };
+    let encoded = posterior.sample(&grain) * vae.config().scaling_factor;
+    probe.see("encoded", Axes::Image, &encoded)?;
+
+    let mask = input.mask.as_ref().map(|mask| {
+        let (height, width) = (encoded.size()[2], encoded.size()[3]);
+        let all = Tensor::from_slice(mask.as_raw()).view([1, 1, mask.height() as i64, mask.width() as i64]);
+        // A latent is repainted as soon as one of its pixels is.
+        (all.to_kind(Kind::Float) / 255.0).adaptive_max_pool2d([height, width]).0.to_device(device)
+    });
+    if let Some(mask) = &mask {
+        probe.see("mask", Axes::Image, mask)?;
+    }
+    let noise = next(noise, device)?;
+    probe.see("noise", Axes::Image, &noise)?;
+    let latents = scheduler.add_noise(&encoded, &noise, first_call);
+    Ok(Start { latents, kept: mask.map(|mask| Kept { mask, encoded, noise }) })
+}
+
+fn next(noise: &mut NoiseStream, device: Device) -> Result<Tensor> {
+    let drawn = noise.next_draw().map(|n| n.to_device(device));
+    drawn.ok_or_else(|| Error::Torch("less noise was drawn than the start needs".into()))
+}
+
+/// A picture as the autoencoder takes it: `[1, 3, height, width]`, f32 in −1..1, on the CPU.
+pub fn to_tensor(picture: &RgbImage) -> Tensor {
+    let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
+    let bytes = Tensor::from_slice(picture.as_raw()).view([1, height, width, 3]);
+    bytes.permute([0, 3, 1, 2]).to_kind(Kind::Float).contiguous() / 255.0 * 2.0 - 1.0
+}
+
+/// A picture `[1, 3, height, width]` in 0..1 as 8-bit RGB, rounded.
+///
+/// # Errors
+/// When it has another shape.
+pub fn to_picture(image: &Tensor) -> Result<RgbImage> {
+    let (_, _, height, width) = image.size4()?;
+    let flat = image.permute([0, 2, 3, 1]).to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
+    let values: Vec<f32> = Vec::try_from(&flat)?;
+    let bytes = values.into_iter().map(|v| pixels::unit_to_u8(v.into())).collect();
+    Ok(RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default())
+}
