@@ -156,6 +156,9 @@ impl Error {
             Error::BadFile { kind: "safetensors file", .. } => {
                 Some("the file may have been cut short while it was copied or downloaded: fetch it again".into())
             }
+            Error::BadFile { kind: "input picture", .. } => {
+                Some("PNG, JPEG and WebP are read; open the file in a picture viewer to see whether it is whole".into())
+            }
             Error::MissingTensor { .. } | Error::WrongShape { .. } | Error::ExtraTensors { .. } => {
                 Some("the weights and the config.json beside them belong to different models".into())
             }

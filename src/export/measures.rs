@@ -10,7 +10,7 @@ use crate::trace::schema::{Quantity, Status};
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Zip};
 
-/// `(step, value)`, steps ascending. Step 0 is the starting noise, step `k` the k-th model call.
+/// `(step, value)`, steps ascending. Step 0 is what the loop begins with, step `k` the k-th model call.
 pub type Curve = Vec<(usize, f64)>;
 
 /// Euclidean norm: the root of the sum of squares.

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use std::io::Cursor;
 use std::path::Path;
 
+/// What a file is not, when it cannot be read as a picture.
+const INPUT: &str = "input picture";
+
 /// The picture and the mask of a run, at the run's size.
 #[derive(Debug, Clone)]
 pub struct Input {
@@ -84,7 +87,7 @@ impl Input {
 /// Reads a picture, turned as its EXIF says, whatever its name ends in.
 fn read(path: &Path) -> Result<(DynamicImage, InputFile)> {
     let bytes = std::fs::read(path).at("read", path)?;
-    let bad = |reason: String| Error::bad_file(path, "picture", reason);
+    let bad = |reason: String| Error::bad_file(path, INPUT, reason);
     let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().at("read", path)?;
     if reader.format().is_none() {
         let reason = if bytes.is_empty() { "it is empty" } else { "it is neither PNG nor JPEG nor WebP" };
