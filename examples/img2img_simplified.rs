@@ -1,9 +1,10 @@
 //! From a picture and a prompt to a picture in plain calls: `generate_simplified`, but begun from an encoded picture,
 //! part of the way.
 //!
-//!     cargo run --example img2img_simplified -- sketch.png "a red apple" 0.6 apple.png
+//!     cargo run --example img2img_simplified -- assets/sketch.png "a red apple" 0.6 apple.png
 //!
-//! Any model in diffusers' layout: set SDVIZ_MODEL to its folder. Without a picture, a disc is drawn.
+//! Any model in diffusers' layout: set SDVIZ_MODEL to its folder. Without a picture,
+//! `assets/sketch.png` is taken.
 
 use sdviz::model::resolve;
 use sdviz::pipeline::init_image::InitImage;
@@ -16,6 +17,7 @@ use tch::{Kind, Tensor};
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, default: &str| arguments.get(i).cloned().unwrap_or(default.into());
+    let sketch = argument(0, concat!(env!("CARGO_MANIFEST_DIR"), "/assets/sketch.png"));
     let (prompt, strength, file) = (argument(1, "a red apple"), argument(2, "0.6").parse()?, argument(3, "drawn.png"));
     let (steps, guidance_scale, seed) = (25, 5.0, 1024);
     let show = |name: &str, tensor: &Tensor| println!("{name:<22} {:?}", tensor.size());
@@ -28,15 +30,14 @@ fn main() -> anyhow::Result<()> {
 
     // 1. The prompts, as for text to image.
     let ids = [sd.tokenizer.encode("")?, sd.tokenizer.encode(&prompt)?].map(|e| Tensor::from_slice(&e.ids));
-    let text = sd.text_encoder.forward(&Tensor::stack(&ids, 0), &nobody)?;
+    let ids = Tensor::stack(&ids, 0);
+    show("token ids", &ids);
+    let text = sd.text_encoder.forward(&ids, &nobody)?;
     show("text embeddings", &text);
 
     // 2. The picture in −1..1, and what the encoder makes of it: a mean and a spread, of which a sample is taken.
-    let side = sd.native_size() as u32;
-    let picture = match arguments.first() {
-        Some(path) => InitImage::read(path.as_ref(), None)?.fit(side as usize, side as usize, Resize::Crop).picture,
-        None => disc(side),
-    };
+    let side = sd.native_size();
+    let picture = InitImage::read(sketch.as_ref(), None)?.fit(side, side, Resize::Crop).picture;
     let picture = start::to_tensor(&picture);
     show("picture", &picture);
     let posterior = sd.vae.encode(&picture, &nobody)?;
@@ -60,7 +61,8 @@ fn main() -> anyhow::Result<()> {
         let guided = &without + guidance_scale * (with - &without);
         let no_noise = &mut || unreachable!("DDIM with eta 0 draws none");
         latents = scheduler.step(&guided, call, &latents, no_noise)?.prev_sample;
-        println!("call {call:>2}, t = {timestep:>3}: latents {:?}", latents.size());
+        let (seen, left) = (predicted.size(), latents.size());
+        println!("call {call:>2}, t = {timestep:>3}: noise predicted {seen:?}, latents {left:?}");
     }
 
     // 5. The latents, decoded.
@@ -69,10 +71,4 @@ fn main() -> anyhow::Result<()> {
     start::to_picture(&(picture / 2.0 + 0.5))?.save(&file)?;
     println!("{file}");
     Ok(())
-}
-
-/// A red disc on white, the roughest of sketches.
-fn disc(side: u32) -> image::RgbImage {
-    let inside = |x: u32, y: u32| x.abs_diff(side / 2).pow(2) + y.abs_diff(side / 2).pow(2) < (side / 3).pow(2);
-    image::RgbImage::from_fn(side, side, |x, y| image::Rgb(if inside(x, y) { [200, 30, 30] } else { [255; 3] }))
 }

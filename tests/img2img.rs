@@ -337,6 +337,39 @@ fn fewer_calls_stay_closer_to_the_picture() {
     assert!(distances.is_sorted() && distances[0] * 2.0 < distances[2], "{distances:?}");
 }
 
+/// The numbers that `docs/img2img.md` names.
+#[test]
+fn the_pocket_model_follows_a_sketch_as_far_as_the_strength_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let sketch = image::open(root("assets/sketch.png")).unwrap().to_rgb8();
+    let finished = |scheduler: &str, strength: &str| {
+        let out = folder.path().join(format!("{scheduler}-{strength}"));
+        let path = root("assets/sketch.png").display().to_string();
+        let settings =
+            ["--prompt", "a red apple", "-g", "5", "--steps", "25", "--model", "pocket", "--decode", "final"];
+        let more = ["--init-image", &path, "--scheduler", scheduler, "--strength", strength, "--force"];
+        traced(&out, &[settings.as_slice(), &more].concat()).final_picture(0).unwrap().unwrap()
+    };
+    for (strength, expected) in [("0.3", 24.0), ("0.5", 32.0), ("0.75", 46.0), ("1", 56.0)] {
+        let picture = finished("ddim", strength);
+        let squares = picture.iter().zip(sketch.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+        let rms = (squares.sum::<f64>() / sketch.len() as f64).sqrt();
+        assert!((rms - expected).abs() < 1.0, "strength {strength}: {rms} levels, documented {expected}");
+    }
+    // A plain corner, of which the scheduler that ends one step short leaves grain.
+    let grain = |picture: RgbImage| {
+        let deviation = |channel: usize| {
+            let places = (2..20).flat_map(|x| (100..126).map(move |y| (x, y)));
+            let corner: Vec<f64> = places.map(|(x, y)| picture.get_pixel(x, y).0[channel].into()).collect();
+            let mean = corner.iter().sum::<f64>() / corner.len() as f64;
+            (corner.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / corner.len() as f64).sqrt()
+        };
+        (0..3).map(deviation).sum::<f64>() / 3.0
+    };
+    let (pndm, ddim) = (grain(finished("pndm", "0.3")), grain(finished("ddim", "0.3")));
+    assert!((0.6..1.0).contains(&pndm) && ddim < 0.2, "grain: pndm {pndm}, ddim {ddim}");
+}
+
 #[test]
 fn a_plan_and_its_picture_must_fit() {
     let pipeline = tiny();
