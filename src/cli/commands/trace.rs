@@ -6,7 +6,7 @@ use crate::cli::{interrupt, plan};
 use crate::error::{Error, Result as LibResult};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
-use crate::pipeline::init_image::{InitImage, Input};
+use crate::pipeline::init_image::Input;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::trace::inputs::{INIT_FILE, MASK_FILE};
 use crate::trace::observer::Probe;
