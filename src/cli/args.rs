@@ -63,6 +63,9 @@ pub struct ModelArgs {
     /// [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL", help_heading = "Model")]
     pub model: Option<String>,
+    /// Another autoencoder: its folder, a model whose autoencoder to take, or `pocket` [default: the model's own]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub vae: Option<String>,
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub variant: Option<String>,
@@ -332,6 +335,10 @@ pub struct SweepArgs {
     /// What to decode of them: latents, predicted_original (or x0), or both
     #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
     pub decode_what: Vec<String>,
+    /// Another autoencoder for all cells: its folder, a model whose autoencoder to take, or `pocket`
+    /// [default: each model's own]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub vae: Option<String>,
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub variant: Option<String>,

@@ -16,8 +16,9 @@ impl Fingerprints {
     /// Starts to compute them.
     pub fn start(choice: &ModelChoice, model: &ModelRecord) -> Fingerprints {
         let files = choice.files.clone();
-        let names: Vec<String> = model.components.iter().map(|c| c.file.clone()).collect();
-        Fingerprints(std::thread::spawn(move || names.iter().map(|name| sum(&files, name)).collect()))
+        let names: Vec<(String, String)> = model.components.iter().map(|c| (c.name.clone(), c.file.clone())).collect();
+        let all = move || names.iter().map(|(component, file)| sum(files.of(component), file)).collect();
+        Fingerprints(std::thread::spawn(all))
     }
 
     /// Waits for them: hexadecimal, in the order of the model's components.
@@ -32,13 +33,13 @@ impl Fingerprints {
 fn sum(files: &ModelFiles, name: &str) -> Result<String> {
     let mut hasher = Sha256::new();
     match files {
-        ModelFiles::Folder(folder) => {
-            let path = folder.join(name);
-            let mut file = std::fs::File::open(&path).at("read", &path)?;
-            std::io::copy(&mut file, &mut hasher).at("read", &path)?;
-        }
         ModelFiles::Embedded(_, all) => {
             all.iter().filter(|(n, _)| *n == name).for_each(|(_, bytes)| hasher.update(bytes));
+        }
+        _ => {
+            let path = files.path(name);
+            let mut file = std::fs::File::open(&path).at("read", &path)?;
+            std::io::copy(&mut file, &mut hasher).at("read", &path)?;
         }
     }
     Ok(hasher.finalize().iter().fold(String::new(), |mut text, byte| {

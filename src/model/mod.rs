@@ -7,6 +7,7 @@ pub mod fingerprint;
 pub mod layers;
 pub mod resnet;
 pub mod resolve;
+pub mod swap;
 pub mod text_encoder;
 pub mod unet;
 pub mod vae;

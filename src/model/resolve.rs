@@ -3,6 +3,7 @@
 
 use super::bundled::{POCKET, pocket};
 use super::files::ModelFiles;
+use super::swap;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,31 @@ pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
     };
     let files = find(&name)?;
     Ok(ModelChoice { id: name, chosen_by, files })
+}
+
+/// Finds the model as [`resolve`] does, and with `vae` exchanges its autoencoder: for that of another model, or one in a
+/// folder of its own.
+///
+/// # Errors
+/// As [`resolve`]; also when the autoencoder does not fit the model.
+pub fn resolve_with(model: Option<&str>, vae: Option<&str>) -> Result<ModelChoice> {
+    let choice = resolve(model)?;
+    let Some(name) = vae else { return Ok(choice) };
+    Ok(ModelChoice { files: swap::with_vae(choice.files, name, find_vae(name)?)?, ..choice })
+}
+
+fn find_vae(name: &str) -> Result<ModelFiles> {
+    let path = Path::new(name);
+    if path.is_dir() && !path.join("model_index.json").is_file() {
+        if path.join("config.json").is_file() {
+            return Ok(ModelFiles::Component(path.to_path_buf()));
+        }
+        return Err(Error::invalid(
+            format!("`{name}` holds no autoencoder: it has no config.json"),
+            "name the folder that holds config.json and diffusion_pytorch_model.safetensors, or a whole model's",
+        ));
+    }
+    find(name)
 }
 
 fn find(name: &str) -> Result<ModelFiles> {

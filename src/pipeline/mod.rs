@@ -117,8 +117,8 @@ impl Pipeline {
         let mut weight_files = vec![];
         let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
             let (file, weights) = files.weights(component, options.variant.as_deref())?;
-            model.components.push(component_record(component, &file, &weights));
-            weight_files.push(files.path(&file));
+            model.components.push(component_record(component, files, &file, &weights));
+            weight_files.push(weights.path().to_path_buf());
             Ok(Weights::new(component, weights, options.device, kind, false))
         };
         let text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
@@ -393,9 +393,10 @@ fn check_index(files: &ModelFiles) -> Result<String> {
     })
 }
 
-fn component_record(name: &str, file: &str, weights: &WeightFile) -> ComponentRecord {
+fn component_record(name: &str, files: &ModelFiles, file: &str, weights: &WeightFile) -> ComponentRecord {
     ComponentRecord {
         name: name.into(),
+        from: files.origin(name).map(String::from),
         file: file.into(),
         sha256: String::new(),
         parameters: weights.parameters(),

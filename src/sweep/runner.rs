@@ -25,6 +25,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 #[derive(Debug)]
 pub struct Loaded {
     name: Option<String>,
+    /// The autoencoder that was named to take the place of the model's own.
+    vae: Option<String>,
     /// How it was found.
     pub choice: ModelChoice,
     /// The pipeline.
@@ -36,16 +38,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the model of this name; without one, the default. The weights' hashes are computed here once for all cells.
+    /// Loads the model of this name; without one, the default. `vae` names another autoencoder for it. The weights' hashes are computed here once for all cells.
     ///
     /// # Errors
     /// When it cannot be found or loaded.
-    pub fn load(name: Option<&str>, options: &LoadOptions) -> Result<Loaded> {
-        let choice = resolve::resolve(name)?;
+    pub fn load(name: Option<&str>, vae: Option<&str>, options: &LoadOptions) -> Result<Loaded> {
+        let choice = resolve::resolve_with(name, vae)?;
         let pipeline = Pipeline::load(&choice, options.clone())?;
         let hashes = Fingerprints::start(&choice, pipeline.model()).finish()?;
-        let (name, options) = (name.map(String::from), options.clone());
-        Ok(Loaded { name, choice, pipeline, hashes, shared: Shared::new(), options })
+        let (name, vae, options) = (name.map(String::from), vae.map(String::from), options.clone());
+        Ok(Loaded { name, vae, choice, pipeline, hashes, shared: Shared::new(), options })
     }
 
     /// Where it computes.
@@ -121,7 +123,8 @@ impl Runner<'_> {
             let claimed = self.claim(group)?;
             let Some(first) = claimed.first() else { continue };
             if self.loaded.name != first.0.model {
-                self.loaded = Loaded::load(first.0.model.as_deref(), &self.loaded.options.clone())?;
+                let Loaded { vae, options, .. } = &self.loaded;
+                self.loaded = Loaded::load(first.0.model.as_deref(), vae.as_deref(), options)?;
             }
             if !self.make_group(claimed)? {
                 return Ok(false);

@@ -31,6 +31,11 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
     if let Some(strength) = plan.strength {
         pairs.push(("Denoising strength", strength.to_string()));
     }
+    // Web UIs name the autoencoder only where it is not the model's own.
+    if let Some((vae, name)) = record.model.components.iter().find_map(|c| Some((c, c.from.as_ref()?))) {
+        pairs.push(("VAE hash", vae.sha256.get(..10).unwrap_or_default().to_string()));
+        pairs.push(("VAE", quoted(&model_name(name))));
+    }
     if plan.eta != 0.0 {
         pairs.push(("Eta", plan.eta.to_string()));
     }

@@ -301,7 +301,10 @@ pub struct ModelRecord {
 pub struct ComponentRecord {
     /// `text_encoder`, `unet`, `vae`.
     pub name: String,
-    /// File name inside the model folder.
+    /// What names the model it was taken from, where that is not the run's: `--vae`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// File name inside the folder of the model it comes from.
     pub file: String,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,

@@ -5,6 +5,7 @@ use crate::cli::interrupt;
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
+use crate::model::swap;
 use crate::sweep::estimate::{self, Cost, Speed};
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, Cell, Draft, drafts};
@@ -52,6 +53,7 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
 fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<Cell>)> {
     let model = ModelArgs {
         model: None,
+        vae: None,
         variant: args.variant.clone(),
         device: args.device.clone(),
         dtype: args.dtype.clone(),
@@ -67,8 +69,9 @@ fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<
     // The first model comes last, for the first cells are its own.
     for name in names.into_iter().rev() {
         drop(last.take());
-        let loaded = Loaded::load(name.as_deref(), &options)?;
+        let loaded = Loaded::load(name.as_deref(), args.vae.as_deref(), &options)?;
         talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
+        swap::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {
             *cell = Some(loaded.cell(draft)?);
         }

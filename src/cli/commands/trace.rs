@@ -6,6 +6,7 @@ use crate::cli::{interrupt, plan};
 use crate::error::{Error, Result as LibResult};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
+use crate::model::swap;
 use crate::pipeline::init_image::Input;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::trace::inputs::{INIT_FILE, MASK_FILE};
@@ -29,8 +30,9 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let init = plan::trace_input(args, &mut plan)?;
     let options = plan::load_options(&args.model)?;
     writer::check_out(&args.out, args.force)?;
-    let choice = resolve::resolve(args.model.model.as_deref())?;
+    let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
+    swap::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
     let pipeline = Pipeline::load(&choice, options)?;
     if let Some(init) = &init {

@@ -1,0 +1,54 @@
+//! Another autoencoder for a model: whether it fits, and the model with it.
+//!
+//! Enters: two models' files. Leaves: one that reads `vae/…` from the other. What must agree is the shape of the latents:
+//! as many channels, and as many pixels to one latent. That they mean the same cannot be seen from outside, but another
+//! scaling factor is a sign that they do not.
+
+use super::files::ModelFiles;
+use crate::config::{Config, VaeConfig};
+use crate::error::{Error, Result};
+
+const CONFIG: &str = "vae/config.json";
+
+fn config(files: &ModelFiles) -> Result<VaeConfig> {
+    VaeConfig::parse(&files.required_text(CONFIG)?, &files.path(CONFIG))
+}
+
+/// The model with another autoencoder, which `name` names.
+///
+/// # Errors
+/// When its latents have another number of channels, or another number of pixels to each, than the model's own.
+pub fn with_vae(model: ModelFiles, name: &str, vae: ModelFiles) -> Result<ModelFiles> {
+    let (own, other) = (config(&model)?, config(&vae)?);
+    let refused = |reason: String| {
+        Err(Error::invalid(
+            format!("the autoencoder `{name}` does not fit: {reason}"),
+            "take an autoencoder that was made for this kind of model, or leave `--vae` away",
+        ))
+    };
+    if own.latent_channels != other.latent_channels {
+        let (own, other) = (own.latent_channels, other.latent_channels);
+        return refused(format!("its latents have {other} channels, the model's have {own}"));
+    }
+    if own.scale_factor() != other.scale_factor() {
+        let (own, other) = (own.scale_factor(), other.scale_factor());
+        return refused(format!("its latents stand for {other}×{other} pixels each, the model's for {own}×{own}"));
+    }
+    Ok(ModelFiles::WithVae { model: Box::new(model), name: name.into(), vae: Box::new(vae) })
+}
+
+/// A word of warning where the exchanged autoencoder fits in shape but scales its latents otherwise.
+///
+/// # Errors
+/// When a configuration cannot be read.
+pub fn warning(files: &ModelFiles) -> Result<Option<String>> {
+    let ModelFiles::WithVae { model, name, vae } = files else { return Ok(None) };
+    let (own, other) = (config(model)?.scaling_factor, config(vae)?.scaling_factor);
+    let differ = (own - other).abs() > 1e-6 * own;
+    Ok(differ.then(|| {
+        format!(
+            "the autoencoder `{name}` scales its latents by {other}, the model's own by {own}: \
+             it was trained for other latents than this model draws, and its pictures will look wrong"
+        )
+    }))
+}
