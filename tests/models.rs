@@ -158,3 +158,241 @@ mod vae {
         assert!(said.contains("scales its latents by 0.18215, the model's own by 0.40"), "{said}");
     }
 }
+
+mod single_file {
+    use super::*;
+    use safetensors::tensor::TensorView;
+    use safetensors::{Dtype, SafeTensors};
+    use std::collections::{BTreeMap, HashMap};
+
+    /// A file's tensors: by name their type, shape and bytes.
+    type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+    fn tensors(path: &Path) -> Tensors {
+        let bytes = std::fs::read(path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let own = |(name, t): (&str, TensorView)| (name.into(), (t.dtype(), t.shape().to_vec(), t.data().to_vec()));
+        file.iter().map(own).collect()
+    }
+
+    /// Writes a file without our header, which would tell the configuration.
+    fn write(path: &Path, tensors: &Tensors) {
+        write_with(path, tensors, None);
+    }
+
+    fn header(path: &Path) -> Option<HashMap<String, String>> {
+        let bytes = std::fs::read(path).unwrap();
+        SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone()
+    }
+
+    fn write_with(path: &Path, tensors: &Tensors, header: Option<HashMap<String, String>>) {
+        let views = tensors
+            .iter()
+            .map(|(name, (dtype, shape, data))| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
+        safetensors::serialize_to_file(views, header, path).unwrap();
+    }
+
+    const WEIGHTS: [&str; 3] = [
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ];
+
+    /// Newest transformers leave `text_model.` away; the published checkpoints and our own folders have it.
+    fn today(tensors: Tensors) -> Tensors {
+        let named = |(name, tensor): (String, _)| match name.split('.').next() {
+            Some("embeddings" | "final_layer_norm") => (format!("text_model.{name}"), tensor),
+            _ if name.starts_with("encoder.layers.") => (format!("text_model.{name}"), tensor),
+            _ => (name, tensor),
+        };
+        tensors.into_iter().map(named).collect()
+    }
+
+    #[test]
+    fn a_folder_as_one_file_and_back_is_the_same_and_draws_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for model in ["tests/goldens/tiny-sd", "assets/pocket"] {
+            let name = Path::new(model).file_name().unwrap().to_str().unwrap();
+            let (single, back) = (folder.join(format!("{name}.safetensors")), folder.join(name));
+            let (single, back) = (single.to_str().unwrap(), back.to_str().unwrap());
+            done(&["convert", model, single]);
+            done(&["convert", single, back]);
+            for file in WEIGHTS {
+                let (ours, theirs) = (tensors(&Path::new(back).join(file)), today(tensors(&root(model).join(file))));
+                assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{name} {file}");
+                assert!(ours == theirs, "{name} {file}");
+            }
+            for entry in ["model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json"]
+                .into_iter()
+                .chain(["scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"])
+            {
+                let text = |folder: &Path| std::fs::read_to_string(folder.join(entry)).unwrap();
+                assert_eq!(text(Path::new(back)), text(&root(model)), "{name} {entry}");
+            }
+            let run = |from: &str, model: &str| made(&trace(folder, &format!("{name}-{from}"), &["--model", model]));
+            let original = run("original", model);
+            assert!(run("single", single) == original, "{name}: a run from the single file");
+            assert!(run("back", back) == original, "{name}: a run from the folder made of it");
+        }
+    }
+
+    /// A model of Stable Diffusion 1.x' own kind, but small: what shapes do not show is as there.
+    fn foreign(folder: &Path) -> PathBuf {
+        let model = folder.join("like-v1");
+        done(&["convert", "tests/goldens/tiny-sd", model.to_str().unwrap()]);
+        // The sizes of the tiny model stand; heads and groups are those that a checkpoint does not tell.
+        let edit = |file: &str, pairs: &[(&str, &str)]| {
+            let path = model.join(file);
+            let mut text = std::fs::read_to_string(&path).unwrap();
+            for (from, to) in pairs {
+                assert!(text.contains(from), "{file}: {from}");
+                text = text.replace(from, to);
+            }
+            std::fs::write(path, text).unwrap();
+        };
+        edit("unet/config.json", &[("\"attention_head_dim\": 4", "\"attention_head_dim\": 8")]);
+        edit("text_encoder/config.json", &[("\"num_attention_heads\": 4", "\"num_attention_heads\": 1")]);
+        model
+    }
+
+    /// Without our header, and with what training leaves in checkpoints.
+    #[test]
+    fn a_checkpoint_of_others_is_understood_by_its_shapes() {
+        use sdviz::model::single_file::{SingleFile, Wanted};
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let model = foreign(folder);
+        let single = folder.join("own.safetensors");
+        done(&["convert", model.to_str().unwrap(), single.to_str().unwrap()]);
+        let mut all = tensors(&single);
+        let twice = |key: &str| format!("model_ema.{}", key.trim_start_matches("model.").replace('.', ""));
+        let shadow: Tensors = all
+            .iter()
+            .filter(|(key, _)| key.starts_with("model.diffusion_model."))
+            .map(|(key, (dtype, shape, data))| (twice(key), (*dtype, shape.clone(), vec![0; data.len()])))
+            .collect();
+        assert!(shadow.contains_key("model_ema.diffusion_modelinput_blocks00weight"));
+        all.extend(shadow);
+        for key in ["alphas_cumprod", "betas", "model_ema.decay", "first_stage_model.loss.logvar"] {
+            all.insert(key.into(), (Dtype::F32, vec![2], vec![0; 8]));
+        }
+        let ids = "cond_stage_model.transformer.text_model.embeddings.position_ids".to_string();
+        all.insert(ids, (Dtype::I64, vec![1, 77], vec![0; 77 * 8]));
+        let other = folder.join("other.safetensors");
+        write(&other, &all);
+
+        let file = SingleFile::open(&other, Wanted::Model).unwrap();
+        let config = |name: &str| -> serde_json::Value { serde_json::from_str(file.text(name).unwrap()).unwrap() };
+        for name in ["unet/config.json", "vae/config.json", "text_encoder/config.json"] {
+            let theirs = json(&model.join(name));
+            // What does not show in shapes.
+            let unseen = ["norm_num_groups", "sample_size", "eos_token_id", "bos_token_id"];
+            for (field, value) in config(name).as_object().unwrap() {
+                if !unseen.contains(&field.as_str()) {
+                    assert_eq!(value, &theirs[field], "{name} {field}");
+                }
+            }
+        }
+        assert_eq!(config("unet/config.json")["norm_num_groups"], 32);
+        for component in ["text_encoder", "unet", "vae"] {
+            let ours = file.weights(component).unwrap();
+            let theirs = SingleFile::open(&single, Wanted::Model).unwrap().weights(component).unwrap();
+            assert_eq!(ours.entries().keys().collect::<Vec<_>>(), theirs.entries().keys().collect::<Vec<_>>());
+            for (name, entry) in ours.entries() {
+                assert!(ours.data(entry) == theirs.data(&theirs.entries()[name]), "{component} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_autoencoder_in_one_file_goes_with_vae() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let single = folder.join("whole.safetensors");
+        done(&["convert", &tiny(), single.to_str().unwrap()]);
+        let from_whole = trace(folder, "whole", &["--model", &tiny(), "--vae", single.to_str().unwrap()]);
+        assert!(made(&from_whole) == made(&trace(folder, "own", &["--model", &tiny()])));
+        assert!(parameters(&from_whole.join("final.png")).contains("VAE: whole.safetensors"));
+
+        let alone: Tensors = tensors(&single)
+            .into_iter()
+            .filter_map(|(key, tensor)| Some((key.strip_prefix("first_stage_model.")?.to_string(), tensor)))
+            .collect();
+        let path = folder.join("alone.safetensors");
+        write(&path, &alone);
+        use sdviz::model::single_file::{SingleFile, Wanted};
+        let (ours, theirs) = (
+            SingleFile::open(&path, Wanted::Vae).unwrap().weights("vae").unwrap(),
+            SingleFile::open(&single, Wanted::Vae).unwrap().weights("vae").unwrap(),
+        );
+        assert_eq!(ours.entries().keys().collect::<Vec<_>>(), theirs.entries().keys().collect::<Vec<_>>());
+        let said = complaint(&["inspect", path.to_str().unwrap()], folder);
+        insta::assert_snapshot!("single_vae_alone", said);
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_of_ours_is_named_with_the_key_that_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let single = folder.join("whole.safetensors");
+        done(&["convert", &tiny(), single.to_str().unwrap()]);
+        let whole = tensors(&single);
+        let one = |key: &str, shape: &[usize]| -> (String, (Dtype, Vec<usize>, Vec<u8>)) {
+            (key.into(), (Dtype::F32, shape.to_vec(), vec![0; 4 * shape.iter().product::<usize>()]))
+        };
+        let refused = |name: &str, file: &Path| {
+            let out = folder.join("run").display().to_string();
+            let arguments = ["trace", "--prompt", "a cat", "--out", &out, "--model", file.to_str().unwrap()];
+            insta::assert_snapshot!(format!("single_{name}"), complaint(&arguments, folder));
+        };
+        let path = folder.join("model.safetensors");
+        let kinds: [(&str, &[&str]); 7] = [
+            ("xl", &["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.0.bias"]),
+            ("v2", &["cond_stage_model.model.ln_final.bias", "model.diffusion_model.out.0.bias"]),
+            ("flux", &["double_blocks.0.img_attn.proj.bias"]),
+            ("lora", &["lora_unet_down_blocks_0_attentions_0_proj_in.alpha"]),
+            ("component", &["down_blocks.0.resnets.0.conv1.bias"]),
+            ("stranger", &["layers.0.weight", "layers.1.weight"]),
+            ("no_unet", &["cond_stage_model.transformer.text_model.final_layer_norm.bias"]),
+        ];
+        for (name, keys) in kinds {
+            write(&path, &keys.iter().map(|key| one(key, &[2])).collect());
+            refused(name, &path);
+        }
+        let changes: [(&str, &dyn Fn(&mut Tensors)); 4] = [
+            ("odd_key", &|t| t.extend([one("model.diffusion_model.label_emb.0.0.weight", &[2])])),
+            ("missing_tensor", &|t| drop(t.remove("model.diffusion_model.middle_block.0.in_layers.2.bias"))),
+            ("missing_size", &|t| drop(t.remove("first_stage_model.encoder.conv_in.weight"))),
+            ("inpainting", &|t| t.extend([one("model.diffusion_model.input_blocks.0.0.weight", &[16, 9, 3, 3])])),
+        ];
+        for (name, change) in changes {
+            let mut changed = whole.clone();
+            change(&mut changed);
+            write_with(&path, &changed, header(&single));
+            refused(name, &path);
+        }
+        let bytes = std::fs::read(&single).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 100]).unwrap();
+        refused("truncated", &path);
+        std::fs::write(&path, &bytes[..1000]).unwrap();
+        refused("truncated_header", &path);
+        std::fs::write(&path, b"").unwrap();
+        refused("empty", &path);
+        let pickle = folder.join("model.ckpt");
+        std::fs::write(&pickle, b"PK").unwrap();
+        refused("pickle", &pickle);
+
+        let converts = |name: &str, model: &str, out: &Path| {
+            let said = complaint(&["convert", model, out.to_str().unwrap()], folder);
+            insta::assert_snapshot!(format!("convert_{name}"), said);
+        };
+        converts("v2", "tests/goldens/tiny-sd2", &folder.join("v2.safetensors"));
+        assert!(!folder.join("v2.safetensors").exists());
+        converts("there_already", &tiny(), &single);
+        converts("folder_there_already", "pocket", folder);
+        converts("pickle", pickle.to_str().unwrap(), &folder.join("new"));
+        let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 3, "{left:?}");
+    }
+}

@@ -28,6 +28,8 @@ pub enum Command {
     Shapes(ShapesArgs),
     /// Print a model's components, parameters and output shapes
     Inspect(InspectArgs),
+    /// Write a model as one file or as a folder in diffusers' layout
+    Convert(ConvertArgs),
     /// List the schedulers
     Schedulers(SchedulersArgs),
     /// Compare the noise schedules of several schedulers, without a run
@@ -59,11 +61,12 @@ pub enum Command {
 /// Which model, and where and how it computes.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// A folder in diffusers' layout, `owner/name` from the Hugging Face cache, or `pocket`, the embedded model
+    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`,
+    /// the embedded model
     /// [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL", help_heading = "Model")]
     pub model: Option<String>,
-    /// Another autoencoder: its folder, a model whose autoencoder to take, or `pocket` [default: the model's own]
+    /// Another autoencoder: its folder or file, a model whose autoencoder to take, or `pocket` [default: the model's own]
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub vae: Option<String>,
     /// Weight files to take, as in `*.fp16.safetensors`
@@ -177,7 +180,7 @@ pub struct ShapesArgs {
 /// `sdviz inspect`.
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
-    /// A folder in diffusers' layout, `owner/name` from the Hugging Face cache, or `pocket`
+    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`
     /// [default: $SDVIZ_MODEL, else pocket]
     pub model: Option<String>,
     /// Levels of the tree to show below each component
@@ -189,6 +192,21 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `sdviz convert`.
+#[derive(Debug, Clone, Args)]
+pub struct ConvertArgs {
+    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`
+    pub model: String,
+    /// What to write: a checkpoint if it ends in .safetensors, else a folder
+    pub out: PathBuf,
+    /// Another autoencoder to put in: its folder or file, a model whose autoencoder to take, or `pocket`
+    #[arg(long, value_name = "MODEL")]
+    pub vae: Option<String>,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
 }
 
 /// `sdviz schedulers`.
@@ -208,7 +226,8 @@ pub struct ScheduleArgs {
     /// Steps
     #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
     pub steps: usize,
-    /// The model whose scheduler settings to use: a folder in diffusers' layout, `owner/name`, or `pocket`
+    /// The model whose scheduler settings to use: a folder in diffusers' layout, a checkpoint,
+    /// `owner/name`, or `pocket`
     /// [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
@@ -231,7 +250,8 @@ pub struct TokensArgs {
     /// A negative prompt to show beside it
     #[arg(long, short, value_name = "TEXT", alias = "negative-prompt")]
     pub negative: Option<String>,
-    /// The model whose tokenizer to use: a folder in diffusers' layout, `owner/name`, or `pocket`
+    /// The model whose tokenizer to use: a folder in diffusers' layout, a checkpoint,
+    /// `owner/name`, or `pocket`
     /// [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
@@ -335,7 +355,7 @@ pub struct SweepArgs {
     /// What to decode of them: latents, predicted_original (or x0), or both
     #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
     pub decode_what: Vec<String>,
-    /// Another autoencoder for all cells: its folder, a model whose autoencoder to take, or `pocket`
+    /// Another autoencoder for all cells: its folder or file, a model whose autoencoder to take, or `pocket`
     /// [default: each model's own]
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub vae: Option<String>,

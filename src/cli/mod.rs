@@ -23,6 +23,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Trace(args) => commands::trace::run(&args, talk),
         Command::Shapes(args) => commands::shapes::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Convert(args) => commands::convert::run(&args, talk),
         Command::Schedulers(args) => commands::schedulers::run(args),
         Command::Schedule(args) => commands::schedule::run(&args, talk),
         Command::Tokens(args) => commands::tokens::run(&args),

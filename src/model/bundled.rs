@@ -1,4 +1,4 @@
-//! The pocket model, inside the program.
+//! What is inside the program: the pocket model, and CLIP's tokenizer for checkpoints that bring none.
 
 use super::files::{EmbeddedFile, ModelFiles};
 
@@ -37,3 +37,10 @@ pub const POCKET: &str = "pocket";
 pub fn pocket() -> ModelFiles {
     ModelFiles::Embedded(POCKET, FILES)
 }
+
+/// CLIP's tokenizer, by the names of its files in a model folder.
+pub const CLIP_TOKENIZER: [(&str, &str); 3] = [
+    ("tokenizer/merges.txt", include_str!("../../assets/clip-tokenizer/merges.txt")),
+    ("tokenizer/tokenizer_config.json", include_str!("../../assets/clip-tokenizer/tokenizer_config.json")),
+    ("tokenizer/vocab.json", include_str!("../../assets/clip-tokenizer/vocab.json")),
+];

@@ -1,9 +1,11 @@
 //! Where a model's files are: a folder in diffusers' layout, or inside the program.
 
+use super::single_file::SingleFile;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, IoContext, Result};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A file inside the program: its name in the model folder and its bytes.
 pub type EmbeddedFile = (&'static str, &'static [u8]);
@@ -17,6 +19,8 @@ pub enum ModelFiles {
     Embedded(&'static str, &'static [EmbeddedFile]),
     /// A folder that holds one component alone: `config.json` and weights.
     Component(PathBuf),
+    /// A checkpoint in one file.
+    Single(Arc<SingleFile>),
     /// A model with the autoencoder of another, which is called by the name given.
     WithVae {
         /// The model.
@@ -57,6 +61,7 @@ impl ModelFiles {
             ModelFiles::Folder(folder) => folder.join(name),
             ModelFiles::Embedded(model, _) => Path::new(model).join(name),
             ModelFiles::Component(folder) => folder.join(inside(name)),
+            ModelFiles::Single(file) => file.path().to_path_buf(),
             ModelFiles::WithVae { .. } => self.holder(name).path(name),
         }
     }
@@ -66,6 +71,7 @@ impl ModelFiles {
         match self {
             ModelFiles::Folder(_) | ModelFiles::Component(_) => self.path(name).is_file(),
             ModelFiles::Embedded(_, files) => files.iter().any(|(n, _)| *n == name),
+            ModelFiles::Single(file) => file.text(name).is_some(),
             ModelFiles::WithVae { .. } => self.holder(name).has(name),
         }
     }
@@ -87,6 +93,7 @@ impl ModelFiles {
             ModelFiles::Embedded(_, files) => {
                 Ok(files.iter().find(|(n, _)| *n == name).map(|(_, b)| String::from_utf8_lossy(b).into_owned()))
             }
+            ModelFiles::Single(file) => Ok(file.text(name).cloned()),
             ModelFiles::WithVae { .. } => self.holder(name).text(name),
         }
     }
@@ -110,6 +117,14 @@ impl ModelFiles {
             let (files, own) = (self.of(component), self.origin(component).is_none());
             let found = files.weights(component, variant);
             return if own || found.is_ok() { found } else { files.weights(component, None) };
+        }
+        if let ModelFiles::Single(file) = self {
+            if let Some(variant) = variant {
+                let message = format!("`{}` is one file and has no variant `{variant}`", file.path().display());
+                return Err(Error::invalid(message, "leave `--variant` away"));
+            }
+            let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok((name, file.weights(component)?));
         }
         let name = self.weights_name(component, variant)?;
         let path = self.path(&name);

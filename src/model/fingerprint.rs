@@ -5,7 +5,9 @@ use crate::error::{IoContext, Result};
 use crate::model::files::ModelFiles;
 use crate::trace::schema::ModelRecord;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 /// SHA-256 sums of a model's weight files, on the way.
@@ -17,7 +19,20 @@ impl Fingerprints {
     pub fn start(choice: &ModelChoice, model: &ModelRecord) -> Fingerprints {
         let files = choice.files.clone();
         let names: Vec<(String, String)> = model.components.iter().map(|c| (c.name.clone(), c.file.clone())).collect();
-        let all = move || names.iter().map(|(component, file)| sum(files.of(component), file)).collect();
+        let all = move || {
+            // The components of a single-file checkpoint lie in one file, which is read once.
+            let mut known: HashMap<PathBuf, String> = HashMap::new();
+            let mut sums = vec![];
+            for (component, file) in &names {
+                let files = files.of(component);
+                let path = files.path(file);
+                if !known.contains_key(&path) {
+                    known.insert(path.clone(), sum(files, file)?);
+                }
+                sums.push(known[&path].clone());
+            }
+            Ok(sums)
+        };
         Fingerprints(std::thread::spawn(all))
     }
 

@@ -2,11 +2,15 @@
 
 pub mod attention;
 pub mod bundled;
+pub mod convert;
 pub mod files;
 pub mod fingerprint;
+pub mod infer;
 pub mod layers;
+pub mod ldm;
 pub mod resnet;
 pub mod resolve;
+pub mod single_file;
 pub mod swap;
 pub mod text_encoder;
 pub mod unet;

@@ -3,14 +3,16 @@
 
 use super::bundled::{POCKET, pocket};
 use super::files::ModelFiles;
+use super::single_file::{SingleFile, Wanted};
 use super::swap;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A model that was found, and why it was chosen.
 #[derive(Debug, Clone)]
 pub struct ModelChoice {
-    /// What names it: `pocket`, a folder, `owner/name`.
+    /// What names it: `pocket`, a folder, a file, `owner/name`.
     pub id: String,
     /// `--model`, `SDVIZ_MODEL` or `embedded`.
     pub chosen_by: &'static str,
@@ -22,7 +24,7 @@ pub struct ModelChoice {
 /// embedded one.
 ///
 /// # Errors
-/// When the name is neither a folder with a model nor in the cache.
+/// When the name is neither a folder with a model nor a checkpoint nor in the cache.
 pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
     let (name, chosen_by) = match (model, std::env::var("SDVIZ_MODEL")) {
         (Some(name), _) => (name.to_string(), "--model"),
@@ -46,6 +48,9 @@ pub fn resolve_with(model: Option<&str>, vae: Option<&str>) -> Result<ModelChoic
 
 fn find_vae(name: &str) -> Result<ModelFiles> {
     let path = Path::new(name);
+    if path.is_file() {
+        return single(path, Wanted::Vae);
+    }
     if path.is_dir() && !path.join("model_index.json").is_file() {
         if path.join("config.json").is_file() {
             return Ok(ModelFiles::Component(path.to_path_buf()));
@@ -58,16 +63,27 @@ fn find_vae(name: &str) -> Result<ModelFiles> {
     find(name)
 }
 
+/// A checkpoint in one file.
+fn single(path: &Path, wanted: Wanted) -> Result<ModelFiles> {
+    let ends = |wanted: &[&str]| {
+        path.extension().and_then(|e| e.to_str()).is_some_and(|e| wanted.iter().any(|w| e.eq_ignore_ascii_case(w)))
+    };
+    if !ends(&["safetensors", "bin", "ckpt", "pt", "pth"]) {
+        return Err(Error::invalid(
+            format!("`{}` is no model: a model in one file ends in .safetensors", path.display()),
+            "name a checkpoint, or the folder in diffusers' layout that holds model_index.json",
+        ));
+    }
+    Ok(ModelFiles::Single(Arc::new(SingleFile::open(path, wanted)?)))
+}
+
 fn find(name: &str) -> Result<ModelFiles> {
     if name == POCKET {
         return Ok(pocket());
     }
     let path = Path::new(name);
     if path.is_file() {
-        return Err(Error::invalid(
-            format!("`{name}` is a file: a model is a folder in diffusers' layout"),
-            "name the folder that holds model_index.json",
-        ));
+        return single(path, Wanted::Model);
     }
     if path.is_dir() {
         return if path.join("model_index.json").is_file() {
@@ -96,7 +112,7 @@ fn find(name: &str) -> Result<ModelFiles> {
     }
     Err(Error::invalid(
         format!("no model `{name}`: there is no such folder"),
-        "name a folder in diffusers' layout, `owner/name` from the Hugging Face cache, or `pocket`",
+        "name a folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`",
     ))
 }
 

@@ -81,6 +81,14 @@ impl WeightFile {
     /// # Errors
     /// When the header is not valid, or the file is shorter than it says.
     pub fn new(path: &Path, bytes: Bytes) -> Result<WeightFile> {
+        WeightFile::renamed(path, bytes, |key| Some(key.to_string()))
+    }
+
+    /// The same with the keys renamed by `rename` first; those to which it gives no name are left out.
+    ///
+    /// # Errors
+    /// As [`WeightFile::new`].
+    pub fn renamed(path: &Path, bytes: Bytes, rename: impl Fn(&str) -> Option<String>) -> Result<WeightFile> {
         let bad = |reason: String| Error::bad_file(path, "safetensors file", reason);
         let data = bytes.as_ref();
         let parsed = SafeTensors::deserialize(data).map_err(|e| bad(explain(&e, data.len())))?;
@@ -90,7 +98,7 @@ impl WeightFile {
             let start = view.data().as_ptr() as usize - base;
             let shape = view.shape().iter().map(|d| *d as i64).collect();
             let entry = Entry { shape, dtype: view.dtype(), start, end: start + view.data().len() };
-            if let Some(name) = canonical(name) {
+            if let Some(name) = rename(name).as_deref().and_then(canonical) {
                 entries.insert(name, entry);
             }
         }
@@ -113,6 +121,11 @@ impl WeightFile {
         &self.entries
     }
 
+    /// A tensor's bytes.
+    pub fn data(&self, entry: &Entry) -> &[u8] {
+        &self.bytes.as_ref()[entry.start..entry.end]
+    }
+
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         self.entries.values().map(|e| e.shape.iter().product::<i64>() as u64).sum()
@@ -125,7 +138,7 @@ impl WeightFile {
 }
 
 /// What is wrong with a header, in words.
-fn explain(error: &safetensors::SafeTensorError, length: usize) -> String {
+pub(super) fn explain(error: &safetensors::SafeTensorError, length: usize) -> String {
     use safetensors::SafeTensorError as E;
     match error {
         E::HeaderTooSmall | E::InvalidHeaderLength => format!("its {length} bytes end before its header does"),

@@ -115,6 +115,7 @@ impl Made {
             model: ModelRecord { latent_channels: 4, vae_scale_factor: 8, ..ModelRecord::default() },
             tokens: Default::default(),
             schedule: schedule.collect(),
+            begin: None,
             environment: Environment::default(),
             timings: Default::default(),
         }

@@ -1,5 +1,6 @@
 //! The verbs, one per file.
 
+pub mod convert;
 pub mod diff;
 pub mod export;
 pub mod filmstrip;

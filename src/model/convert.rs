@@ -1,0 +1,280 @@
+//! A model written anew: as a folder in diffusers' layout, or as a checkpoint in one file.
+//!
+//! Enters: a model's files, whichever form they have. Leaves: the other form, tensor for tensor the same numbers. Tensors
+//! go from the mapped file to the new one, one after another; what is written appears under its name when it is whole.
+
+use super::bundled::CLIP_TOKENIZER;
+use super::files::ModelFiles;
+use super::ldm::{self, Depth, PREFIXES};
+use super::single_file::METADATA_KEY;
+use super::weights::{Entry, WeightFile};
+use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::error::{Error, IoContext, Result};
+use safetensors::Dtype;
+use safetensors::tensor::View;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+/// The text files of a model folder.
+pub const TEXTS: [&str; 10] = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "vae/config.json",
+];
+
+/// A component's weight file in a folder.
+pub fn weights_file(component: &str) -> String {
+    let stem = if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
+    format!("{component}/{stem}.safetensors")
+}
+
+/// A tensor that is read when it is written.
+struct Lazy {
+    file: Rc<WeightFile>,
+    entry: Entry,
+    shape: Vec<usize>,
+}
+
+impl View for Lazy {
+    fn dtype(&self) -> Dtype {
+        self.entry.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.file.data(&self.entry))
+    }
+
+    fn data_len(&self) -> usize {
+        self.file.data(&self.entry).len()
+    }
+}
+
+/// The shape that a tensor has in the other form: the autoencoder's attention is linear in diffusers and made of 1×1
+/// convolutions in the CompVis code.
+fn shape(component: &str, name: &str, entry: &Entry, single: bool) -> Vec<usize> {
+    let mut shape: Vec<usize> = entry.shape.iter().map(|n| *n as usize).collect();
+    if component == "vae" && name.contains(".attentions.") && name.ends_with(".weight") {
+        match (shape.len(), single) {
+            (2, true) => shape.extend([1, 1]),
+            (4, false) => shape.truncate(2),
+            _ => {}
+        }
+    }
+    shape
+}
+
+/// Writes a safetensors file under its name when it is whole.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write<V: View>(path: &Path, tensors: Vec<(String, V)>, metadata: (&str, String)) -> Result<()> {
+    // One entry: the header's order, and with it the file's bytes, depend on nothing else.
+    let metadata = HashMap::from([(metadata.0.to_string(), metadata.1)]);
+    let whole = std::path::absolute(path).at("write", path)?;
+    safetensors::serialize_to_file(tensors, Some(metadata), &whole).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(source) => {
+            Error::Io { action: "write", path: path.to_path_buf(), source }
+        }
+        other => Error::Invalid { message: format!("cannot write `{}`: {other}", path.display()), hint: None },
+    })?;
+    readable(&whole)
+}
+
+/// Gives a file the rights of an ordinary one: it was made as a temporary file, which is private.
+#[cfg(unix)]
+fn readable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).at("write", path)
+}
+
+#[cfg(not(unix))]
+fn readable(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// The text files of a model, as they are written: parts that are not written are not in the index.
+///
+/// # Errors
+/// When one cannot be read, or the index is not JSON.
+pub fn texts(files: &ModelFiles) -> Result<Vec<(&'static str, String)>> {
+    let mut texts = vec![];
+    for name in TEXTS {
+        let Some(text) = files.text(name)? else { continue };
+        texts.push((name, if name == TEXTS[0] { index(files, &text)? } else { text }));
+    }
+    Ok(texts)
+}
+
+/// The index without the safety checker and other parts that this program does not use.
+fn index(files: &ModelFiles, text: &str) -> Result<String> {
+    let mut index: Value =
+        serde_json::from_str(text).map_err(|e| Error::bad_file(&files.path(TEXTS[0]), "model index", e))?;
+    let written = ["scheduler", "text_encoder", "tokenizer", "unet", "vae"];
+    let mut changed = false;
+    for (name, value) in index.as_object_mut().into_iter().flatten() {
+        if value.is_array() && !written.contains(&name.as_str()) && *value != json!([null, null]) {
+            *value = json!([null, null]);
+            changed = true;
+        }
+    }
+    Ok(if changed { format!("{index:#}\n") } else { text.to_string() })
+}
+
+/// Writes a model as a folder in diffusers' layout.
+///
+/// # Errors
+/// When a part is missing, or the folder is there already or cannot be written.
+pub fn to_folder(files: &ModelFiles, variant: Option<&str>, out: &Path) -> Result<()> {
+    let folder = Staged::new(out)?;
+    for (name, text) in texts(files)? {
+        folder.text(name, &text)?;
+    }
+    for (component, _) in PREFIXES {
+        let (_, file) = files.weights(component, variant)?;
+        let lazy = |(name, entry): (&String, &Entry)| {
+            let shape = shape(component, name, entry, false);
+            (name.clone(), Lazy { file: file.clone(), entry: entry.clone(), shape })
+        };
+        folder.weights(component, file.entries().iter().map(lazy).collect())?;
+    }
+    folder.finish()
+}
+
+/// A folder that is being written beside its place.
+#[derive(Debug)]
+pub struct Staged<'a> {
+    out: &'a Path,
+    temporary: tempfile::TempDir,
+}
+
+impl<'a> Staged<'a> {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When `out` is there already, or cannot be made.
+    pub fn new(out: &'a Path) -> Result<Staged<'a>> {
+        refuse_existing(out)?;
+        let parent = match out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(parent).at("create", parent)?;
+        let temporary = tempfile::Builder::new().prefix(".sdviz-").tempdir_in(parent).at("create", out)?;
+        Ok(Staged { out, temporary })
+    }
+
+    /// Writes a text file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn text(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name)?;
+        std::fs::write(&path, text).at("write", &path)
+    }
+
+    /// Writes a component's weights.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn weights<V: View>(&self, component: &str, tensors: Vec<(String, V)>) -> Result<()> {
+        write(&self.path(&weights_file(component))?, tensors, ("format", "pt".into()))
+    }
+
+    fn path(&self, name: &str) -> Result<std::path::PathBuf> {
+        let path = self.temporary.path().join("model").join(name);
+        let parent = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent).at("create", parent)?;
+        Ok(path)
+    }
+
+    /// Puts the folder in its place.
+    ///
+    /// # Errors
+    /// When something has come to be there meanwhile.
+    pub fn finish(self) -> Result<()> {
+        std::fs::rename(self.temporary.path().join("model"), self.out).at("write", self.out)
+    }
+}
+
+fn refuse_existing(out: &Path) -> Result<()> {
+    let empty = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    if out.exists() && !empty {
+        return Err(Error::invalid(format!("`{}` is there already", out.display()), "name one that is not there yet"));
+    }
+    Ok(())
+}
+
+/// Writes a model as a checkpoint in one file, in the naming of the CompVis code. Its configuration, and its tokenizer if
+/// it is not CLIP's own, go into the header, where other programs do not look.
+///
+/// # Errors
+/// When it is not Stable Diffusion 1.x, a part is missing, or the file is there already or cannot be written.
+pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> Result<()> {
+    refuse_existing(out)?;
+    let depth = depth(files)?;
+    let mut tensors = vec![];
+    for (component, prefix) in PREFIXES {
+        let (_, file) = files.weights(component, variant)?;
+        for (name, entry) in file.entries() {
+            let key = match component {
+                "unet" => ldm::unet_back(name, &depth),
+                "vae" => ldm::vae_back(name, &depth),
+                _ => Some(name.clone()),
+            };
+            let key = key.ok_or_else(|| {
+                let reason = format!("key `{name}` has no place in a single-file checkpoint");
+                Error::bad_file(file.path(), "part of Stable Diffusion 1.x", reason)
+            })?;
+            let shape = shape(component, name, entry, true);
+            tensors.push((format!("{prefix}{key}"), Lazy { file: file.clone(), entry: entry.clone(), shape }));
+        }
+    }
+    let mut texts: serde_json::Map<String, Value> =
+        texts(files)?.into_iter().map(|(name, text)| (name.to_string(), text.into())).collect();
+    let clips = |texts: &serde_json::Map<String, Value>, (name, text): &(&str, &str)| {
+        texts.get(*name).and_then(Value::as_str) == Some(text)
+    };
+    if !texts.contains_key("tokenizer/tokenizer.json")
+        && CLIP_TOKENIZER.iter().filter(|(name, _)| !name.ends_with("config.json")).all(|file| clips(&texts, file))
+    {
+        texts.remove("tokenizer/merges.txt");
+        texts.remove("tokenizer/vocab.json");
+    }
+    write(out, tensors, (METADATA_KEY, Value::Object(texts).to_string()))
+}
+
+/// How deep a model is, by its configuration.
+fn depth(files: &ModelFiles) -> Result<Depth> {
+    fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {
+        C::parse(&files.required_text(name)?, &files.path(name))
+    }
+    let unet: UNetConfig = config(files, "unet/config.json")?;
+    let vae: VaeConfig = config(files, "vae/config.json")?;
+    let text: TextConfig = config(files, "text_encoder/config.json")?;
+    if unet.use_linear_projection || text.hidden_act != "quick_gelu" {
+        return Err(Error::invalid(
+            "this is Stable Diffusion 2.x, whose text encoder has other names in a single file (OpenCLIP's)",
+            "a folder in diffusers' layout works here as it is; single files are written of 1.x only",
+        ));
+    }
+    let up = unet.up_block_types.iter().enumerate().filter(|(_, kind)| kind.starts_with("CrossAttn"));
+    Ok(Depth {
+        unet_layers: unet.layers_per_block as usize,
+        vae_levels: vae.block_out_channels.len(),
+        up_attention: up.map(|(i, _)| i).collect(),
+    })
+}

@@ -1,0 +1,182 @@
+//! The configuration of a single-file checkpoint, read off the shapes of its tensors.
+//!
+//! Enters: keys and shapes in the CompVis naming. Leaves: how deep the model is, and the files of a diffusers folder that
+//! describe it. What shapes do not show is as in Stable Diffusion 1.x: 8 heads in the UNet, 64 channels to a head in the
+//! text encoder, 32 groups, the noise schedule, a scaling factor of 0.18215.
+
+use super::ldm::Depth;
+use crate::error::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Shapes by key.
+pub type Shapes = BTreeMap<String, Vec<i64>>;
+
+/// The shapes of one component, its keys without their prefix.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The file, for messages.
+    pub path: &'a Path,
+    /// What its keys begin with in the file.
+    pub prefix: &'a str,
+    /// Shapes by key without the prefix.
+    pub shapes: Shapes,
+}
+
+impl Part<'_> {
+    /// Size `axis` of the tensor `key`.
+    fn size(&self, key: &str, axis: usize) -> Result<i64> {
+        self.shapes.get(key).and_then(|shape| shape.get(axis)).copied().ok_or_else(|| {
+            let reason = format!("it has no tensor `{}{key}` with {} or more axes", self.prefix, axis + 1);
+            Error::bad_file(self.path, "Stable Diffusion 1.x checkpoint", reason)
+        })
+    }
+
+    fn has(&self, begin: &str) -> bool {
+        self.shapes.range(begin.to_string()..).next().is_some_and(|(key, _)| key.starts_with(begin))
+    }
+
+    /// How many numbers from 0 up stand between `begin` and a dot.
+    fn count(&self, begin: &str) -> usize {
+        (0..).take_while(|i| self.has(&format!("{begin}{i}."))).count()
+    }
+}
+
+/// How many layers each of the UNet's down blocks has: between them stand their downsampling convolutions.
+///
+/// # Errors
+/// When its blocks make no even rows.
+pub fn unet_layers(part: &Part) -> Result<usize> {
+    let blocks = part.count("input_blocks.");
+    let downs = (0..blocks).filter(|i| part.has(&format!("input_blocks.{i}.0.op."))).count();
+    // The first block is the first convolution, and the last level has no downsampling after it.
+    if blocks == 0 || !blocks.is_multiple_of(downs + 1) || blocks / (downs + 1) < 2 {
+        let reason = format!("its {blocks} `{}input_blocks` make no {} even levels", part.prefix, downs + 1);
+        return Err(Error::bad_file(part.path, "Stable Diffusion 1.x checkpoint", reason));
+    }
+    Ok(blocks / (downs + 1) - 1)
+}
+
+/// The UNet's depth and `config.json`.
+///
+/// # Errors
+/// When a tensor that shows a size is missing.
+pub fn unet(part: &Part, depth: &mut Depth) -> Result<Value> {
+    depth.unet_layers = unet_layers(part)?;
+    let row = depth.unet_layers + 1;
+    let levels = part.count("input_blocks.") / row;
+    let first = |level: usize| format!("input_blocks.{}", level * row + 1);
+    let widths = (0..levels)
+        .map(|i| part.size(&format!("{}.0.out_layers.3.weight", first(i)), 0))
+        .collect::<Result<Vec<_>>>()?;
+    let attended: Vec<bool> = (0..levels).map(|i| part.has(&format!("{}.1.", first(i)))).collect();
+    depth.up_attention = (0..levels).filter(|i| part.has(&format!("output_blocks.{}.1.proj_in.", i * row))).collect();
+    let transformers: Vec<usize> =
+        (0..levels).map(|i| part.count(&format!("{}.1.transformer_blocks.", first(i))).max(1)).collect();
+    let down = |a: &bool| if *a { "CrossAttnDownBlock2D" } else { "DownBlock2D" };
+    let up = |i| if depth.up_attention.contains(&i) { "CrossAttnUpBlock2D" } else { "UpBlock2D" };
+    let transformers =
+        if transformers.iter().all(|n| *n == transformers[0]) { json!(transformers[0]) } else { json!(transformers) };
+    Ok(json!({
+        "_class_name": "UNet2DConditionModel",
+        "act_fn": "silu",
+        "attention_head_dim": 8,
+        "block_out_channels": widths,
+        "center_input_sample": false,
+        "cross_attention_dim": part.size("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1)?,
+        "down_block_types": attended.iter().map(down).collect::<Vec<_>>(),
+        "downsample_padding": 1,
+        "flip_sin_to_cos": true,
+        "freq_shift": 0,
+        "in_channels": part.size("input_blocks.0.0.weight", 1)?,
+        "layers_per_block": depth.unet_layers,
+        "mid_block_scale_factor": 1,
+        "norm_eps": 1e-5,
+        "norm_num_groups": 32,
+        "out_channels": part.size("out.2.weight", 0)?,
+        "sample_size": 64,
+        "transformer_layers_per_block": transformers,
+        "up_block_types": (0..levels).map(up).collect::<Vec<_>>(),
+    }))
+}
+
+/// The autoencoder's depth and `config.json`.
+///
+/// # Errors
+/// When a tensor that shows a size is missing.
+pub fn vae(part: &Part, depth: &mut Depth) -> Result<Value> {
+    depth.vae_levels = part.count("encoder.down.").max(1);
+    let levels = depth.vae_levels;
+    let widths = (0..levels)
+        .map(|i| part.size(&format!("encoder.down.{i}.block.0.conv1.weight"), 0))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(json!({
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "block_out_channels": widths,
+        "down_block_types": vec!["DownEncoderBlock2D"; levels],
+        "in_channels": part.size("encoder.conv_in.weight", 1)?,
+        "latent_channels": part.size("decoder.conv_in.weight", 1)?,
+        "layers_per_block": part.count("encoder.down.0.block."),
+        "norm_num_groups": 32,
+        "out_channels": part.size("decoder.conv_out.weight", 0)?,
+        "sample_size": 512,
+        "scaling_factor": 0.18215,
+        "up_block_types": vec!["UpDecoderBlock2D"; levels],
+    }))
+}
+
+/// The text encoder's `config.json`. Keys stand with `text_model.` before them.
+///
+/// # Errors
+/// When a tensor that shows a size is missing.
+pub fn text(part: &Part) -> Result<Value> {
+    let width = part.size("text_model.embeddings.token_embedding.weight", 1)?;
+    Ok(json!({
+        "architectures": ["CLIPTextModel"],
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "hidden_act": "quick_gelu",
+        "hidden_size": width,
+        "intermediate_size": part.size("text_model.encoder.layers.0.mlp.fc1.weight", 0)?,
+        "layer_norm_eps": 1e-5,
+        "max_position_embeddings": part.size("text_model.embeddings.position_embedding.weight", 0)?,
+        "model_type": "clip_text_model",
+        "num_attention_heads": (width / 64).max(1),
+        "num_hidden_layers": part.count("text_model.encoder.layers."),
+        "pad_token_id": 1,
+        "vocab_size": part.size("text_model.embeddings.token_embedding.weight", 0)?,
+    }))
+}
+
+/// `scheduler_config.json` of Stable Diffusion 1.x.
+pub fn scheduler() -> Value {
+    json!({
+        "_class_name": "PNDMScheduler",
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "clip_sample": false,
+        "num_train_timesteps": 1000,
+        "set_alpha_to_one": false,
+        "skip_prk_steps": true,
+        "steps_offset": 1,
+    })
+}
+
+/// `model_index.json` of Stable Diffusion 1.x without its safety checker.
+pub fn index() -> Value {
+    json!({
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": [null, null],
+        "image_encoder": [null, null],
+        "requires_safety_checker": false,
+        "safety_checker": [null, null],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    })
+}

@@ -1,0 +1,222 @@
+//! A checkpoint in one file, in the naming of the CompVis code: Stable Diffusion 1.x as web UIs have it.
+//!
+//! Enters: a safetensors file. Leaves: what a diffusers folder would hold, its configuration as text and its weights under
+//! diffusers' names; the weights stay where they lie in the file. A file that this program wrote carries its
+//! configuration in its header; of others it is read off the shapes.
+
+use super::bundled::CLIP_TOKENIZER;
+use super::infer::{self, Part, Shapes};
+use super::ldm::{self, Depth, PREFIXES};
+use super::weights::{Bytes, WeightFile, explain};
+use crate::error::{Error, Result};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The key of our configuration in the file's header: a JSON object of file names and texts.
+pub const METADATA_KEY: &str = "sdviz";
+
+/// What a checkpoint is called in messages.
+const KIND: &str = "Stable Diffusion 1.x checkpoint";
+
+/// A checkpoint whose header was read.
+#[derive(Debug, Clone)]
+pub struct SingleFile {
+    path: PathBuf,
+    /// The text files of the folder that it stands for.
+    texts: BTreeMap<String, String>,
+    depth: Depth,
+    /// What the autoencoder's keys begin with: nothing in a file that holds it alone.
+    vae_prefix: &'static str,
+}
+
+/// What a file must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A whole model.
+    Model,
+    /// An autoencoder, alone or in a model.
+    Vae,
+}
+
+impl SingleFile {
+    /// Reads a checkpoint's header.
+    ///
+    /// # Errors
+    /// When the file is a pickle, cut short, or holds something else: the message says what it seems to be, and names the
+    /// first key that does not fit.
+    pub fn open(path: &Path, wanted: Wanted) -> Result<SingleFile> {
+        let (shapes, texts) = header(path)?;
+        if let Some(other) = foreign(path, &shapes, wanted) {
+            return Err(other);
+        }
+        let whole = shapes.keys().any(|key| key.starts_with(PREFIXES[2].1));
+        let vae_prefix = if wanted == Wanted::Model || whole { PREFIXES[2].1 } else { "" };
+        let mut file = SingleFile { path: path.to_path_buf(), texts, depth: Depth::default(), vae_prefix };
+        for (component, prefix) in PREFIXES {
+            let prefix = if component == "vae" { vae_prefix } else { prefix };
+            if wanted == Wanted::Model || component == "vae" {
+                file.describe(component, prefix, &shapes)?;
+            }
+        }
+        if wanted == Wanted::Model {
+            file.keep("scheduler/scheduler_config.json", infer::scheduler);
+            file.keep("model_index.json", infer::index);
+            if !["vocab.json", "tokenizer.json"].iter().any(|n| file.texts.contains_key(&format!("tokenizer/{n}"))) {
+                for (name, text) in CLIP_TOKENIZER {
+                    file.texts.entry(name.into()).or_insert_with(|| text.into());
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    fn keep(&mut self, name: &str, text: impl FnOnce() -> Value) {
+        self.texts.entry(name.into()).or_insert_with(|| format!("{:#}\n", text()));
+    }
+
+    /// Reads a component's depth and configuration off its shapes, and checks that each of its keys has a place.
+    fn describe(&mut self, component: &str, prefix: &str, shapes: &Shapes) -> Result<()> {
+        let inside = |(key, shape): (&String, &Vec<i64>)| {
+            let key = key.strip_prefix(prefix)?;
+            let bare = component == "text_encoder" && !key.starts_with("text_model.");
+            Some((if bare { format!("text_model.{key}") } else { key.to_string() }, shape.clone()))
+        };
+        let part = Part { path: &self.path, prefix, shapes: shapes.iter().filter_map(inside).collect() };
+        let config = match component {
+            "unet" => infer::unet(&part, &mut self.depth),
+            "vae" => infer::vae(&part, &mut self.depth),
+            _ => infer::text(&part),
+        }?;
+        for key in part.shapes.keys() {
+            if self.rename(component, key).is_none() && !ignored(component, key) {
+                let reason = format!("key `{prefix}{key}` has no place in it");
+                return Err(Error::bad_file(&self.path, KIND, reason));
+            }
+        }
+        self.keep(&format!("{component}/config.json"), || config);
+        Ok(())
+    }
+
+    /// diffusers' name of a component's key, which stands without its prefix.
+    fn rename(&self, component: &str, key: &str) -> Option<String> {
+        match component {
+            "unet" => ldm::unet(key, &self.depth),
+            "vae" => ldm::vae(key, &self.depth),
+            _ => key.starts_with("text_model.").then(|| key.to_string()),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A text file of the folder that it stands for.
+    pub fn text(&self, name: &str) -> Option<&String> {
+        self.texts.get(name)
+    }
+
+    /// The weights of a component, under diffusers' names, where they lie in the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub fn weights(&self, component: &str) -> Result<Rc<WeightFile>> {
+        let prefix = match PREFIXES.iter().find(|(name, _)| *name == component) {
+            Some(("vae", _)) => self.vae_prefix,
+            Some((_, prefix)) => prefix,
+            None => return Err(Error::invalid(format!("no component `{component}`"), "a model has three")),
+        };
+        let rename = |key: &str| {
+            let key = key.strip_prefix(prefix)?;
+            let bare = component == "text_encoder" && !key.starts_with("text_model.");
+            if bare { self.rename(component, &format!("text_model.{key}")) } else { self.rename(component, key) }
+        };
+        Ok(Rc::new(WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?))
+    }
+}
+
+/// A file's shapes by key, and the texts that this program has put into its header.
+fn header(path: &Path) -> Result<(Shapes, BTreeMap<String, String>)> {
+    let bytes = Bytes::map(path)?;
+    let data = bytes.as_ref();
+    let bad = |e| Error::bad_file(path, "safetensors file", explain(&e, data.len()));
+    let (_, metadata) = SafeTensors::read_metadata(data).map_err(bad)?;
+    let own = metadata.metadata().as_ref().and_then(|all| all.get(METADATA_KEY));
+    let texts = match own {
+        Some(text) => serde_json::from_str(text).map_err(|e| Error::bad_file(path, "checkpoint of sdviz", e))?,
+        None => BTreeMap::new(),
+    };
+    let shape = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|n| *n as i64).collect();
+    Ok((metadata.tensors().iter().map(|(key, info)| (key.clone(), shape(info))).collect(), texts))
+}
+
+/// Keys that a component may have without use here.
+fn ignored(component: &str, key: &str) -> bool {
+    match component {
+        "vae" => ["loss.", "model_ema."].iter().any(|begin| key.starts_with(begin)),
+        "text_encoder" => key.ends_with("position_ids") || key.ends_with("text_projection.weight"),
+        _ => false,
+    }
+}
+
+/// What the file is, if it is something else than a checkpoint of Stable Diffusion 1.x.
+fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
+    let refused = |what: &str, key: &str, hint: &str| {
+        Some(Error::invalid(format!("`{}` is {what}: it has the key `{key}`", path.display()), hint.to_string()))
+    };
+    let with = |part: &str| shapes.keys().find(|key| key.contains(part));
+    let only_one = "this program draws with Stable Diffusion 1.x from a single file, and with 1.x and 2.x from a folder \
+                    in diffusers' layout";
+    for (part, what) in [
+        ("conditioner.embedders.", "a checkpoint of Stable Diffusion XL"),
+        ("cond_stage_model.model.", "a checkpoint of Stable Diffusion 2.x, whose text encoder is another (OpenCLIP)"),
+        ("joint_blocks.", "a checkpoint of Stable Diffusion 3"),
+        ("double_blocks.", "a checkpoint of Flux"),
+        ("control_model.", "a ControlNet, not a whole model"),
+    ] {
+        if let Some(key) = with(part) {
+            return refused(what, key, only_one);
+        }
+    }
+    let lora = [".lora_", "_lora.", "lora_unet_", "lora_te_"];
+    if let Some(key) = lora.iter().find_map(|part| with(part)) {
+        return refused("a LoRA, an addition to a model", key, "name the model that it was made for");
+    }
+    if wanted == Wanted::Vae && with("decoder.mid.block_1.").is_some() {
+        return None;
+    }
+    let of_diffusers = ["down_blocks.", "encoder.layers.", "decoder.mid_block."];
+    if with(PREFIXES[1].1).is_none()
+        && let Some(key) = of_diffusers.iter().find_map(|part| with(part))
+    {
+        let hint = "name the model's whole folder, which holds model_index.json; for `--vae` the folder of the file";
+        return refused("one part of a model in diffusers' layout", key, hint);
+    }
+    if wanted == Wanted::Model
+        && let Some(shape) = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
+    {
+        let key = "model.diffusion_model.input_blocks.0.0.weight";
+        if let Some(channels @ (8 | 9)) = shape.get(1) {
+            let what = format!("a checkpoint for inpainting or editing, which takes {channels} channels in place of 4");
+            return refused(&what, key, only_one);
+        }
+    }
+    for (component, prefix) in PREFIXES.into_iter().filter(|(name, _)| wanted == Wanted::Model || *name == "vae") {
+        if with(prefix).is_none() {
+            let first = shapes.keys().next().map_or("nothing".into(), |key| format!("`{key}`"));
+            let vae = component == "vae" || with("decoder.mid.block_1.").is_some();
+            let hint = if vae && wanted == Wanted::Model {
+                "a file with an autoencoder alone goes with `--vae`; one without it is no whole model"
+            } else {
+                "a single-file checkpoint holds text encoder, UNet and autoencoder in the naming of the CompVis code"
+            };
+            let message =
+                format!("`{}` has no {component}: no key begins with `{prefix}`; its first is {first}", path.display());
+            return Some(Error::invalid(message, hint));
+        }
+    }
+    None
+}
