@@ -109,8 +109,10 @@ fn bad_requests_are_named_with_the_way_out_and_leave_nothing_behind() {
         folder.join(name).display().to_string()
     };
     let (turned, black) = (save("turned.png", mask(48, 64)), save("black.png", GrayImage::new(64, 48)));
-    let cases: [(&str, &[&str]); 14] = [
+    let gif = write("moving.gif", b"GIF89a\x01\0\x01\0\0\0\0;");
+    let cases: [(&str, &[&str]); 15] = [
         ("no_picture", &["--init-image", &text]),
+        ("gif", &["--init-image", &gif]),
         ("empty_picture", &["--init-image", &empty]),
         ("cut_picture", &["--init-image", &cut]),
         ("missing_picture", &["--init-image", &missing]),

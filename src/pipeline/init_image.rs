@@ -6,7 +6,7 @@
 use crate::error::{Error, IoContext, Result};
 use crate::trace::inputs::{InputFile, Resize};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Luma, Pixel, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, Pixel, RgbImage};
 use sha2::{Digest, Sha256};
 use std::io::Cursor;
 use std::path::Path;
@@ -89,7 +89,7 @@ fn read(path: &Path) -> Result<(DynamicImage, InputFile)> {
     let bytes = std::fs::read(path).at("read", path)?;
     let bad = |reason: String| Error::bad_file(path, INPUT, reason);
     let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().at("read", path)?;
-    if reader.format().is_none() {
+    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) {
         let reason = if bytes.is_empty() { "it is empty" } else { "it is neither PNG nor JPEG nor WebP" };
         return Err(bad(reason.into()));
     }
