@@ -199,7 +199,7 @@ fn videos_have_the_asked_frames_sizes_and_rates() {
         let pace = Pace { fps, ..Pace::default() };
         let options = video::Options { pace, formats: vec![Mp4], ..video::Options::default() };
         video::make(&[&run], &options, &mut outputs).unwrap();
-        let hold = (fps as f64).round() as usize;
+        let hold = fps.round() as usize;
         let (w, h, count, rate) = mp4_facts(&outputs.written()[0]);
         let high = frame.1 + caption(frame.0, frame.1);
         assert_eq!((w, h, count), (frame.0 as usize, high as usize, 2 * hold + 2), "{width}×{height}");
@@ -302,7 +302,7 @@ fn a_linear_map_is_found_graded_and_used_elsewhere() {
     let bare = Run::open(bare.write(&home.path().join("bare"))).unwrap();
     assert!(preview::make(&bare, &look, &mut Outputs::open(&bare, None).unwrap()).is_err());
     let path = home.path().join("map.json");
-    let args = ["preview", "run", "--save", "map.json", "--json", "--format", "apng"];
+    let args = ["preview", "run", "--save", "map.json", "--json", "--format", "apng", "--out", "elsewhere"];
     let output = sdviz(home.path(), &args);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["steps"].as_array().unwrap().len(), 5);

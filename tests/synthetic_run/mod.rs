@@ -89,7 +89,7 @@ impl Made {
 
     fn record(&self) -> RunRecord {
         let schedule = (0..=self.calls).map(|step| Level {
-            timestep: (step < self.calls).then(|| 961.0 - 40.0 * step as f64),
+            timestep: (step < self.calls).then_some(961.0 - 40.0 * step as f64),
             sigma: sigma(step),
             alpha_cumprod: 1.0 / (sigma(step).powi(2) + 1.0),
             latent_scale: self.latent_scale(step),
