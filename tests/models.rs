@@ -396,3 +396,233 @@ mod single_file {
         assert_eq!(left.len(), 3, "{left:?}");
     }
 }
+
+mod metadata {
+    use super::*;
+
+    const WEB_UI: &str = "a lovely cat, wearing: a hat\non a mat\nNegative prompt: blurry\nugly\n\
+        Steps: 3, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, Seed: 17, Size: 64x80, \
+        Model: v1-5, Lora hashes: \"a: 1, b: 2\", Version: v1.9.4";
+
+    fn picture(path: &Path, text: &str) {
+        let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), 1, 1);
+        encoder.set_color(png::ColorType::Rgb);
+        match text.is_ascii() {
+            true => encoder.add_text_chunk("parameters".into(), text.into()).unwrap(),
+            false => encoder.add_itxt_chunk("parameters".into(), text.into()).unwrap(),
+        }
+        encoder.write_header().unwrap().write_image_data(&[0; 3]).unwrap();
+    }
+
+    /// A JPEG with an EXIF user comment, as web UIs write it: UTF-16 behind `UNICODE`.
+    fn jpeg(path: &Path, text: &str) {
+        let mut comment = b"UNICODE\0".to_vec();
+        comment.extend(text.encode_utf16().flat_map(u16::to_be_bytes));
+        let mut tiff = b"II*\0\x08\0\0\0".to_vec();
+        let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+            let mut all = vec![1, 0];
+            all.extend(tag.to_le_bytes());
+            all.extend(kind.to_le_bytes());
+            all.extend(count.to_le_bytes());
+            all.extend(value.to_le_bytes());
+            all.extend([0; 4]);
+            all
+        };
+        tiff.extend(entry(0x8769, 4, 1, 26));
+        tiff.extend(entry(0x9286, 7, comment.len() as u32, 44));
+        tiff.extend(comment);
+        let mut bytes = std::io::Cursor::new(vec![]);
+        image::RgbImage::new(8, 8).write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+        let plain = bytes.into_inner();
+        let mut all = plain[..2].to_vec();
+        all.extend([0xff, 0xe1]);
+        all.extend(((tiff.len() + 8) as u16).to_be_bytes());
+        all.extend(b"Exif\0\0");
+        all.extend(tiff);
+        all.extend(&plain[2..]);
+        std::fs::write(path, all).unwrap();
+    }
+
+    #[test]
+    fn a_web_uis_picture_is_read_and_drawn_like() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (png, jpg) = (folder.join("a.png"), folder.join("a.jpg"));
+        picture(&png, WEB_UI);
+        jpeg(&jpg, WEB_UI);
+        insta::assert_snapshot!("metadata", done(&["metadata", png.to_str().unwrap()]));
+        let said = done(&["metadata", "--json", png.to_str().unwrap()]);
+        assert_eq!(said, done(&["metadata", "--json", jpg.to_str().unwrap()]));
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((&said["scheduler"], &said["seed"]), (&"dpmpp_2m_karras".into(), &17.into()));
+
+        let out = folder.join("run");
+        let like = ["trace", "--model", &tiny(), "--out", out.to_str().unwrap(), "--like", png.to_str().unwrap()];
+        let output = sdviz(&[&like[..], &["--steps", "2", "--negative-prompt", "", "--decode", "final"]].concat());
+        let warned = text(&output.stderr);
+        assert!(output.status.success(), "{warned}");
+        assert!(warned.contains("warning: the picture's noise was not drawn on the CPU"), "{warned}");
+        let plan = &json(&out.join("run.json"))["plan"];
+        assert_eq!(plan["prompt"], "a lovely cat, wearing: a hat\non a mat");
+        assert_eq!(plan["negative_prompt"], "", "what was typed counts, also when it is empty");
+        assert_eq!((&plan["steps"], &plan["seed"], &plan["guidance_scale"]), (&2.into(), &17.into(), &4.5.into()));
+        assert_eq!((&plan["width"], &plan["height"]), (&64.into(), &80.into()));
+        assert_eq!(plan["scheduler"], "dpmpp_2m_karras");
+    }
+
+    #[test]
+    fn our_own_picture_is_drawn_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let more = ["--seed", "5", "--scheduler", "ddim", "--eta", "0.5", "--guidance-scale", "2.25", "--width", "64"];
+        let first =
+            trace(folder, "first", &[&more[..], &["--negative-prompt", "ünlike 猫", "--batch-size", "2"]].concat());
+        let picture = first.join("final-b1.png");
+        let out = folder.join("again");
+        let base = ["trace", "--decode", "final", "--quiet", "--out", out.to_str().unwrap()];
+        done(&[&base[..], &["--like", picture.to_str().unwrap()]].concat());
+        let pixels = |path: &Path| image::open(path).unwrap().to_rgb8();
+        assert_eq!(json(&out.join("run.json"))["plan"]["seed"], 6);
+        let difference = pixels(&picture)
+            .iter()
+            .zip(pixels(&out.join("final.png")).iter())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max()
+            .unwrap();
+        assert!(difference <= 1, "a batch may round otherwise, but not more: {difference}");
+    }
+
+    #[test]
+    fn what_says_nothing_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let png = folder.join("plain.png");
+        image::RgbImage::new(2, 2).save(&png).unwrap();
+        let mut said = vec![];
+        said.push(complaint(&["metadata", png.to_str().unwrap()], folder));
+        said.push(complaint(&["metadata", "Cargo.toml"], folder));
+        said.push(complaint(&["metadata", "no/such.png"], folder));
+        std::fs::write(&png, &std::fs::read(&png).unwrap()[..20]).unwrap();
+        said.push(complaint(&["trace", "--like", png.to_str().unwrap()], folder));
+        said.push(complaint(&["trace"], folder));
+        insta::assert_snapshot!("metadata_refused", said.join("\n"));
+    }
+}
+
+#[test]
+fn the_models_that_are_here_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let cache = folder.join("hub");
+    for (name, from) in
+        [("someone--tiny", tiny()), ("other--half", root("tests/goldens/tiny-sd2").display().to_string())]
+    {
+        let snapshot = cache.join(format!("models--{name}/snapshots/abc"));
+        let mut copy = Command::new("cp");
+        std::fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
+        assert!(copy.args(["-rL", &from]).arg(&snapshot).status().unwrap().success());
+    }
+    std::fs::remove_file(cache.join("models--other--half/snapshots/abc/unet/diffusion_pytorch_model.safetensors"))
+        .unwrap();
+    std::fs::create_dir_all(cache.join("models--someone--words/snapshots/abc")).unwrap();
+    let single = folder.join("one.safetensors");
+    done(&["convert", "pocket", single.to_str().unwrap()]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
+    command.env("HF_HUB_CACHE", &cache).env("SDVIZ_MODEL", "one.safetensors").arg("models").current_dir(folder);
+    let listed = text(&command.output().unwrap().stdout).replace(folder.to_str().unwrap(), "FOLDER");
+    insta::assert_snapshot!("models", listed);
+    let all: serde_json::Value = serde_json::from_slice(&command.arg("--json").output().unwrap().stdout).unwrap();
+    assert_eq!(all[0]["name"], "pocket");
+    assert_eq!((&all[2]["complete"], &all[3]["complete"]), (&false.into(), &true.into()));
+}
+
+mod merge {
+    use super::*;
+    use ndarray::Array1;
+    use safetensors::SafeTensors;
+    use std::collections::BTreeMap;
+
+    fn floats(file: &Path) -> BTreeMap<String, Array1<f32>> {
+        let bytes = std::fs::read(file).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let number = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
+        let named = |name: &str| match name.starts_with("embeddings") || name.starts_with("final_l") {
+            true => format!("text_model.{name}"),
+            false if name.starts_with("encoder.layers") => format!("text_model.{name}"),
+            false => name.to_string(),
+        };
+        file.iter().map(|(name, t)| (named(name), t.data().chunks_exact(4).map(number).collect())).collect()
+    }
+
+    /// The tiny model with other numbers: each is the old one times `factor`.
+    fn scaled(folder: &Path, name: &str, factor: f32) -> PathBuf {
+        let model = folder.join(name);
+        done(&["convert", &tiny(), model.to_str().unwrap()]);
+        for file in FILES {
+            let bytes = std::fs::read(model.join(file)).unwrap();
+            let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            let scale = |b: &[u8]| (f32::from_le_bytes(b.try_into().unwrap()) * factor).to_le_bytes();
+            let scaled = bytes[header..].chunks_exact(4).flat_map(scale);
+            std::fs::write(model.join(file), bytes[..header].iter().copied().chain(scaled).collect::<Vec<u8>>())
+                .unwrap();
+        }
+        model
+    }
+
+    const FILES: [&str; 3] = [
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ];
+
+    #[test]
+    fn it_is_plain_arithmetic_on_the_tensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (a, b, c) = (PathBuf::from(tiny()), scaled(folder, "b", 1.37), scaled(folder, "c", -0.21));
+        let names = [&a, &b, &c].map(|p| p.to_str().unwrap());
+        let (weighted, difference) = (folder.join("weighted"), folder.join("difference"));
+        done(&["merge", names[0], names[1], "--ratio", "0.3", "--out", weighted.to_str().unwrap()]);
+        let mode = ["--mode", "add-difference", "--ratio", "0.7", "--blocks", "unet.up_blocks.1,vae.decoder=-1.5"];
+        done(&[&["merge"][..], &names, &mode, &["--out", difference.to_str().unwrap()]].concat());
+        for file in FILES {
+            let [a, b, c] = [&a, &b, &c].map(|model| floats(&model.join(file)));
+            let (weighted, difference) = (floats(&weighted.join(file)), floats(&difference.join(file)));
+            assert_eq!(weighted.len(), a.len());
+            for (name, a) in &a {
+                assert_eq!(weighted[name], (1.0 - 0.3f32) * a + 0.3f32 * &b[name], "{name}");
+                let ratio = match (file.split('/').next().unwrap(), name.as_str()) {
+                    ("unet", name) if name.starts_with("up_blocks.1.") => 0.7f32,
+                    ("vae", name) if name.starts_with("decoder.") => -1.5,
+                    _ => 0.0,
+                };
+                assert_eq!(difference[name], a + ratio * (&b[name] - &c[name]), "{name}");
+            }
+        }
+        let recipe = json(&difference.join("sdviz_merge.json"));
+        assert_eq!(recipe["formula"], "A + ratio * (B - C)");
+        assert_eq!(recipe["models"][2]["model"], names[2]);
+        assert_eq!(recipe["models"][0]["components"][1]["sha256"].as_str().unwrap().len(), 64);
+        assert!(std::fs::read_to_string(weighted.join("README.md")).unwrap().contains("with a ratio of 0.3."));
+        made(&trace(folder, "run", &["--model", weighted.to_str().unwrap()]));
+    }
+
+    #[test]
+    fn what_cannot_be_mixed_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let out = folder.join("new").display().to_string();
+        let tiny = "tests/goldens/tiny-sd";
+        let cases: [&[&str]; 6] = [
+            &[tiny, "pocket"],
+            &[tiny, "tests/goldens/tiny-sd2"],
+            &[tiny, tiny, "--ratio", "1.5"],
+            &[tiny, tiny, "--mode", "add-difference"],
+            &[tiny, tiny, "--blocks", "unet.up_block"],
+            &[tiny, tiny, "--blocks", "unet=x"],
+        ];
+        let said = cases.map(|case| complaint(&[&["merge", "--out", &out][..], case].concat(), folder));
+        insta::assert_snapshot!("merge_refused", said.join("\n"));
+        assert!(!Path::new(&out).exists());
+    }
+}

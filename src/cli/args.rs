@@ -30,6 +30,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a model as one file or as a folder in diffusers' layout
     Convert(ConvertArgs),
+    /// Print how a picture was made, as it says itself
+    Metadata(MetadataArgs),
+    /// Mix models into a new one
+    Merge(MergeArgs),
+    /// List the models that are here
+    Models(ModelsArgs),
     /// List the schedulers
     Schedulers(SchedulersArgs),
     /// Compare the noise schedules of several schedulers, without a run
@@ -85,26 +91,29 @@ pub struct ModelArgs {
 #[command(args_override_self = true)]
 pub struct TraceArgs {
     /// What to draw
-    #[arg(long, short, value_name = "TEXT")]
-    pub prompt: String,
+    #[arg(long, short, value_name = "TEXT", required_unless_present = "like")]
+    pub prompt: Option<String>,
     /// What to stay away from; used when the guidance scale is above 1
-    #[arg(long, short, default_value = "", value_name = "TEXT")]
-    pub negative_prompt: String,
+    #[arg(long, short, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
+    /// Take prompts, seed, steps, guidance, size and scheduler from a picture, where they are not given here
+    #[arg(long, value_name = "PICTURE")]
+    pub like: Option<PathBuf>,
     /// Folder for the record
     #[arg(long, short, default_value = "run", value_name = "FOLDER")]
     pub out: PathBuf,
     /// Replace the run in the folder
     #[arg(long)]
     pub force: bool,
-    /// Seed of the first picture's noise; the same seed gives the same picture
-    #[arg(long, short, default_value_t = 0)]
-    pub seed: u64,
-    /// Steps
-    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
-    pub steps: usize,
-    /// How strongly to follow the prompt; 1 switches guidance off
-    #[arg(long, short, default_value_t = 7.5, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
-    pub guidance_scale: f64,
+    /// Seed of the first picture's noise; the same seed gives the same picture [default: 0]
+    #[arg(long, short)]
+    pub seed: Option<u64>,
+    /// Steps [default: 25]
+    #[arg(long, alias = "num-inference-steps")]
+    pub steps: Option<usize>,
+    /// How strongly to follow the prompt; 1 switches guidance off [default: 7.5]
+    #[arg(long, short, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
+    pub guidance_scale: Option<f64>,
     /// Width in pixels [default: the model's own]
     #[arg(long, short = 'W', value_name = "PIXELS")]
     pub width: Option<usize>,
@@ -114,9 +123,9 @@ pub struct TraceArgs {
     /// Scheduler, see `sdviz schedulers` [default: the model's own]
     #[arg(long, value_name = "NAME", alias = "sampling-method")]
     pub scheduler: Option<String>,
-    /// DDIM's eta: 0 adds no noise, 1 as much as DDPM
-    #[arg(long, default_value_t = 0.0)]
-    pub eta: f64,
+    /// DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]
+    #[arg(long)]
+    pub eta: Option<f64>,
     /// Picture to begin from instead of noise: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE", aliases = ["init-img", "image"], help_heading = "Image to image")]
     pub init_image: Option<PathBuf>,
@@ -207,6 +216,56 @@ pub struct ConvertArgs {
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
+}
+
+/// `sdviz metadata`.
+#[derive(Debug, Clone, Args)]
+pub struct MetadataArgs {
+    /// A picture made by sdviz, a Stable Diffusion web UI, or stable-diffusion.cpp: PNG, JPEG or WebP
+    pub picture: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz merge`.
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// The model to begin with
+    pub a: String,
+    /// The model to mix in
+    pub b: String,
+    /// The model whose difference to B is added to A
+    pub c: Option<String>,
+    /// How: (1 − ratio)·A + ratio·B, or A + ratio·(B − C)
+    #[arg(long, value_enum, default_value = "weighted")]
+    pub mode: MergeMode,
+    /// How much
+    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
+    pub ratio: f32,
+    /// Mix only in these sites, each with its own ratio if it is given: `unet.up_blocks,unet.mid_block=0.2`
+    #[arg(long, value_delimiter = ',', value_name = "SITE[=RATIO]")]
+    pub blocks: Vec<String>,
+    /// Folder for the new model
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: PathBuf,
+}
+
+/// How models are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MergeMode {
+    /// (1 − ratio)·A + ratio·B
+    Weighted,
+    /// A + ratio·(B − C)
+    AddDifference,
+}
+
+/// `sdviz models`.
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `sdviz schedulers`.

@@ -9,6 +9,7 @@ use crate::scheduler::SchedulerKind;
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, replacement};
 use crate::trace::inputs::Resize;
+use crate::trace::parameters::Settings;
 use crate::trace::schema::{Decode, Plan, Quantity};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -31,10 +32,13 @@ pub fn load_options(args: &ModelArgs) -> Result<LoadOptions> {
 /// # Errors
 /// When a value cannot mean anything, whatever the model.
 pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
-    if args.prompt.trim().is_empty() {
+    let usual = Plan::default();
+    let prompt = args.prompt.clone().unwrap_or_default();
+    let steps = args.steps.unwrap_or(usual.steps);
+    if prompt.trim().is_empty() {
         return Err(Error::invalid("the prompt is empty", "say what to draw, for example `--prompt \"a red apple\"`"));
     }
-    if args.steps == 0 {
+    if steps == 0 {
         return Err(Error::invalid("0 steps make no picture", "ask for at least one: `--steps 25` is usual"));
     }
     let scheduler = match &args.scheduler {
@@ -46,17 +50,17 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
     strength.map_or(Ok(()), start::check_strength)?;
     let resize = args.resize.as_deref().map(str::parse::<Resize>).transpose()?;
     Ok(Plan {
-        prompt: args.prompt.clone(),
-        negative_prompt: args.negative_prompt.clone(),
-        seed: args.seed,
+        prompt,
+        negative_prompt: args.negative_prompt.clone().unwrap_or_default(),
+        seed: args.seed.unwrap_or(usual.seed),
         batch_size: args.batch_size,
-        steps: args.steps,
-        guidance_scale: args.guidance_scale,
+        steps,
+        guidance_scale: args.guidance_scale.unwrap_or(usual.guidance_scale),
         width: args.width.unwrap_or(0),
         height: args.height.unwrap_or(0),
         scheduler,
         scheduler_config: serde_json::Value::Null,
-        eta: args.eta,
+        eta: args.eta.unwrap_or(usual.eta),
         strength,
         init_image: None,
         resize: strength.map(|_| resize.unwrap_or_default()),
@@ -78,6 +82,37 @@ pub fn trace_input(args: &TraceArgs, plan: &mut Plan) -> Result<Option<InitImage
     plan.init_image = image.as_ref().map(|image| image.about.clone());
     plan.mask = image.as_ref().and_then(|image| image.mask.as_ref()).map(|(_, about)| about.clone());
     Ok(image)
+}
+
+/// What was typed, and for the rest what the picture after `--like` says. Gives words of warning too, for what it says
+/// that cannot be done here.
+///
+/// # Errors
+/// When the picture carries no settings.
+pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
+    let mut args = typed.clone();
+    let Some(picture) = &typed.like else { return Ok((args, vec![])) };
+    let said = Settings::read(picture)?;
+    let mut warnings = vec![];
+    if let (None, None, Some(sampler)) = (&args.scheduler, &said.scheduler, &said.sampler) {
+        warnings.push(format!("the picture's sampler `{sampler}` is not known here: the model's own is used"));
+    }
+    if typed.seed.is_none() && said.seed.is_some() && !said.cpu_noise {
+        warnings.push("the picture's noise was not drawn on the CPU: its seed means other noise here".into());
+    }
+    args.prompt = args.prompt.or(Some(said.prompt));
+    args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));
+    args.steps = args.steps.or(said.steps);
+    // Eta is a setting of the picture's scheduler.
+    if args.scheduler.is_none() {
+        args.eta = args.eta.or(said.eta.filter(|_| said.scheduler.as_deref() == Some("ddim")));
+    }
+    args.scheduler = args.scheduler.or(said.scheduler);
+    args.guidance_scale = args.guidance_scale.or(said.guidance_scale);
+    args.seed = args.seed.or(said.seed);
+    args.width = args.width.or(said.width);
+    args.height = args.height.or(said.height);
+    Ok((args, warnings))
 }
 
 /// What `--record`, `--decode` and `--decode-what` mean.

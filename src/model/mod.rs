@@ -8,6 +8,8 @@ pub mod fingerprint;
 pub mod infer;
 pub mod layers;
 pub mod ldm;
+pub mod list;
+pub mod merge;
 pub mod resnet;
 pub mod resolve;
 pub mod single_file;

@@ -125,6 +125,19 @@ fn hub_cache() -> Option<PathBuf> {
         .or_else(|| var("HOME").map(|home| home.join(".cache/huggingface/hub")))
 }
 
+/// The models in the Hugging Face cache that have an index: their names and folders, by name.
+pub fn cached() -> Vec<(String, PathBuf)> {
+    let entries = hub_cache().and_then(|cache| std::fs::read_dir(cache).ok()).into_iter().flatten().flatten();
+    let mut found: Vec<(String, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((name.strip_prefix("models--")?.replacen("--", "/", 1), snapshot(&entry.path())?))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 /// The snapshot that `main` points to, else the only one with a model in it.
 fn snapshot(folder: &Path) -> Option<PathBuf> {
     let snapshots = folder.join("snapshots");

@@ -3,6 +3,7 @@
 pub mod inputs;
 pub mod metadata;
 pub mod observer;
+pub mod parameters;
 pub mod progress;
 pub mod reader;
 pub mod reservoir;

@@ -26,8 +26,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Carries out a trace: checks everything, loads the model, runs, says what it left where.
 pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let started = Instant::now();
-    let mut plan = plan::trace_plan(args)?;
-    let init = plan::trace_input(args, &mut plan)?;
+    let (args, warnings) = plan::like(args)?;
+    warnings.iter().for_each(|warning| talk.warn(warning));
+    let mut plan = plan::trace_plan(&args)?;
+    let init = plan::trace_input(&args, &mut plan)?;
     let options = plan::load_options(&args.model)?;
     writer::check_out(&args.out, args.force)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.vae.as_deref())?;

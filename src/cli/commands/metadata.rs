@@ -1,0 +1,36 @@
+//! `sdviz metadata`: how a picture was made, as it says itself.
+
+use crate::cli::args::MetadataArgs;
+use crate::cli::report;
+use crate::trace::parameters::Settings;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Prints the settings.
+pub fn run(args: &MetadataArgs) -> Result<ExitCode> {
+    let settings = Settings::read(&args.picture)?;
+    if args.json {
+        report::print(serde_json::to_string_pretty(&settings)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = report::table(&["setting", "value"]);
+    let json = serde_json::to_value(&settings)?;
+    for (name, value) in json.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+        if !["parameters", "source", "cpu_noise"].contains(&name.as_str()) && !text.is_empty() {
+            table.add_row([name.replace('_', " "), text]);
+        }
+    }
+    report::print_table(&table);
+    let known = ["Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Eta"];
+    let others: Vec<String> = settings
+        .parameters
+        .iter()
+        .filter(|(name, _)| !known.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.as_str().unwrap_or_default()))
+        .collect();
+    if !others.is_empty() {
+        report::print(format!("\nit also says: {}", others.join(", ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}

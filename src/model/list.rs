@@ -1,0 +1,107 @@
+//! The models that are here: the embedded one, the one that `SDVIZ_MODEL` names, and those in the Hugging Face cache.
+//!
+//! Enters: the environment. Leaves: names, kinds, sizes, and what is missing. Only configurations and headers are read.
+
+use super::bundled::{POCKET, pocket};
+use super::files::ModelFiles;
+use super::resolve;
+use crate::config::{Config, UNetConfig};
+use serde::Serialize;
+
+/// A model that is here.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Listed {
+    /// What names it after `--model`.
+    pub name: String,
+    /// Where it is: `embedded`, `SDVIZ_MODEL` or `cache`.
+    pub place: &'static str,
+    /// What it is: `Stable Diffusion 1.x, one file`.
+    pub kind: String,
+    /// Parameters of its three components.
+    pub parameters: u64,
+    /// Bytes of its weights.
+    pub bytes: u64,
+    /// Whether everything that a run needs is there.
+    pub complete: bool,
+    /// What is wrong with it, if it is not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// All models that are here.
+pub fn all() -> Vec<Listed> {
+    let mut all = vec![describe(POCKET, "embedded", Ok(pocket()))];
+    if let Some(name) = std::env::var("SDVIZ_MODEL").ok().filter(|name| !name.is_empty() && name != POCKET) {
+        all.push(describe(&name, "SDVIZ_MODEL", resolve::resolve(Some(&name)).map(|choice| choice.files)));
+    }
+    for (name, folder) in resolve::cached() {
+        if all.iter().all(|listed| listed.name != name) {
+            all.push(describe(&name, "cache", Ok(ModelFiles::Folder(folder))));
+        }
+    }
+    all
+}
+
+fn describe(name: &str, place: &'static str, files: crate::error::Result<ModelFiles>) -> Listed {
+    let mut listed = Listed {
+        name: name.into(),
+        place,
+        kind: String::new(),
+        parameters: 0,
+        bytes: 0,
+        complete: false,
+        problem: None,
+    };
+    let mut problems = vec![];
+    match files {
+        Ok(files) => {
+            kind(&files, &mut listed, &mut problems);
+            weights(&files, &mut listed, &mut problems);
+        }
+        Err(error) => problems.push(error.to_string()),
+    }
+    listed.complete = problems.is_empty();
+    listed.problem = problems.into_iter().next();
+    listed
+}
+
+fn kind(files: &ModelFiles, listed: &mut Listed, problems: &mut Vec<String>) {
+    let mut text = |name: &str| files.required_text(name).map_err(|e| problems.push(e.to_string())).ok();
+    let index = text("model_index.json").unwrap_or_default();
+    for name in ["vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"] {
+        text(name);
+    }
+    let unet = text("unet/config.json");
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap_or_default();
+    let class = index["_class_name"].as_str().unwrap_or("no pipeline");
+    let form = if let ModelFiles::Single(_) = files { ", one file" } else { "" };
+    let unet = unet.map(|text| UNetConfig::parse(&text, &files.path("unet/config.json")));
+    listed.kind = match (class.starts_with("StableDiffusion") && !class.contains("XL"), unet) {
+        (true, Some(Ok(unet))) if unet.use_linear_projection => format!("Stable Diffusion 2.x{form}"),
+        (true, Some(Ok(_))) => format!("Stable Diffusion 1.x{form}"),
+        (true, Some(Err(error))) => {
+            problems.push(error.to_string());
+            class.into()
+        }
+        _ => class.into(),
+    };
+    if !files.has("tokenizer/tokenizer.json")
+        && !(files.has("tokenizer/vocab.json") && files.has("tokenizer/merges.txt"))
+    {
+        problems.push(format!("`{}` lacks its vocabulary", files.path("tokenizer").display()));
+    }
+}
+
+fn weights(files: &ModelFiles, listed: &mut Listed, problems: &mut Vec<String>) {
+    for component in ["text_encoder", "unet", "vae"] {
+        // Any variant will do for the list.
+        let found = files.weights(component, None).or_else(|e| files.weights(component, Some("fp16")).map_err(|_| e));
+        match found {
+            Ok((_, file)) => {
+                listed.parameters += file.parameters();
+                listed.bytes += file.entries().values().map(|entry| file.data(entry).len() as u64).sum::<u64>();
+            }
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+}

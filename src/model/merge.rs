@@ -1,0 +1,260 @@
+//! Models mixed into a new one, tensor by tensor.
+//!
+//! Enters: two models, or three, of one shape, and a recipe. Leaves: a folder in diffusers' layout with the recipe beside
+//! the weights. Numbers are mixed in f32 and kept in the first model's dtype; one tensor is in memory at a time.
+
+use super::convert::{Staged, texts};
+use super::fingerprint::Fingerprints;
+use super::ldm::PREFIXES;
+use super::resolve::ModelChoice;
+use super::weights::{Entry, WeightFile};
+use crate::error::{Error, Result};
+use crate::trace::schema::{ComponentRecord, ModelRecord};
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::View;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::path::Path;
+use std::rc::Rc;
+
+/// How numbers are mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// (1 − ratio)·A + ratio·B.
+    Weighted,
+    /// A + ratio·(B − C).
+    AddDifference,
+}
+
+impl Mode {
+    fn formula(self) -> &'static str {
+        match self {
+            Mode::Weighted => "(1 - ratio) * A + ratio * B",
+            Mode::AddDifference => "A + ratio * (B - C)",
+        }
+    }
+
+    fn mix(self, ratio: f32, a: f32, b: f32, c: f32) -> f32 {
+        match self {
+            Mode::Weighted => (1.0 - ratio) * a + ratio * b,
+            Mode::AddDifference => a + ratio * (b - c),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// How.
+    pub mode: Mode,
+    /// How much.
+    pub ratio: f32,
+    /// Sites, `unet.up_blocks`, with their own ratio if they have one: only what lies in them is mixed, the rest is A's.
+    /// Empty: everything is mixed. The last that fits counts.
+    pub blocks: Vec<(String, Option<f32>)>,
+}
+
+impl Recipe {
+    /// The ratio of a tensor, or `None` where it stays A's.
+    fn ratio_of(&self, site: &str) -> Option<f32> {
+        let inside =
+            |block: &str| site.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        match self.blocks.iter().rev().find(|(block, _)| inside(block)) {
+            Some((_, ratio)) => Some(ratio.unwrap_or(self.ratio)),
+            None => self.blocks.is_empty().then_some(self.ratio),
+        }
+    }
+
+    fn check(&self, models: usize) -> Result<()> {
+        let wanted = if self.mode == Mode::Weighted { 2 } else { 3 };
+        if models != wanted {
+            return Err(Error::invalid(
+                format!("this way of merging takes {wanted} models, not {models}"),
+                "`--mode weighted A B` mixes two; `--mode add-difference A B C` adds to A what B has and C has not",
+            ));
+        }
+        let limits = if self.mode == Mode::Weighted { 0.0..=1.0 } else { f32::MIN..=f32::MAX };
+        let ratios = self.blocks.iter().filter_map(|(_, ratio)| *ratio).chain([self.ratio]);
+        match ratios.into_iter().find(|ratio| !limits.contains(ratio)) {
+            Some(ratio) => Err(Error::invalid(
+                format!("ratio {ratio} is not between 0 and 1"),
+                "0 is A alone, 1 is B alone; 0.3 takes 30 % of B",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A tensor that is mixed when it is written.
+struct Mixed {
+    mode: Mode,
+    /// None: it stays as it is in the first.
+    ratio: Option<f32>,
+    from: Vec<(Rc<WeightFile>, Entry)>,
+    shape: Vec<usize>,
+}
+
+impl View for Mixed {
+    fn dtype(&self) -> Dtype {
+        self.from[0].1.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let (first, entry) = &self.from[0];
+        let Some(ratio) = self.ratio else { return Cow::Borrowed(first.data(entry)) };
+        let numbers: Vec<Vec<f32>> =
+            self.from.iter().map(|(file, entry)| floats(entry.dtype, file.data(entry))).collect();
+        let third = |i: usize| numbers.get(2).map_or(0.0, |c| c[i]);
+        let mixed = numbers[0].iter().zip(&numbers[1]).enumerate();
+        let mixed = mixed.map(|(i, (a, b))| self.mode.mix(ratio, *a, *b, third(i)));
+        Cow::Owned(match entry.dtype {
+            Dtype::F16 => mixed.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect(),
+            Dtype::BF16 => mixed.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect(),
+            _ => mixed.flat_map(f32::to_le_bytes).collect(),
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        self.from[0].0.data(&self.from[0].1).len()
+    }
+}
+
+/// The numbers of a tensor. Its dtype was checked.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    let two = |b: &[u8]| [b[0], b[1]];
+    match dtype {
+        Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes(two(b)).to_f32()).collect(),
+        Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes(two(b)).to_f32()).collect(),
+        _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+    }
+}
+
+/// Merges the models into a folder.
+///
+/// # Errors
+/// When the recipe does not fit the number of models, the models differ in a tensor's name or shape (the first is named),
+/// a block is in none of them, or the folder is there already or cannot be written.
+pub fn merge(models: &[ModelChoice], recipe: &Recipe, out: &Path) -> Result<()> {
+    recipe.check(models.len())?;
+    let mut components = vec![];
+    for (component, _) in PREFIXES {
+        let files = models.iter().map(|m| Ok(m.files.weights(component, None)?.1)).collect::<Result<Vec<_>>>()?;
+        components.push((component, mixed(component, &files, models, recipe)?));
+    }
+    let sites = components.iter().flat_map(|(component, all)| all.iter().map(move |(n, _)| format!("{component}.{n}")));
+    let sites: Vec<String> = sites.collect();
+    for (block, _) in &recipe.blocks {
+        let alone = Recipe { blocks: vec![(block.clone(), None)], ..recipe.clone() };
+        if !sites.iter().any(|site| alone.ratio_of(site).is_some()) {
+            let message = format!("no tensor lies in `{block}`");
+            return Err(Error::invalid(message, "sites are called as `sdviz inspect` has them: `unet.up_blocks.1`"));
+        }
+    }
+    let folder = Staged::new(out)?;
+    for (name, text) in texts(&models[0].files)? {
+        folder.text(name, &text)?;
+    }
+    for (component, tensors) in components {
+        folder.weights(component, tensors)?;
+    }
+    let record = record(models, recipe)?;
+    folder.text("sdviz_merge.json", &format!("{record:#}\n"))?;
+    folder.text("README.md", &card(models, recipe))?;
+    folder.finish()
+}
+
+/// The tensors of a component, ready to be mixed.
+fn mixed(
+    component: &str,
+    files: &[Rc<WeightFile>],
+    models: &[ModelChoice],
+    recipe: &Recipe,
+) -> Result<Vec<(String, Mixed)>> {
+    let hint = "only models of one architecture can be merged";
+    let mut all = vec![];
+    for (name, entry) in files[0].entries() {
+        let site = format!("{component}.{name}");
+        let mut from = vec![(files[0].clone(), entry.clone())];
+        for (file, model) in files.iter().zip(models).skip(1) {
+            let Some(other) = file.entries().get(name) else {
+                return Err(Error::invalid(format!("`{}` has no tensor `{site}`", model.id), hint));
+            };
+            let plain = |entry: &Entry| entry.shape.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
+            if plain(other) != plain(entry) {
+                let (a, b) = (&entry.shape, &other.shape);
+                let message =
+                    format!("tensor `{site}` has shape {a:?} in `{}`, and {b:?} in `{}`", models[0].id, model.id);
+                return Err(Error::invalid(message, hint));
+            }
+            from.push((file.clone(), other.clone()));
+        }
+        if let Some((file, entry)) =
+            from.iter().find(|(_, e)| ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&e.dtype))
+        {
+            let reason = format!("tensor `{name}` holds {:?} numbers, expected F32, F16 or BF16", entry.dtype);
+            return Err(Error::bad_file(file.path(), "weight file", reason));
+        }
+        let shape = entry.shape.iter().map(|n| *n as usize).collect();
+        all.push((name.clone(), Mixed { mode: recipe.mode, ratio: recipe.ratio_of(&site), from, shape }));
+    }
+    for (file, model) in files.iter().zip(models).skip(1) {
+        if let Some(name) = file.entries().keys().find(|name| !files[0].entries().contains_key(*name)) {
+            return Err(Error::invalid(
+                format!("`{}` has a tensor `{component}.{name}`, and `{}` has not", model.id, models[0].id),
+                hint,
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// `sdviz_merge.json`: what was mixed, with the weights' hashes.
+fn record(models: &[ModelChoice], recipe: &Recipe) -> Result<Value> {
+    let mut sources = vec![];
+    for (role, model) in ["A", "B", "C"].iter().zip(models) {
+        let mut record = ModelRecord::default();
+        for (component, _) in PREFIXES {
+            let (file, _) = model.files.weights(component, None)?;
+            record.components.push(ComponentRecord { name: component.into(), file, ..ComponentRecord::default() });
+        }
+        let hashes = Fingerprints::start(model, &record).finish()?;
+        let components = record.components.iter().zip(hashes);
+        let components: Vec<Value> =
+            components.map(|(c, sha256)| json!({ "name": c.name, "file": c.file, "sha256": sha256 })).collect();
+        sources.push(json!({ "role": role, "model": model.id, "components": components }));
+    }
+    let blocks: Vec<Value> = recipe
+        .blocks
+        .iter()
+        .map(|(site, ratio)| json!({ "site": site, "ratio": ratio.unwrap_or(recipe.ratio) }))
+        .collect();
+    Ok(json!({
+        "sdviz": env!("CARGO_PKG_VERSION"), "formula": recipe.mode.formula(), "ratio": recipe.ratio,
+        "blocks": blocks, "models": sources,
+    }))
+}
+
+/// The model card.
+fn card(models: &[ModelChoice], recipe: &Recipe) -> String {
+    let hub = |id: &&str| id.split('/').count() == 2 && !id.starts_with(['.', '/', '~']) && !Path::new(id).exists();
+    let names: Vec<&str> = models.iter().map(|m| m.id.as_str()).collect();
+    let bases: String = names.iter().filter(|id| hub(id)).map(|id| format!("- {id}\n")).collect();
+    let bases =
+        if bases.is_empty() { String::new() } else { format!("base_model:\n{bases}base_model_relation: merge\n") };
+    let list: String = ["A", "B", "C"].iter().zip(&names).map(|(role, id)| format!("- {role}: `{id}`\n")).collect();
+    let blocks: Vec<String> = recipe.blocks.iter().map(|(site, _)| format!("`{site}`")).collect();
+    let only =
+        if blocks.is_empty() { String::new() } else { format!(" Only in {}; the rest is A's.", blocks.join(", ")) };
+    format!(
+        "---\nlibrary_name: diffusers\n{bases}tags:\n- stable-diffusion\n- merge\n---\n\n# A merge\n\nMade by sdviz: \
+         {}, with a ratio of {}.{only}\n\n{list}\n`sdviz_merge.json` has the recipe and the hashes of the weights. The \
+         licences of all its parents hold for it.\n",
+        recipe.mode.formula(),
+        recipe.ratio
+    )
+}

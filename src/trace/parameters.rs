@@ -1,0 +1,275 @@
+//! The settings that a picture carries: our own `sdviz` chunk, or the `parameters` text of AUTOMATIC1111's web UI, which
+//! stable-diffusion.cpp and others write too.
+//!
+//! Enters: a PNG, JPEG or WebP file. Leaves: [`Settings`], what of it this program understands beside everything that was
+//! there. The text is read by the web UI's own rules (`parse_generation_parameters`).
+
+use super::schema::Plan;
+use crate::error::{Error, IoContext, Result};
+use crate::scheduler::SchedulerKind;
+use regex::Regex;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::io::{BufReader, Cursor};
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// `Name: value`, the value plain or a JSON string.
+const PAIR: &str = r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)"#;
+
+/// What a picture says about its making.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Settings {
+    /// Where it stood: `sdviz` or `parameters`.
+    pub source: &'static str,
+    /// The prompt.
+    pub prompt: String,
+    /// The negative prompt; empty when there is none.
+    pub negative_prompt: String,
+    /// Steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// The sampler as the picture names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<String>,
+    /// The scheduler of that name here, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// Guidance scale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f64>,
+    /// Seed of this picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Width in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// Height in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<usize>,
+    /// DDIM's eta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<f64>,
+    /// The model as the picture names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether the noise was drawn on the CPU, as it is here: then the seed means the same noise.
+    pub cpu_noise: bool,
+    /// All pairs of the `parameters` text, in their order.
+    pub parameters: Map<String, Value>,
+}
+
+impl Settings {
+    /// Reads the settings of a picture: our own chunk if it is there, else the `parameters` text.
+    ///
+    /// # Errors
+    /// When it is not a picture, or carries no settings.
+    pub fn read(path: &Path) -> Result<Settings> {
+        let texts = Texts::read(path)?;
+        let said = texts.parameters.as_deref().map(Settings::parse);
+        let own = texts.sdviz.as_deref().and_then(Settings::of_sdviz);
+        match (own, said) {
+            (Some(own), said) => Ok(Settings { parameters: said.map(|s| s.parameters).unwrap_or_default(), ..own }),
+            (None, Some(said)) => Ok(said),
+            (None, None) => Err(Error::invalid(
+                format!("`{}` does not say how it was made", path.display()),
+                "pictures lose their settings when they are edited, or sent through a web site: ask for the original",
+            )),
+        }
+    }
+
+    /// Reads a `parameters` text: prompt, `Negative prompt: …`, and a last line of pairs. Both prompts may have several
+    /// lines; the last line is one of them unless it holds three pairs or more.
+    pub fn parse(text: &str) -> Settings {
+        let mut lines: Vec<&str> = text.trim().split('\n').collect();
+        let last = lines.pop().unwrap_or_default();
+        let mut parameters = pairs(last);
+        if parameters.len() < 3 {
+            lines.push(last);
+            parameters.clear();
+        }
+        let (mut prompt, mut negative, mut in_negative) = (vec![], vec![], false);
+        for line in lines {
+            let line = line.trim();
+            match line.strip_prefix("Negative prompt:") {
+                Some(rest) => {
+                    in_negative = true;
+                    negative.push(rest.trim());
+                }
+                None if in_negative => negative.push(line),
+                None => prompt.push(line),
+            }
+        }
+        let mut settings = Settings {
+            source: "parameters",
+            prompt: prompt.join("\n"),
+            negative_prompt: negative.join("\n").trim_start_matches('\n').into(),
+            parameters: parameters.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            ..Settings::default()
+        };
+        settings.understand();
+        settings
+    }
+
+    fn said(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).and_then(Value::as_str)
+    }
+
+    fn understand(&mut self) {
+        self.steps = self.said("Steps").and_then(|v| v.parse().ok());
+        self.guidance_scale = self.said("CFG scale").and_then(|v| v.parse().ok());
+        self.seed = self.said("Seed").and_then(|v| v.parse().ok());
+        self.eta = self.said("Eta").and_then(|v| v.parse().ok());
+        self.model = self.said("Model").map(String::from);
+        // A web UI says nothing where it drew on the GPU, its default.
+        self.cpu_noise = self.said("RNG").is_some_and(|v| v.eq_ignore_ascii_case("cpu"));
+        let size = self.said("Size").and_then(|v| v.split_once('x'));
+        (self.width, self.height) = (size.and_then(|s| s.0.parse().ok()), size.and_then(|s| s.1.parse().ok()));
+        let sampler = self.said("Sampler").map(String::from);
+        self.scheduler = sampler.as_deref().and_then(|name| scheduler(name, self.said("Schedule type")));
+        self.sampler = sampler;
+    }
+
+    /// Our own chunk, unless something else is in it.
+    fn of_sdviz(text: &str) -> Option<Settings> {
+        let json: Value = serde_json::from_str(text).ok()?;
+        let plan: Plan = serde_json::from_value(json.get("plan")?.clone()).ok()?;
+        Some(Settings {
+            source: "sdviz",
+            prompt: plan.prompt,
+            negative_prompt: plan.negative_prompt,
+            steps: Some(plan.steps),
+            sampler: Some(plan.scheduler.clone()),
+            scheduler: SchedulerKind::parse(&plan.scheduler).ok().map(|kind| kind.name().to_string()),
+            guidance_scale: Some(plan.guidance_scale),
+            seed: Some(plan.seed.wrapping_add(json["batch_item"].as_u64().unwrap_or(0))),
+            width: Some(plan.width),
+            height: Some(plan.height),
+            eta: (plan.eta != 0.0).then_some(plan.eta),
+            model: json["model"]["id"].as_str().map(String::from),
+            cpu_noise: true,
+            parameters: Map::new(),
+        })
+    }
+}
+
+/// The pairs of a line, the values unquoted.
+fn pairs(line: &str) -> Vec<(String, String)> {
+    static PAIRS: OnceLock<Option<Regex>> = OnceLock::new();
+    let Some(pattern) = PAIRS.get_or_init(|| Regex::new(PAIR).ok()) else { return vec![] };
+    let unquoted = |value: &str| serde_json::from_str::<String>(value).unwrap_or_else(|_| value.trim().to_string());
+    pattern.captures_iter(line).map(|pair| (pair[1].to_string(), unquoted(&pair[2]))).collect()
+}
+
+/// Our name of a sampler. Newer web UIs name the schedule apart, stable-diffusion.cpp puts it behind the sampler.
+fn scheduler(sampler: &str, schedule: Option<&str>) -> Option<String> {
+    let find = |name: &str| SchedulerKind::parse(name).ok().map(|kind| kind.name().to_string());
+    match schedule {
+        Some("Automatic" | "Normal" | "Uniform") | None => find(sampler),
+        Some(schedule) => find(&format!("{sampler} {schedule}")),
+    }
+}
+
+/// The texts of a picture that may hold settings.
+#[derive(Debug, Default)]
+struct Texts {
+    parameters: Option<String>,
+    sdviz: Option<String>,
+}
+
+impl Texts {
+    fn read(path: &Path) -> Result<Texts> {
+        let bytes = std::fs::read(path).at("read", path)?;
+        match image::guess_format(&bytes) {
+            Ok(image::ImageFormat::Png) => Texts::of_png(path, &bytes),
+            Ok(image::ImageFormat::Jpeg | image::ImageFormat::WebP) => {
+                Ok(Texts { parameters: comment(&bytes), ..Texts::default() })
+            }
+            _ => Err(Error::bad_file(path, "picture", "it is neither PNG nor JPEG nor WebP")),
+        }
+    }
+
+    fn of_png(path: &Path, bytes: &[u8]) -> Result<Texts> {
+        let bad = |e: png::DecodingError| Error::bad_file(path, "picture", e);
+        let mut reader = png::Decoder::new(BufReader::new(Cursor::new(bytes))).read_info().map_err(bad)?;
+        // Texts may stand behind the picture too; one that is cut short keeps what stood before.
+        let _ = reader.finish();
+        let info = reader.info();
+        let latin = info.uncompressed_latin1_text.iter().map(|c| (c.keyword.clone(), Some(c.text.clone())));
+        let packed = info.compressed_latin1_text.iter().map(|c| (c.keyword.clone(), c.get_text().ok()));
+        let wide = info.utf8_text.iter().map(|c| (c.keyword.clone(), c.get_text().ok()));
+        let mut texts = Texts::default();
+        for (keyword, text) in latin.chain(packed).chain(wide) {
+            match keyword.as_str() {
+                "parameters" => texts.parameters = text,
+                "sdviz" => texts.sdviz = text,
+                _ => {}
+            }
+        }
+        Ok(texts)
+    }
+}
+
+/// The EXIF user comment of a JPEG or WebP file: eight bytes for the encoding, then the text.
+fn comment(bytes: &[u8]) -> Option<String> {
+    let exif = exif::Reader::new().read_from_container(&mut Cursor::new(bytes)).ok()?;
+    let field = exif.get_field(exif::Tag::UserComment, exif::In::PRIMARY)?;
+    let exif::Value::Undefined(data, _) = &field.value else { return None };
+    let (encoding, text) = data.split_at_checked(8)?;
+    if encoding != b"UNICODE\0" {
+        return Some(String::from_utf8_lossy(text).into_owned());
+    }
+    let unit = |pair: &[u8]| u16::from_be_bytes([pair[0], pair[1]]);
+    Some(String::from_utf16_lossy(&text.chunks_exact(2).map(unit).collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_web_uis_text_is_read() {
+        let settings = Settings::parse(
+            "a cat, (sitting:1.2)\non a mat: red\nNegative prompt: blurry\nugly, Steps: 3\n\
+             Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, \
+             Model hash: cc6cb27103, Model: v1-5-pruned-emaonly, Lora hashes: \"a: 12, b: 34\", Version: v1.9.4",
+        );
+        assert_eq!(settings.prompt, "a cat, (sitting:1.2)\non a mat: red");
+        assert_eq!(settings.negative_prompt, "blurry\nugly, Steps: 3");
+        assert_eq!((settings.steps, settings.guidance_scale, settings.seed), (Some(20), Some(7.0), Some(965400086)));
+        assert_eq!((settings.width, settings.height), (Some(512), Some(768)));
+        assert_eq!(settings.scheduler.as_deref(), Some("dpmpp_2m_karras"));
+        assert_eq!(settings.parameters["Lora hashes"], "a: 12, b: 34");
+        assert_eq!(settings.model.as_deref(), Some("v1-5-pruned-emaonly"));
+        assert!(!settings.cpu_noise);
+    }
+
+    #[test]
+    fn older_and_other_programs_are_read() {
+        let older = Settings::parse("a cat\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, RNG: CPU");
+        assert_eq!((older.scheduler.as_deref(), older.cpu_noise), (Some("dpmpp_2m_karras"), true));
+        let cpp = Settings::parse(
+            "a lovely cat\nNegative prompt: dog\nSteps: 20, CFG scale: 7.000000, Guidance: 3.500000, Eta: 0.000000, \
+             Seed: 42, Size: 512x512, Model: sd-v1-4.ckpt, RNG: cuda, Sampler: euler_a, Version: stable-diffusion.cpp",
+        );
+        assert_eq!((cpp.scheduler.as_deref(), cpp.guidance_scale, cpp.cpu_noise), (Some("euler_a"), Some(7.0), false));
+        for (name, ours) in [("dpm++2m", "dpmpp_2m"), ("dpm++2m karras", "dpmpp_2m_karras"), ("heun", "heun")] {
+            let said = Settings::parse(&format!("x\nSteps: 20, Seed: 1, Sampler: {name}"));
+            assert_eq!(said.scheduler.as_deref(), Some(ours), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_last_line_with_fewer_than_three_pairs_belongs_to_the_prompt() {
+        let settings = Settings::parse("a sign that says\nSteps: 3, Seed: none");
+        assert_eq!(settings.prompt, "a sign that says\nSteps: 3, Seed: none");
+        assert_eq!((settings.steps, settings.parameters.len()), (None, 0));
+        let no_prompt = Settings::parse("\nNegative prompt: \nSteps: 3, Seed: 5, Sampler: unheard of");
+        assert_eq!((no_prompt.prompt.as_str(), no_prompt.negative_prompt.as_str()), ("", ""));
+        assert_eq!(
+            (no_prompt.seed, no_prompt.scheduler, no_prompt.sampler.as_deref()),
+            (Some(5), None, Some("unheard of"))
+        );
+    }
+}
