@@ -360,7 +360,8 @@ mod single_file {
             write(&path, &keys.iter().map(|key| one(key, &[2])).collect());
             refused(name, &path);
         }
-        let changes: [(&str, &dyn Fn(&mut Tensors)); 4] = [
+        type Change<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
+        let changes: [Change; 4] = [
             ("odd_key", &|t| t.extend([one("model.diffusion_model.label_emb.0.0.weight", &[2])])),
             ("missing_tensor", &|t| drop(t.remove("model.diffusion_model.middle_block.0.in_layers.2.bias"))),
             ("missing_size", &|t| drop(t.remove("first_stage_model.encoder.conv_in.weight"))),

@@ -85,9 +85,8 @@ fn kind(files: &ModelFiles, listed: &mut Listed, problems: &mut Vec<String>) {
         }
         _ => class.into(),
     };
-    if !files.has("tokenizer/tokenizer.json")
-        && !(files.has("tokenizer/vocab.json") && files.has("tokenizer/merges.txt"))
-    {
+    let split = files.has("tokenizer/vocab.json") && files.has("tokenizer/merges.txt");
+    if !files.has("tokenizer/tokenizer.json") && !split {
         problems.push(format!("`{}` lacks its vocabulary", files.path("tokenizer").display()));
     }
 }
