@@ -59,7 +59,7 @@ pub const EXPORTERS: &[Exporter] = &[
     },
     Exporter {
         name: "preview",
-        about: "a linear map from latents to colours, fitted on the run, beside the decoder, as MP4 and GIF",
+        about: "a linear map from latents to colours, fitted on the run, beside the decoder, as MP4",
         make: preview::export,
     },
     Exporter { name: "filmstrip", about: "eight steps on one picture", make: filmstrip::export },

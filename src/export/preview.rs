@@ -42,7 +42,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let (formats, size) = (vec![AnimationFormat::Mp4, AnimationFormat::Gif], Size::default());
+        let (formats, size) = (vec![AnimationFormat::Mp4], Size::default());
         Options { shown: Shown::Images, map: None, pace: Pace::default(), formats, size, captions: true, batch: 0 }
     }
 }

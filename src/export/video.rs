@@ -46,7 +46,12 @@ pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
         (false, true) => &[&[Shown::X0]],
     };
     for shown in kinds {
-        make(&[run], &Options { shown: shown.to_vec(), ..Options::default() }, outputs)?;
+        let mut options = Options { shown: shown.to_vec(), ..Options::default() };
+        if shown.len() > 1 {
+            // Two pictures wide, a GIF is many times the MP4's size, and coarser.
+            options.formats.retain(|format| *format == AnimationFormat::Mp4);
+        }
+        make(&[run], &options, outputs)?;
     }
     Ok(())
 }

@@ -132,7 +132,7 @@ pub struct PreviewArgs {
     #[arg(long)]
     pub json: bool,
     /// File formats: mp4, gif, webp, apng
-    #[arg(long, value_delimiter = ',', default_value = "mp4,gif", value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', default_value = "mp4", value_name = "LIST")]
     pub format: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
