@@ -31,7 +31,7 @@ WHEEL = f"torch-{VERSION}-cp311-cp311-manylinux_2_28_x86_64.whl"
 WHEEL_SHA256 = "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7"
 LIBRARIES = ["libtorch_cpu.so", "libc10.so", "libgomp.so.1"]
 
-# libtorch_cpu.so of the PyPI wheel names two CUDA libraries it calls only when a GPU is there. These stand in for
+# libtorch_cpu.so of the published wheel names two CUDA libraries it calls only when a GPU is there. These stand in for
 # them in the CPU-only folder and answer "no device" to everything.
 CUDART = "cudaDeviceSynchronize cudaDriverGetVersion cudaGetDeviceCount cudaGetDeviceProperties cudaGetErrorString cudaRuntimeGetVersion".split()
 CUPTI = """cuptiActivityDisable cuptiActivityEnable cuptiActivityEnableCudaEventDeviceTimestamps
