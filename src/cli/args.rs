@@ -72,6 +72,14 @@ pub struct ModelArgs {
     /// [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL", help_heading = "Model")]
     pub model: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub loading: LoadArgs,
+}
+
+/// How a model is loaded, whichever it is.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
     /// Another autoencoder: its folder or file, a model whose autoencoder to take, or `pocket` [default: the model's own]
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub vae: Option<String>,
@@ -414,19 +422,9 @@ pub struct SweepArgs {
     /// What to decode of them: latents, predicted_original (or x0), or both
     #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
     pub decode_what: Vec<String>,
-    /// Another autoencoder for all cells: its folder or file, a model whose autoencoder to take, or `pocket`
-    /// [default: each model's own]
-    #[arg(long, value_name = "MODEL", help_heading = "Model")]
-    pub vae: Option<String>,
-    /// Weight files to take, as in `*.fp16.safetensors`
-    #[arg(long, value_name = "NAME", help_heading = "Model")]
-    pub variant: Option<String>,
-    /// auto, cpu, cuda, cuda:N or mps
-    #[arg(long, default_value = "auto", value_name = "DEVICE", help_heading = "Model")]
-    pub device: String,
-    /// auto (f16 on CUDA, else f32), f32, bf16 or f16
-    #[arg(long, default_value = "auto", value_name = "DTYPE", help_heading = "Model")]
-    pub dtype: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub loading: LoadArgs,
 }
 
 /// `sdviz grid`.

@@ -1,6 +1,6 @@
 //! What was typed, made into a plan and checked before any work.
 
-use super::args::{ModelArgs, SweepArgs, TraceArgs};
+use super::args::{LoadArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
 use crate::pipeline::init_image::InitImage;
@@ -21,7 +21,7 @@ const STRENGTH: f64 = 0.75;
 ///
 /// # Errors
 /// When device or dtype are unknown or not there.
-pub fn load_options(args: &ModelArgs) -> Result<LoadOptions> {
+pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
     let device = device::device(&args.device)?;
     Ok(LoadOptions { device, kind: device::dtype(&args.dtype, device)?, variant: args.variant.clone() })
 }

@@ -1,6 +1,6 @@
 //! `sdviz sweep`: a traced run for every combination of some settings, and their pictures beside each other.
 
-use crate::cli::args::{ModelArgs, SweepArgs};
+use crate::cli::args::SweepArgs;
 use crate::cli::interrupt;
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
@@ -51,14 +51,7 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
 /// Loads every model and completes every draft with its own, before anything is made. Gives the cells in the order of the
 /// drafts, and the model that was loaded last.
 fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<Cell>)> {
-    let model = ModelArgs {
-        model: None,
-        vae: None,
-        variant: args.variant.clone(),
-        device: args.device.clone(),
-        dtype: args.dtype.clone(),
-    };
-    let options = plan::load_options(&model)?;
+    let options = plan::load_options(&args.loading)?;
     let mut names: Vec<&Option<String>> = vec![];
     for draft in drafts {
         if !names.contains(&&draft.model) {
@@ -69,7 +62,7 @@ fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<
     // The first model comes last, for the first cells are its own.
     for name in names.into_iter().rev() {
         drop(last.take());
-        let loaded = Loaded::load(name.as_deref(), args.vae.as_deref(), &options)?;
+        let loaded = Loaded::load(name.as_deref(), args.loading.vae.as_deref(), &options)?;
         talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
         swap::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {

@@ -30,9 +30,9 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     warnings.iter().for_each(|warning| talk.warn(warning));
     let mut plan = plan::trace_plan(&args)?;
     let init = plan::trace_input(&args, &mut plan)?;
-    let options = plan::load_options(&args.model)?;
+    let options = plan::load_options(&args.model.loading)?;
     writer::check_out(&args.out, args.force)?;
-    let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.vae.as_deref())?;
+    let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     swap::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
