@@ -7,7 +7,7 @@ use super::schema::SiteRow;
 use crate::error::Result;
 use crate::pipeline::device::dtype_name;
 use std::collections::HashSet;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// The sites of the short table: what a lecturer points at.
 const BRIEF: [&str; 20] = [
@@ -54,10 +54,7 @@ impl ShapeLog {
     /// A row for a tensor.
     fn row(&self, site: &Site, tensor: &Tensor) -> SiteRow {
         let shape = tensor.size();
-        let numbers = tensor.to_kind(Kind::Float);
-        let (min, max) = numbers.aminmax(None, false);
-        let (variance, mean) = numbers.var_mean(false);
-        let value = |t: &Tensor| t.double_value(&[]);
+        let Statistics { min, max, mean, std } = Statistics::of(&tensor.to_kind(Kind::Float));
         let block = ["unet.down_blocks.", "unet.up_blocks."].iter().find_map(|p| site.name.strip_prefix(p));
         let whole_block = block.is_some_and(|rest| rest.parse::<usize>().is_ok());
         SiteRow {
@@ -66,11 +63,48 @@ impl ShapeLog {
             brief: whole_block || BRIEF.contains(&site.name),
             symbolic: self.scene.symbolic(site.axes, &shape),
             dtype: dtype_name(tensor.kind()).into(),
-            min: value(&min),
-            max: value(&max),
-            mean: value(&mean),
-            std: value(&variance).sqrt(),
+            min,
+            max,
+            mean,
+            std,
             shape,
+        }
+    }
+}
+
+/// What is said of a tensor's numbers.
+struct Statistics {
+    min: f64,
+    max: f64,
+    mean: f64,
+    std: f64,
+}
+
+impl Statistics {
+    /// Of an f32 tensor. A small one on the CPU is gone through here: libtorch's several passes, each a task for all
+    /// threads, would cost a small model as much as its layers.
+    fn of(numbers: &Tensor) -> Statistics {
+        let small = numbers.device() == Device::Cpu && numbers.numel() <= 1 << 16;
+        match small.then(|| Vec::<f32>::try_from(numbers.contiguous().view(-1))) {
+            Some(Ok(values)) if !values.is_empty() => {
+                let (mut min, mut max, mut sum, mut squares) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0.0);
+                // Shifted by the first value, so that the squares do not drown a small variance.
+                let shift = f64::from(values[0]);
+                for value in values.iter().map(|v| f64::from(*v)) {
+                    (min, max) = (min.min(value), max.max(value));
+                    sum += value - shift;
+                    squares += (value - shift) * (value - shift);
+                }
+                let mean = sum / values.len() as f64;
+                let variance = (squares / values.len() as f64 - mean * mean).max(0.0);
+                Statistics { min, max, mean: mean + shift, std: variance.sqrt() }
+            }
+            _ => {
+                let (min, max) = numbers.aminmax(None, false);
+                let (variance, mean) = numbers.var_mean(false);
+                let value = |t: &Tensor| t.double_value(&[]);
+                Statistics { min: value(&min), max: value(&max), mean: value(&mean), std: value(&variance).sqrt() }
+            }
         }
     }
 }
@@ -162,6 +196,20 @@ fn part(symbol: &str, whole: i64, size: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statistics_are_the_same_either_way() {
+        tch::manual_seed(3);
+        let large = Tensor::randn([1 << 17], (Kind::Float, Device::Cpu)) * 0.5 + 3.0;
+        let small = large.narrow(0, 0, 1 << 16);
+        for numbers in [large, small] {
+            let found = Statistics::of(&numbers);
+            let expected = [numbers.min(), numbers.max(), numbers.mean(Kind::Double), numbers.std(false)];
+            for (ours, theirs) in [found.min, found.max, found.mean, found.std].into_iter().zip(expected) {
+                assert!((ours - theirs.double_value(&[])).abs() < 1e-5, "{ours} and {theirs}");
+            }
+        }
+    }
 
     #[test]
     fn shapes_are_written_in_symbols() {
