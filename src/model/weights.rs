@@ -173,7 +173,6 @@ struct Store {
     file: Rc<WeightFile>,
     device: Device,
     kind: Kind,
-    channels_last: bool,
     taken: RefCell<BTreeSet<String>>,
 }
 
@@ -187,16 +186,9 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// The root of a component's weights, handed out as `kind` on `device`. With `channels_last`, 4-D weights are laid
-    /// out with channels innermost.
-    pub fn new(
-        component: &'static str,
-        file: Rc<WeightFile>,
-        device: Device,
-        kind: Kind,
-        channels_last: bool,
-    ) -> Weights {
-        let store = Store { file, device, kind, channels_last, taken: RefCell::default() };
+    /// The root of a component's weights, handed out as `kind` on `device`.
+    pub fn new(component: &'static str, file: Rc<WeightFile>, device: Device, kind: Kind) -> Weights {
+        let store = Store { file, device, kind, taken: RefCell::default() };
         Weights { store: Rc::new(store), component, path: String::new() }
     }
 
@@ -231,8 +223,7 @@ impl Weights {
         }
         let tensor = store.file.tensor(&key, entry)?.view(shape);
         store.taken.borrow_mut().insert(key);
-        let tensor = tensor.to_device(store.device).to_kind(store.kind);
-        Ok(if store.channels_last && shape.len() == 4 { channels_last(&tensor) } else { tensor })
+        Ok(tensor.to_device(store.device).to_kind(store.kind))
     }
 
     /// Refuses tensors that nobody took: the file belongs to another configuration.
@@ -299,11 +290,6 @@ impl WeightFile {
         // weights and never writes them, for no operation in this crate changes a weight in place.
         Ok(unsafe { Tensor::f_from_blob(bytes.as_ptr(), &entry.shape, &[], kind, Device::Cpu)? })
     }
-}
-
-/// The tensor with its channels innermost in memory, `[n, c, h, w]` seen from outside.
-pub fn channels_last(tensor: &Tensor) -> Tensor {
-    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
 fn join(path: &str, name: &str) -> String {

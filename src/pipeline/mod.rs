@@ -119,7 +119,7 @@ impl Pipeline {
             let (file, weights) = files.weights(component, options.variant.as_deref())?;
             model.components.push(component_record(component, files, &file, &weights));
             weight_files.push(weights.path().to_path_buf());
-            Ok(Weights::new(component, weights, options.device, kind, false))
+            Ok(Weights::new(component, weights, options.device, kind))
         };
         let text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
         let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;
