@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::trace::reader::Run;
 use crate::trace::schema::Quantity;
 use crate::viz::caption::{CaptionStyle, with_caption};
-use crate::viz::linear_map::{LinearFit, LinearMap};
+use crate::viz::linear_map::{LinearFit, LinearMap, block_means};
 use crate::viz::pixels::{fit, magnify, side_by_side, to_unit};
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, s};
@@ -220,16 +220,6 @@ fn row(step: usize, colours: ArrayView3<'_, f32>, preview: &RgbImage, decoded: &
 
 fn psnr(mean_square: f64) -> f64 {
     (-10.0 * mean_square.log10()).min(BEST_PSNR)
-}
-
-/// The mean of each square of `block` pixels: `[3, block·h, block·w]` to `[3, h, w]`.
-fn block_means(picture: ArrayView3<'_, f32>, block: usize) -> Array3<f64> {
-    let (colours, height, width) = picture.dim();
-    let mut means = Array3::<f64>::zeros((colours, height / block, width / block));
-    for ((c, y, x), value) in picture.indexed_iter() {
-        means[[c, y / block, x / block]] += f64::from(*value);
-    }
-    means / (block * block) as f64
 }
 
 /// The preview, and the decoded picture beside it if there is one.

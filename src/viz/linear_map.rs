@@ -173,7 +173,7 @@ impl LinearFit {
 }
 
 /// The mean of each `block`×`block` square: `[3, block·h, block·w]` to `[3, h, w]`.
-fn block_means(picture: ArrayView3<'_, f32>, block: usize) -> Array3<f64> {
+pub fn block_means(picture: ArrayView3<'_, f32>, block: usize) -> Array3<f64> {
     let (channels, height, width) = picture.dim();
     let area = (block * block) as f64;
     Array3::from_shape_fn((channels, height / block, width / block), |(c, y, x)| {
