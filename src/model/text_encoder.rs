@@ -4,11 +4,10 @@
 //! is causal and has no padding mask: the model was trained so.
 
 use super::layers::{LayerNorm, Linear};
-use super::weights::{WeightFile, Weights};
+use super::weights::Weights;
 use crate::config::TextConfig;
 use crate::error::Result;
 use crate::trace::observer::{Axes, Probe};
-use std::rc::Rc;
 use tch::Tensor;
 
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub struct TextEncoder {
     position_embedding: Tensor,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
-    _weights: Rc<WeightFile>,
+    _weights: Weights,
 }
 
 impl TextEncoder {
@@ -79,7 +78,7 @@ impl TextEncoder {
             layers: (0..config.num_hidden_layers as usize).map(layer).collect::<Result<_>>()?,
             final_layer_norm: LayerNorm::new(&at / "final_layer_norm", width, config.layer_norm_eps)?,
             config,
-            _weights: root.keep_alive(),
+            _weights: root.clone(),
         };
         root.finish()?;
         Ok(encoder)

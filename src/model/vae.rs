@@ -6,11 +6,10 @@
 use super::attention::ImageAttention;
 use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
-use super::weights::{WeightFile, Weights};
+use super::weights::Weights;
 use crate::config::VaeConfig;
 use crate::error::Result;
 use crate::trace::observer::{Axes, Probe};
-use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 /// diffusers' `UNetMidBlock2D`: ResNet, attention (unless switched off), ResNet.
@@ -108,7 +107,7 @@ pub struct Vae {
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
-    _weights: Rc<WeightFile>,
+    _weights: Weights,
 }
 
 impl Vae {
@@ -133,7 +132,7 @@ impl Vae {
                 .transpose()?,
             decoder: decoder(at / "decoder", &config, &shape)?,
             config,
-            _weights: at.keep_alive(),
+            _weights: at.clone(),
         };
         at.finish()?;
         Ok(vae)

@@ -168,15 +168,35 @@ fn canonical(key: &str) -> Option<String> {
     Some(key.to_string())
 }
 
-#[derive(Debug)]
+/// Where a component's tensors come from.
+enum Source {
+    /// A file, with what changes a tensor on its way out, if anything does.
+    File(Rc<WeightFile>, Option<Rc<Change>>),
+    /// Somebody who makes each tensor: a trainer with its parameters.
+    Made(Rc<Make>),
+}
+
+/// Changes the tensor of this key, on its device and in its dtype: a LoRA adds to it.
+pub type Change = dyn Fn(&str, Tensor) -> Result<Tensor>;
+
+/// Gives the tensor of this key and shape.
+pub type Make = dyn Fn(&str, &[i64]) -> Result<Tensor>;
+
 struct Store {
-    file: Rc<WeightFile>,
+    source: Source,
     device: Device,
     kind: Kind,
     taken: RefCell<BTreeSet<String>>,
 }
 
-/// A place in a weight file: modules take their tensors from it and hand deeper places to their parts.
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("device", &self.device).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// A place in a component's weights: modules take their tensors from it and hand deeper places to their parts. It keeps
+/// the mapped file alive: whoever holds tensors must hold it, or another place of the same file, too.
 #[derive(Debug, Clone)]
 pub struct Weights {
     store: Rc<Store>,
@@ -188,7 +208,27 @@ pub struct Weights {
 impl Weights {
     /// The root of a component's weights, handed out as `kind` on `device`.
     pub fn new(component: &'static str, file: Rc<WeightFile>, device: Device, kind: Kind) -> Weights {
-        let store = Store { file, device, kind, taken: RefCell::default() };
+        Weights::root(component, Source::File(file, None), device, kind)
+    }
+
+    /// The same, each tensor changed by `change` on its way out. It is asked for every tensor.
+    pub fn changed(
+        component: &'static str,
+        file: Rc<WeightFile>,
+        device: Device,
+        kind: Kind,
+        change: Rc<Change>,
+    ) -> Weights {
+        Weights::root(component, Source::File(file, Some(change)), device, kind)
+    }
+
+    /// The root of weights that no file holds: `make` gives each tensor, already on `device` and in f32.
+    pub fn made(component: &'static str, device: Device, make: Rc<Make>) -> Weights {
+        Weights::root(component, Source::Made(make), device, Kind::Float)
+    }
+
+    fn root(component: &'static str, source: Source, device: Device, kind: Kind) -> Weights {
+        let store = Store { source, device, kind, taken: RefCell::default() };
         Weights { store: Rc::new(store), component, path: String::new() }
     }
 
@@ -210,20 +250,27 @@ impl Weights {
     pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let store = &self.store;
         let key = join(&self.path, name);
-        let Some(entry) = store.file.entries.get(&key) else {
-            let path = store.file.path.clone();
-            return Err(Error::MissingTensor { path, name: key, expected: shape.to_vec() });
+        let (file, change) = match &store.source {
+            Source::File(file, change) => (file, change),
+            Source::Made(make) => return make(&key, shape),
+        };
+        let Some(entry) = file.entries.get(&key) else {
+            return Err(Error::MissingTensor { path: file.path.clone(), name: key, expected: shape.to_vec() });
         };
         let squeezed = |s: &[i64]| s.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
         let same = entry.shape == shape
             || (entry.shape.len() == 4 && shape.len() == 2 && squeezed(&entry.shape) == squeezed(shape));
         if !same {
-            let (path, found) = (store.file.path.clone(), entry.shape.clone());
+            let (path, found) = (file.path.clone(), entry.shape.clone());
             return Err(Error::WrongShape { path, name: key, expected: shape.to_vec(), found });
         }
-        let tensor = store.file.tensor(&key, entry)?.view(shape);
+        let tensor = file.tensor(&key, entry)?.view(shape).to_device(store.device).to_kind(store.kind);
+        let tensor = match change {
+            Some(change) => change(&key, tensor)?,
+            None => tensor,
+        };
         store.taken.borrow_mut().insert(key);
-        Ok(tensor.to_device(store.device).to_kind(store.kind))
+        Ok(tensor)
     }
 
     /// Refuses tensors that nobody took: the file belongs to another configuration.
@@ -231,17 +278,13 @@ impl Weights {
     /// # Errors
     /// Names them.
     pub fn finish(&self) -> Result<()> {
+        let Source::File(file, _) = &self.store.source else { return Ok(()) };
         let taken = self.store.taken.borrow();
-        let names: Vec<String> = self.store.file.entries.keys().filter(|k| !taken.contains(*k)).cloned().collect();
+        let names: Vec<String> = file.entries.keys().filter(|k| !taken.contains(*k)).cloned().collect();
         if names.is_empty() {
             return Ok(());
         }
-        Err(Error::ExtraTensors { path: self.store.file.path.clone(), names })
-    }
-
-    /// What keeps the mapped file alive: whoever holds tensors must hold this too.
-    pub fn keep_alive(&self) -> Rc<WeightFile> {
-        self.store.file.clone()
+        Err(Error::ExtraTensors { path: file.path.clone(), names })
     }
 }
 
@@ -271,7 +314,7 @@ impl Div<usize> for Weights {
 
 impl WeightFile {
     /// The tensor as it is in the file, on the CPU: a view of the file's bytes where they are aligned, else a copy.
-    fn tensor(&self, name: &str, entry: &Entry) -> Result<Tensor> {
+    pub(crate) fn tensor(&self, name: &str, entry: &Entry) -> Result<Tensor> {
         let kind = match entry.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
