@@ -41,7 +41,7 @@ fn main() {
     let device = tch::Device::Cpu;
     let kind = device::dtype(&options.dtype, device).unwrap();
     let choice = resolve::resolve(Some(&options.model)).unwrap();
-    let load = || Pipeline::load(&choice, LoadOptions { device, kind, variant: None }).unwrap();
+    let load = || Pipeline::load(&choice, LoadOptions { device, kind, ..LoadOptions::default() }).unwrap();
     let pipeline = load();
     let native = pipeline.native_size();
     let plan = Plan {

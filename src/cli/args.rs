@@ -83,6 +83,9 @@ pub struct LoadArgs {
     /// Another autoencoder: its folder or file, a model whose autoencoder to take, or `pocket` [default: the model's own]
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub vae: Option<String>,
+    /// A LoRA to merge into the weights, with how strongly it counts [default: 1]; repeat it for several
+    #[arg(long, value_name = "FILE[:WEIGHT]", help_heading = "Model")]
+    pub lora: Vec<String>,
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub variant: Option<String>,

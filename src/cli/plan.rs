@@ -3,6 +3,7 @@
 use super::args::{LoadArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
+use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
 use crate::pipeline::{LoadOptions, device, start};
 use crate::scheduler::SchedulerKind;
@@ -20,10 +21,11 @@ const STRENGTH: f64 = 0.75;
 /// How to load the model.
 ///
 /// # Errors
-/// When device or dtype are unknown or not there.
+/// When device or dtype are unknown or not there, or a LoRA's weight is no number.
 pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
     let device = device::device(&args.device)?;
-    Ok(LoadOptions { device, kind: device::dtype(&args.dtype, device)?, variant: args.variant.clone() })
+    let loras = args.lora.iter().map(|text| LoraChoice::parse(text)).collect::<Result<_>>()?;
+    Ok(LoadOptions { device, kind: device::dtype(&args.dtype, device)?, variant: args.variant.clone(), loras })
 }
 
 /// The plan of a trace, as far as it does not depend on the model: sizes that were not given are 0, a scheduler that was
@@ -99,6 +101,9 @@ pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
     }
     if typed.seed.is_none() && said.seed.is_some() && !said.cpu_noise {
         warnings.push("the picture's noise was not drawn on the CPU: its seed means other noise here".into());
+    }
+    if let Some(loras) = ["Lora", "Lora hashes"].iter().find_map(|name| said.parameters.get(*name)) {
+        warnings.push(format!("the picture was drawn with the LoRAs {loras}: name them with `--lora`"));
     }
     args.prompt = args.prompt.or(Some(said.prompt));
     args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));

@@ -7,7 +7,7 @@ use crate::trace::schema::ModelRecord;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// SHA-256 sums of a model's weight files, on the way.
@@ -46,19 +46,33 @@ impl Fingerprints {
 }
 
 fn sum(files: &ModelFiles, name: &str) -> Result<String> {
-    let mut hasher = Sha256::new();
     match files {
         ModelFiles::Embedded(_, all) => {
-            all.iter().filter(|(n, _)| *n == name).for_each(|(_, bytes)| hasher.update(bytes));
+            Ok(of_bytes(all.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)))
         }
-        _ => {
-            let path = files.path(name);
-            let mut file = std::fs::File::open(&path).at("read", &path)?;
-            std::io::copy(&mut file, &mut hasher).at("read", &path)?;
-        }
+        _ => of_file(&files.path(name)),
     }
-    Ok(hasher.finalize().iter().fold(String::new(), |mut text, byte| {
+}
+
+/// The SHA-256 sum of these bytes, hexadecimal.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// The SHA-256 sum of a file, hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn of_file(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = std::fs::File::open(path).at("read", path)?;
+    std::io::copy(&mut file, &mut hasher).at("read", path)?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn hexadecimal(sum: &[u8]) -> String {
+    sum.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    }))
+    })
 }

@@ -9,6 +9,7 @@ pub mod infer;
 pub mod layers;
 pub mod ldm;
 pub mod list;
+pub mod lora;
 pub mod merge;
 pub mod resnet;
 pub mod resolve;

@@ -176,7 +176,8 @@ enum Source {
     Made(Rc<Make>),
 }
 
-/// Changes the tensor of this key, on its device and in its dtype: a LoRA adds to it.
+/// Changes the tensor of this key, which is on its device and in the file's dtype: a LoRA adds to it. What it gives is
+/// cast to the model's dtype.
 pub type Change = dyn Fn(&str, Tensor) -> Result<Tensor>;
 
 /// Gives the tensor of this key and shape.
@@ -264,11 +265,12 @@ impl Weights {
             let (path, found) = (file.path.clone(), entry.shape.clone());
             return Err(Error::WrongShape { path, name: key, expected: shape.to_vec(), found });
         }
-        let tensor = file.tensor(&key, entry)?.view(shape).to_device(store.device).to_kind(store.kind);
+        let tensor = file.tensor(&key, entry)?.view(shape).to_device(store.device);
         let tensor = match change {
             Some(change) => change(&key, tensor)?,
             None => tensor,
         };
+        let tensor = tensor.to_kind(store.kind);
         store.taken.borrow_mut().insert(key);
         Ok(tensor)
     }

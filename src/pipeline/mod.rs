@@ -17,6 +17,7 @@ mod teller;
 use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
 use crate::model::files::ModelFiles;
+use crate::model::lora::{Adapters, LoraChoice};
 use crate::model::resolve::ModelChoice;
 use crate::model::text_encoder::TextEncoder;
 use crate::model::unet::UNet;
@@ -48,11 +49,13 @@ pub struct LoadOptions {
     pub kind: Kind,
     /// Which files: `fp16` for `*.fp16.safetensors`.
     pub variant: Option<String>,
+    /// What is merged into the weights of text encoder and UNet.
+    pub loras: Vec<LoraChoice>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { device: Device::Cpu, kind: Kind::Float, variant: None }
+        LoadOptions { device: Device::Cpu, kind: Kind::Float, variant: None, loras: vec![] }
     }
 }
 
@@ -104,6 +107,8 @@ impl Pipeline {
         })?;
         let tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
 
+        let variant = options.variant.as_deref();
+        let adapters = Adapters::open(&options.loras, &unet_config, |name| Ok(files.weights(name, variant)?.1))?;
         let mut model = ModelRecord {
             id: choice.id.clone(),
             chosen_by: choice.chosen_by.into(),
@@ -113,13 +118,14 @@ impl Pipeline {
             vae_scale_factor: vae_config.scale_factor(),
             scaling_factor: vae_config.scaling_factor,
             prediction_type: scheduler_config.prediction_type.clone().unwrap_or_else(|| "epsilon".into()),
+            loras: adapters.records().to_vec(),
         };
         let mut weight_files = vec![];
         let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
-            let (file, weights) = files.weights(component, options.variant.as_deref())?;
+            let (file, weights) = files.weights(component, variant)?;
             model.components.push(component_record(component, files, &file, &weights));
             weight_files.push(weights.path().to_path_buf());
-            Ok(Weights::new(component, weights, options.device, kind))
+            Ok(adapters.weights(component, weights, options.device, kind))
         };
         let text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
         let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;

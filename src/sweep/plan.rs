@@ -148,7 +148,7 @@ impl Draft {
     }
 }
 
-/// A name for everything that shapes a cell's bytes: plan, weights and dtype, but neither the device nor where the model
+/// A name for everything that shapes a cell's bytes: plan, weights, LoRAs and dtype, but neither the device nor where the model
 /// lies. Sixteen hexadecimal digits.
 fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> String {
     let mut plan = json!(plan);
@@ -156,10 +156,14 @@ fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> St
         // Fields that a later version adds stay out of it as long as they are not used.
         fields.retain(|_, value| !value.is_null());
     }
-    let all = json!({
+    let mut all = json!({
         "plan": plan, "weights": weights, "dtype": dtype, "prediction_type": model.prediction_type,
         "scaling_factor": model.scaling_factor, "class_name": model.class_name,
     });
+    if !model.loras.is_empty() {
+        let loras = model.loras.iter().map(|lora| json!({ "sha256": lora.sha256, "weight": lora.weight }));
+        all["loras"] = loras.collect();
+    }
     let digest = Sha256::digest(all.to_string());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -36,6 +36,11 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
         pairs.push(("VAE hash", vae.sha256.get(..10).unwrap_or_default().to_string()));
         pairs.push(("VAE", quoted(&model_name(name))));
     }
+    if !record.model.loras.is_empty() {
+        let stem = |file: &str| Path::new(file).file_stem().map_or(file.into(), |n| n.to_string_lossy().into_owned());
+        let each: Vec<String> = record.model.loras.iter().map(|l| format!("{}:{}", stem(&l.file), l.weight)).collect();
+        pairs.push(("Lora", quoted(&each.join(", "))));
+    }
     if plan.eta != 0.0 {
         pairs.push(("Eta", plan.eta.to_string()));
     }

@@ -293,6 +293,29 @@ pub struct ModelRecord {
     pub scaling_factor: f64,
     /// What the model predicts: `epsilon` or `v_prediction`.
     pub prediction_type: String,
+    /// The LoRAs that were merged into its weights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraRecord>,
+}
+
+/// A LoRA that was merged into a model's weights.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoraRecord {
+    /// File name.
+    pub file: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// How strongly it counted; 1 is as it was trained.
+    pub weight: f64,
+    /// The layers that it changed.
+    pub layers: usize,
+}
+
+impl fmt::Display for LoraRecord {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}, weight {}, {} layers", self.file, self.weight, self.layers)
+    }
 }
 
 /// A component's weights.

@@ -37,6 +37,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     swap::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
     let pipeline = Pipeline::load(&choice, options)?;
+    pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
     if let Some(init) = &init {
         (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
     }
