@@ -1,10 +1,16 @@
 //! What was typed. Nothing is looked up or checked here beyond its form.
 
 mod animations;
+mod models;
+mod runs;
 
 use super::axes::AxisArgs;
-pub use animations::{FilmstripArgs, FramesArgs, LatentsArgs, MotionArgs, PreviewArgs, VideoArgs};
+pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
 use clap::{Args, Parser, Subcommand};
+pub use models::{
+    ConvertArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
+};
+pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 use std::path::PathBuf;
 
 /// Shows what happens inside Stable Diffusion.
@@ -97,6 +103,26 @@ pub struct LoadArgs {
     pub dtype: String,
 }
 
+/// What is kept of each step.
+#[derive(Debug, Clone, Args)]
+pub struct KeepArgs {
+    /// What to keep of each step: latents, noise_uncond, noise_text, noise_guided, predicted_original (or x0), all, none
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "latents,predicted_original",
+        value_name = "LIST",
+        help_heading = "Record"
+    )]
+    pub record: Vec<String>,
+    /// Which steps to decode to pictures: every, N (every Nth), final or none
+    #[arg(long, default_value = "every", value_name = "WHICH", help_heading = "Record")]
+    pub decode: String,
+    /// What to decode of them: latents, predicted_original (or x0), or both
+    #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
+    pub decode_what: Vec<String>,
+}
+
 /// `sdviz trace`. An option that is given twice counts as it was given last.
 #[derive(Debug, Clone, Args)]
 #[command(args_override_self = true)]
@@ -163,234 +189,17 @@ pub struct TraceArgs {
     /// Pictures at once, with seeds that follow each other
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch_size: usize,
-    /// What to keep of each step: latents, noise_uncond, noise_text, noise_guided, predicted_original (or x0), all, none
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "latents,predicted_original",
-        value_name = "LIST",
-        help_heading = "Record"
-    )]
-    pub record: Vec<String>,
-    /// Which steps to decode to pictures: every, N (every Nth), final or none
-    #[arg(long, default_value = "every", value_name = "WHICH", help_heading = "Record")]
-    pub decode: String,
-    /// What to decode of them: latents, predicted_original (or x0), or both
-    #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
-    pub decode_what: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keep: KeepArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub model: ModelArgs,
 }
 
-/// `sdviz shapes`.
-#[derive(Debug, Clone, Args)]
-pub struct ShapesArgs {
-    /// The run
-    #[arg(default_value = "run")]
-    pub run: PathBuf,
-    /// Every block, not only the dozen tensors to point at
-    #[arg(long)]
-    pub full: bool,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz inspect`.
-#[derive(Debug, Clone, Args)]
-pub struct InspectArgs {
-    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`
-    /// [default: $SDVIZ_MODEL, else pocket]
-    pub model: Option<String>,
-    /// Levels of the tree to show below each component
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub depth: usize,
-    /// Weight files to take, as in `*.fp16.safetensors`
-    #[arg(long, value_name = "NAME")]
-    pub variant: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz convert`.
-#[derive(Debug, Clone, Args)]
-pub struct ConvertArgs {
-    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`
-    pub model: String,
-    /// What to write: a checkpoint if it ends in .safetensors, else a folder
-    pub out: PathBuf,
-    /// Another autoencoder to put in: its folder or file, a model whose autoencoder to take, or `pocket`
-    #[arg(long, value_name = "MODEL")]
-    pub vae: Option<String>,
-    /// Weight files to take, as in `*.fp16.safetensors`
-    #[arg(long, value_name = "NAME")]
-    pub variant: Option<String>,
-}
-
-/// `sdviz metadata`.
-#[derive(Debug, Clone, Args)]
-pub struct MetadataArgs {
-    /// A picture made by sdviz, a Stable Diffusion web UI, or stable-diffusion.cpp: PNG, JPEG or WebP
-    pub picture: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz merge`.
-#[derive(Debug, Clone, Args)]
-pub struct MergeArgs {
-    /// The model to begin with
-    pub a: String,
-    /// The model to mix in
-    pub b: String,
-    /// The model whose difference to B is added to A
-    pub c: Option<String>,
-    /// How: (1 − ratio)·A + ratio·B, or A + ratio·(B − C)
-    #[arg(long, value_enum, default_value = "weighted")]
-    pub mode: MergeMode,
-    /// How much
-    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
-    pub ratio: f32,
-    /// Mix only in these sites, each with its own ratio if it is given: `unet.up_blocks,unet.mid_block=0.2`
-    #[arg(long, value_delimiter = ',', value_name = "SITE[=RATIO]")]
-    pub blocks: Vec<String>,
-    /// Folder for the new model
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: PathBuf,
-}
-
-/// How models are merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum MergeMode {
-    /// (1 − ratio)·A + ratio·B
-    Weighted,
-    /// A + ratio·(B − C)
-    AddDifference,
-}
-
-/// `sdviz models`.
-#[derive(Debug, Clone, Args)]
-pub struct ModelsArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz schedulers`.
-#[derive(Debug, Clone, Args)]
-pub struct SchedulersArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz schedule`.
-#[derive(Debug, Clone, Args)]
-pub struct ScheduleArgs {
-    /// Schedulers to compare, up to six
-    #[arg(long, value_delimiter = ',', default_value = "pndm,euler,dpmpp_2m_karras", value_name = "LIST")]
-    pub scheduler: Vec<String>,
-    /// Steps
-    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
-    pub steps: usize,
-    /// The model whose scheduler settings to use: a folder in diffusers' layout, a checkpoint,
-    /// `owner/name`, or `pocket`
-    /// [default: $SDVIZ_MODEL, else pocket]
-    #[arg(long, short, value_name = "MODEL")]
-    pub model: Option<String>,
-    /// Folder for the plot [default: exports; with --json no plot is made unless a folder is named]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
-    /// File formats of the plot: png, svg
-    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
-    pub format: Vec<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz tokens`.
-#[derive(Debug, Clone, Args)]
-pub struct TokensArgs {
-    /// The prompt
-    pub prompt: String,
-    /// A negative prompt to show beside it
-    #[arg(long, short, value_name = "TEXT", alias = "negative-prompt")]
-    pub negative: Option<String>,
-    /// The model whose tokenizer to use: a folder in diffusers' layout, a checkpoint,
-    /// `owner/name`, or `pocket`
-    /// [default: $SDVIZ_MODEL, else pocket]
-    #[arg(long, short, value_name = "MODEL")]
-    pub model: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz plot`.
-#[derive(Debug, Clone, Args)]
-pub struct PlotArgs {
-    /// The run
-    #[arg(default_value = "run")]
-    pub run: PathBuf,
-    /// What to plot: schedule, norms, guidance, change, distance
-    #[arg(long, value_delimiter = ',', default_value = "schedule,norms,guidance,change,distance", value_name = "LIST")]
-    pub what: Vec<String>,
-    /// File formats: png (1600×900), svg
-    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
-    pub format: Vec<String>,
-    /// Which picture of the batch, counted from 0
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub batch: usize,
-    /// Folder for the files [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
-}
-
-/// `sdviz diff`.
-#[derive(Debug, Clone, Args)]
-pub struct DiffArgs {
-    /// A run
-    pub run_a: PathBuf,
-    /// The run to compare it with
-    pub run_b: PathBuf,
-    /// Check that no recorded quantity differs by more than this share of its largest value; 0 asks for equality.
-    /// Exit code 1 if one does, or if the runs cannot be compared whole
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
-    pub tolerance: Option<f64>,
-    /// Draw a map of the difference at each step, all on one sheet
-    #[arg(long)]
-    pub maps: bool,
-    /// Folder for the sheet [default: exports/ under the first run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `sdviz export`.
-#[derive(Debug, Clone, Args)]
-pub struct ExportArgs {
-    /// The run [default: run], then the names of exporters; a run that bears the name of an exporter is written `./NAME`
-    #[arg(value_name = "RUN | NAME")]
-    pub names: Vec<String>,
-    /// Run every exporter
-    #[arg(long)]
-    pub all: bool,
-    /// List the exporters
-    #[arg(long)]
-    pub list: bool,
-    /// Folder for the files [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
-}
-
 /// `sdviz sweep`.
 #[derive(Debug, Clone, Args)]
+#[command(mut_arg("decode", |decode| decode.default_value("final")))]
 pub struct SweepArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -410,21 +219,9 @@ pub struct SweepArgs {
     /// Draw no grid at the end
     #[arg(long)]
     pub no_grid: bool,
-    /// What to keep of each step, as `sdviz trace` has it
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "latents,predicted_original",
-        value_name = "LIST",
-        help_heading = "Record"
-    )]
-    pub record: Vec<String>,
-    /// Which steps to decode to pictures: every, N (every Nth), final or none
-    #[arg(long, default_value = "final", value_name = "WHICH", help_heading = "Record")]
-    pub decode: String,
-    /// What to decode of them: latents, predicted_original (or x0), or both
-    #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
-    pub decode_what: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub keep: KeepArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub loading: LoadArgs,

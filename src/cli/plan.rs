@@ -1,6 +1,6 @@
 //! What was typed, made into a plan and checked before any work.
 
-use super::args::{LoadArgs, SweepArgs, TraceArgs};
+use super::args::{KeepArgs, LoadArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
 use crate::model::lora::LoraChoice;
@@ -47,7 +47,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         Some(name) => SchedulerKind::parse(name)?.name().to_string(),
         None => String::new(),
     };
-    let (record, decode, decode_what) = keeping(&args.record, &args.decode, &args.decode_what)?;
+    let (record, decode, decode_what) = keeping(&args.keep)?;
     let strength = args.init_image.as_ref().map(|_| args.strength.unwrap_or(STRENGTH));
     strength.map_or(Ok(()), start::check_strength)?;
     let resize = args.resize.as_deref().map(str::parse::<Resize>).transpose()?;
@@ -121,8 +121,8 @@ pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
 }
 
 /// What `--record`, `--decode` and `--decode-what` mean.
-fn keeping(record: &[String], decode: &str, what: &[String]) -> Result<(Vec<Quantity>, Decode, Vec<Quantity>)> {
-    let decode_what = quantities(what)?;
+fn keeping(args: &KeepArgs) -> Result<(Vec<Quantity>, Decode, Vec<Quantity>)> {
+    let decode_what = quantities(&args.decode_what)?;
     let pictures = [Quantity::Latents, Quantity::PredictedOriginal];
     if let Some(other) = decode_what.iter().find(|what| !pictures.contains(what)) {
         return Err(Error::invalid(
@@ -130,7 +130,7 @@ fn keeping(record: &[String], decode: &str, what: &[String]) -> Result<(Vec<Quan
             "decode `latents`, `predicted_original`, or both",
         ));
     }
-    Ok((quantities(record)?, decode.parse()?, decode_what))
+    Ok((quantities(&args.record)?, args.decode.parse()?, decode_what))
 }
 
 /// A sweep's axes, and the plan for what they leave open: sizes are 0 and the scheduler is empty, to be taken from the
@@ -139,7 +139,7 @@ fn keeping(record: &[String], decode: &str, what: &[String]) -> Result<(Vec<Quan
 /// # Errors
 /// When a value cannot mean anything, whatever the model, or there is no prompt.
 pub fn sweep_plan(args: &SweepArgs) -> Result<(Vec<Axis>, Plan)> {
-    let (record, decode, decode_what) = keeping(&args.record, &args.decode, &args.decode_what)?;
+    let (record, decode, decode_what) = keeping(&args.keep)?;
     let mut axes: Vec<Axis> = vec![];
     for (name, texts) in &args.axes.0 {
         if name == REPLACE_FLAG {

@@ -26,6 +26,32 @@ pub struct MotionArgs {
     pub reverse: bool,
 }
 
+/// How large pictures are shown, and what is written with them.
+#[derive(Debug, Clone, Args)]
+pub struct LookArgs {
+    /// Side of the square that each picture is fitted into, by whole numbers where it is magnified
+    /// [default: 512, larger pictures as they are]
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<u32>,
+    /// Write with the pictures what they are: step, timestep, σ (the default)
+    #[arg(long, overrides_with = "no_captions")]
+    pub captions: bool,
+    /// Write nothing with the pictures
+    #[arg(long)]
+    pub no_captions: bool,
+}
+
+/// Of which picture files are made, and where they go.
+#[derive(Debug, Clone, Args)]
+pub struct FilesArgs {
+    /// Which picture of the batch, counted from 0
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub batch: usize,
+    /// Folder for the files [default: exports/ under the run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
 /// `sdviz video`.
 #[derive(Debug, Clone, Args)]
 pub struct VideoArgs {
@@ -47,22 +73,12 @@ pub struct VideoArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub motion: MotionArgs,
-    /// Side of the square that each picture is fitted into, by whole numbers where it is magnified
-    /// [default: 512, larger pictures as they are]
-    #[arg(long, value_name = "PIXELS")]
-    pub size: Option<u32>,
-    /// Write step, timestep and σ below the pictures (the default)
-    #[arg(long, overrides_with = "no_captions")]
-    pub captions: bool,
-    /// Write nothing below the pictures
-    #[arg(long)]
-    pub no_captions: bool,
-    /// Which picture of the batch, counted from 0
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub batch: usize,
-    /// Folder for the files [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub look: LookArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FilesArgs,
 }
 
 /// `sdviz latents`.
@@ -96,21 +112,12 @@ pub struct LatentsArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub motion: MotionArgs,
-    /// Side of the square to magnify into, by the largest whole number that fits
-    #[arg(long, default_value_t = 512, value_name = "PIXELS")]
-    pub size: u32,
-    /// Write step, timestep and σ below (the default)
-    #[arg(long, overrides_with = "no_captions")]
-    pub captions: bool,
-    /// Write nothing below
-    #[arg(long)]
-    pub no_captions: bool,
-    /// Which picture of the batch, counted from 0
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub batch: usize,
-    /// Folder for the files [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub look: LookArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FilesArgs,
 }
 
 /// `sdviz preview`.
@@ -137,22 +144,12 @@ pub struct PreviewArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub motion: MotionArgs,
-    /// Side of the square that each picture is fitted into, by whole numbers where it is magnified
-    /// [default: 512, larger pictures as they are]
-    #[arg(long, value_name = "PIXELS")]
-    pub size: Option<u32>,
-    /// Write below the pictures what they are (the default)
-    #[arg(long, overrides_with = "no_captions")]
-    pub captions: bool,
-    /// Write nothing below the pictures
-    #[arg(long)]
-    pub no_captions: bool,
-    /// Which picture of the batch, counted from 0
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub batch: usize,
-    /// Folder for the files [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub look: LookArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FilesArgs,
 }
 
 /// `sdviz filmstrip`.
@@ -170,22 +167,12 @@ pub struct FilmstripArgs {
     /// How many in a row [default: up to 8]
     #[arg(long, value_name = "N")]
     pub columns: Option<usize>,
-    /// Side of the square that each picture is fitted into, by whole numbers where it is magnified
-    /// [default: 512, larger pictures as they are]
-    #[arg(long, value_name = "PIXELS")]
-    pub size: Option<u32>,
-    /// Write step, timestep and σ below, and what was run above (the default)
-    #[arg(long, overrides_with = "no_captions")]
-    pub captions: bool,
-    /// Write nothing
-    #[arg(long)]
-    pub no_captions: bool,
-    /// Which picture of the batch, counted from 0
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub batch: usize,
-    /// Folder for the file [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub look: LookArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FilesArgs,
 }
 
 /// `sdviz frames`.
@@ -207,10 +194,7 @@ pub struct FramesArgs {
     /// Write step, timestep and σ below the pictures
     #[arg(long)]
     pub captions: bool,
-    /// Which picture of the batch, counted from 0
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub batch: usize,
-    /// Folder for the folder of files [default: exports/ under the run]
-    #[arg(long, short, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FilesArgs,
 }

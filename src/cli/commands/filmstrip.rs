@@ -16,12 +16,12 @@ pub fn run(args: &FilmstripArgs, talk: Talk) -> Result<ExitCode> {
         shown: args.what.parse()?,
         frames: args.frames,
         columns: args.columns,
-        size: Size::asked(args.size)?,
-        captions: !args.no_captions,
-        batch: args.batch,
+        size: Size::asked(args.look.size)?,
+        captions: !args.look.no_captions,
+        batch: args.files.batch,
     };
     let run = Run::open(&args.run)?;
-    let mut outputs = Outputs::open(&run, args.out.as_deref())?;
+    let mut outputs = Outputs::open(&run, args.files.out.as_deref())?;
     let made = filmstrip::make(&run, &options, &mut outputs);
     tell_all(&mut outputs, talk);
     made?;

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 pub fn run(args: &FramesArgs, talk: Talk) -> Result<ExitCode> {
     let size = args.size.map_or(Ok(Size::Native), |side| Size::asked(Some(side)))?;
     let (shown, every) = (args.what.parse()?, args.every);
-    let options = Options { shown, every, size, captions: args.captions, batch: args.batch };
+    let options = Options { shown, every, size, captions: args.captions, batch: args.files.batch };
     let run = Run::open(&args.run)?;
-    let mut outputs = Outputs::open(&run, args.out.as_deref())?;
+    let mut outputs = Outputs::open(&run, args.files.out.as_deref())?;
     let made = frames::make(&run, &options, &mut outputs);
     tell_all(&mut outputs, talk);
     made?;

@@ -15,8 +15,8 @@ pub fn run(args: &PlotArgs, talk: Talk) -> Result<ExitCode> {
     let what = args.what.iter().map(|name| name.trim().parse()).collect::<LibResult<Vec<Plot>>>()?;
     let formats = args.format.iter().map(|name| name.trim().parse()).collect::<LibResult<Vec<Format>>>()?;
     let run = Run::open(&args.run)?;
-    let mut outputs = Outputs::open(&run, args.out.as_deref())?;
-    let made = plots::make(&run, &what, &formats, args.batch, &mut outputs);
+    let mut outputs = Outputs::open(&run, args.files.out.as_deref())?;
+    let made = plots::make(&run, &what, &formats, args.files.batch, &mut outputs);
     tell(&outputs, 0, 0, talk);
     made?;
     Ok(ExitCode::SUCCESS)

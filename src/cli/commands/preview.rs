@@ -28,13 +28,13 @@ pub fn run(args: &PreviewArgs, talk: Talk) -> Result<ExitCode> {
         map,
         pace: pace(&args.motion)?,
         formats: formats(&args.format)?,
-        size: Size::asked(args.size)?,
-        captions: !args.no_captions,
-        batch: args.batch,
+        size: Size::asked(args.look.size)?,
+        captions: !args.look.no_captions,
+        batch: args.files.batch,
     };
     args.save.as_deref().map_or(Ok(()), check_target)?;
     let run = Run::open(&args.run)?;
-    let mut outputs = Outputs::open(&run, args.out.as_deref())?;
+    let mut outputs = Outputs::open(&run, args.files.out.as_deref())?;
     let graded = preview::make(&run, &options, &mut outputs)?;
     if let Some(path) = &args.save {
         write_atomically(path, (serde_json::to_string_pretty(&graded.map)? + "\n").as_bytes())?;

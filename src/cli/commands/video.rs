@@ -19,11 +19,11 @@ pub fn run(args: &VideoArgs, talk: Talk) -> Result<ExitCode> {
     for name in &args.beside {
         shown.push(name.parse()?);
     }
-    let look = Look { size: Size::asked(args.size)?, captions: !args.no_captions };
+    let look = Look { size: Size::asked(args.look.size)?, captions: !args.look.no_captions };
     let options =
-        Options { shown, pace: pace(&args.motion)?, formats: formats(&args.format)?, look, batch: args.batch };
+        Options { shown, pace: pace(&args.motion)?, formats: formats(&args.format)?, look, batch: args.files.batch };
     let runs = std::iter::once(&args.run).chain(&args.compare).map(Run::open).collect::<LibResult<Vec<Run>>>()?;
-    let mut outputs = Outputs::open(&runs[0], args.out.as_deref())?;
+    let mut outputs = Outputs::open(&runs[0], args.files.out.as_deref())?;
     let made = video::make(&runs.iter().collect::<Vec<_>>(), &options, &mut outputs);
     tell_all(&mut outputs, talk);
     made?;

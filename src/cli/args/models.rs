@@ -1,0 +1,128 @@
+//! What was typed for the verbs about models and what they are made of: `inspect`, `convert`, `merge`, `models`,
+//! `schedulers`, `schedule`, `tokens`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// `sdviz inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`
+    /// [default: $SDVIZ_MODEL, else pocket]
+    pub model: Option<String>,
+    /// Levels of the tree to show below each component
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub depth: usize,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz convert`.
+#[derive(Debug, Clone, Args)]
+pub struct ConvertArgs {
+    /// A folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`
+    pub model: String,
+    /// What to write: a checkpoint if it ends in .safetensors, else a folder
+    pub out: PathBuf,
+    /// Another autoencoder to put in: its folder or file, a model whose autoencoder to take, or `pocket`
+    #[arg(long, value_name = "MODEL")]
+    pub vae: Option<String>,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+}
+
+/// `sdviz merge`.
+#[derive(Debug, Clone, Args)]
+pub struct MergeArgs {
+    /// The model to begin with
+    pub a: String,
+    /// The model to mix in
+    pub b: String,
+    /// The model whose difference to B is added to A
+    pub c: Option<String>,
+    /// How: (1 − ratio)·A + ratio·B, or A + ratio·(B − C)
+    #[arg(long, value_enum, default_value = "weighted")]
+    pub mode: MergeMode,
+    /// How much
+    #[arg(long, default_value_t = 0.5, allow_negative_numbers = true)]
+    pub ratio: f32,
+    /// Mix only in these sites, each with its own ratio if it is given: `unet.up_blocks,unet.mid_block=0.2`
+    #[arg(long, value_delimiter = ',', value_name = "SITE[=RATIO]")]
+    pub blocks: Vec<String>,
+    /// Folder for the new model
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: PathBuf,
+}
+
+/// How models are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MergeMode {
+    /// (1 − ratio)·A + ratio·B
+    Weighted,
+    /// A + ratio·(B − C)
+    AddDifference,
+}
+
+/// `sdviz models`.
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz schedulers`.
+#[derive(Debug, Clone, Args)]
+pub struct SchedulersArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz schedule`.
+#[derive(Debug, Clone, Args)]
+pub struct ScheduleArgs {
+    /// Schedulers to compare, up to six
+    #[arg(long, value_delimiter = ',', default_value = "pndm,euler,dpmpp_2m_karras", value_name = "LIST")]
+    pub scheduler: Vec<String>,
+    /// Steps
+    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
+    pub steps: usize,
+    /// The model whose scheduler settings to use: a folder in diffusers' layout, a checkpoint,
+    /// `owner/name`, or `pocket`
+    /// [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Folder for the plot [default: exports; with --json no plot is made unless a folder is named]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// File formats of the plot: png, svg
+    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
+    pub format: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz tokens`.
+#[derive(Debug, Clone, Args)]
+pub struct TokensArgs {
+    /// The prompt
+    pub prompt: String,
+    /// A negative prompt to show beside it
+    #[arg(long, short, value_name = "TEXT", alias = "negative-prompt")]
+    pub negative: Option<String>,
+    /// The model whose tokenizer to use: a folder in diffusers' layout, a checkpoint,
+    /// `owner/name`, or `pocket`
+    /// [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,85 @@
+//! What was typed for the verbs that read a run or a picture: `shapes`, `plot`, `diff`, `export`, `metadata`.
+
+use super::animations::FilesArgs;
+use clap::Args;
+use std::path::PathBuf;
+
+/// `sdviz shapes`.
+#[derive(Debug, Clone, Args)]
+pub struct ShapesArgs {
+    /// The run
+    #[arg(default_value = "run")]
+    pub run: PathBuf,
+    /// Every block, not only the dozen tensors to point at
+    #[arg(long)]
+    pub full: bool,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz plot`.
+#[derive(Debug, Clone, Args)]
+pub struct PlotArgs {
+    /// The run
+    #[arg(default_value = "run")]
+    pub run: PathBuf,
+    /// What to plot: schedule, norms, guidance, change, distance
+    #[arg(long, value_delimiter = ',', default_value = "schedule,norms,guidance,change,distance", value_name = "LIST")]
+    pub what: Vec<String>,
+    /// File formats: png (1600×900), svg
+    #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
+    pub format: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FilesArgs,
+}
+
+/// `sdviz diff`.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// A run
+    pub run_a: PathBuf,
+    /// The run to compare it with
+    pub run_b: PathBuf,
+    /// Check that no recorded quantity differs by more than this share of its largest value; 0 asks for equality.
+    /// Exit code 1 if one does, or if the runs cannot be compared whole
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
+    /// Draw a map of the difference at each step, all on one sheet
+    #[arg(long)]
+    pub maps: bool,
+    /// Folder for the sheet [default: exports/ under the first run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sdviz export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// The run [default: run], then the names of exporters; a run that bears the name of an exporter is written `./NAME`
+    #[arg(value_name = "RUN | NAME")]
+    pub names: Vec<String>,
+    /// Run every exporter
+    #[arg(long)]
+    pub all: bool,
+    /// List the exporters
+    #[arg(long)]
+    pub list: bool,
+    /// Folder for the files [default: exports/ under the run]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// `sdviz metadata`.
+#[derive(Debug, Clone, Args)]
+pub struct MetadataArgs {
+    /// A picture made by sdviz, a Stable Diffusion web UI, or stable-diffusion.cpp: PNG, JPEG or WebP
+    pub picture: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
