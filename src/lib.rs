@@ -11,4 +11,5 @@ pub mod prompt;
 pub mod scheduler;
 pub mod sweep;
 pub mod trace;
+pub mod train;
 pub mod viz;

@@ -3,6 +3,7 @@
 mod animations;
 mod models;
 mod runs;
+mod train;
 
 use super::axes::AxisArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
@@ -11,6 +12,7 @@ pub use models::{
     ConvertArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
+pub use train::{StageArgs, TrainArgs, TrainCommand};
 use std::path::PathBuf;
 
 /// Shows what happens inside Stable Diffusion.
@@ -68,6 +70,8 @@ pub enum Command {
     Sweep(Box<SweepArgs>),
     /// Put the pictures of a sweep beside each other, still or moving
     Grid(GridArgs),
+    /// Train a model on captioned pictures
+    Train(TrainArgs),
 }
 
 /// Which model, and where and how it computes.

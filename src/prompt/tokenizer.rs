@@ -17,6 +17,9 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 /// CLIP's words: contractions, runs of letters, single digits, runs of anything else.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
+/// What CLIP's vocabulary appends to the last piece of a word.
+pub(crate) const WORD_END: &str = "</w>";
+
 /// The tokenizer of a model.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -139,15 +142,25 @@ fn from_vocabulary(files: &ModelFiles, bos: &str, eos: &str) -> Result<tokenizer
     let bpe = BPE::builder()
         .vocab_and_merges(vocab, merges)
         .unk_token(eos.to_string())
-        .end_of_word_suffix("</w>".into())
+        .end_of_word_suffix(WORD_END.into())
         .build()
         .map_err(tokenizer)?;
-    let mut inner = tokenizers::Tokenizer::new(bpe);
-    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(tokenizer)?;
-    inner.with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]))).map_err(tokenizer)?;
-    let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true);
-    let bytes = ByteLevel::new(false, true, true);
-    inner.with_pre_tokenizer(Some(PreSequence::new(vec![words.map_err(tokenizer)?.into(), bytes.into()])));
+    let mut inner = clip(bpe).map_err(tokenizer)?;
     inner.add_special_tokens([AddedToken::from(bos, true), AddedToken::from(eos, true)]).map_err(tokenizer)?;
+    Ok(inner)
+}
+
+/// A tokenizer that takes text apart as CLIP's does, with no vocabulary yet.
+pub(crate) fn empty() -> tokenizers::Result<tokenizers::Tokenizer> {
+    clip(BPE::builder().end_of_word_suffix(WORD_END.into()).build()?)
+}
+
+fn clip(bpe: BPE) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ")?;
+    inner.with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()])))?;
+    let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true)?;
+    let bytes = ByteLevel::new(false, true, true);
+    inner.with_pre_tokenizer(Some(PreSequence::new(vec![words.into(), bytes.into()])));
     Ok(inner)
 }

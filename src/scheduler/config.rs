@@ -94,6 +94,14 @@ impl SchedulerConfig {
         serde_json::from_str(text).or_else(|error| serde_json::from_str(&without_infinities(text)).map_err(|_| error))
     }
 
+    /// ᾱ of every training timestep: the noise that a model is trained with, whatever it is sampled with later.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::resolve`].
+    pub fn training_alphas(&self) -> Result<Vec<f32>> {
+        super::betas::alphas_cumprod(&self.resolve(SchedulerKind::Ddpm)?)
+    }
+
     /// What the configuration means for `kind`. `dpmpp_2m` and `dpmpp_2m_karras` decide `use_karras_sigmas` themselves;
     /// every other scheduler takes it from the file.
     ///

@@ -19,4 +19,5 @@ pub mod shapes;
 pub mod sweep;
 pub mod tokens;
 pub mod trace;
+pub mod train;
 pub mod video;

@@ -1,0 +1,242 @@
+//! What is trained and how: a TOML file.
+//!
+//! Enters: text. Leaves: the model's own configuration files, as the JSON that they become, and the settings of the
+//! training. A setting that is not known is refused by name.
+
+use crate::error::{Error, IoContext, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The embedded configuration: the pocket model's.
+pub const POCKET: &str = include_str!("../../assets/pocket.toml");
+
+/// A training's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The model's configuration files.
+    pub model: ModelTables,
+    /// How the autoencoder is trained.
+    #[serde(default)]
+    pub vae: VaeTraining,
+    /// How text encoder and UNet are trained.
+    #[serde(default)]
+    pub diffusion: DiffusionTraining,
+    /// What is drawn on the way.
+    #[serde(default)]
+    pub samples: Samples,
+}
+
+/// The model's configuration files, and the size of its tokenizer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTables {
+    /// Entries of the vocabulary, at the most.
+    pub vocabulary: usize,
+    /// `vae/config.json`.
+    pub vae: Map<String, Value>,
+    /// `text_encoder/config.json`.
+    pub text_encoder: Map<String, Value>,
+    /// `unet/config.json`.
+    pub unet: Map<String, Value>,
+    /// `scheduler/scheduler_config.json`.
+    pub scheduler: Map<String, Value>,
+}
+
+/// What both stages of training have in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Course {
+    /// Steps.
+    pub steps: u64,
+    /// Pictures of a step.
+    pub batch: i64,
+    /// The learning rate at its highest.
+    pub learning_rate: f64,
+    /// Steps over which it rises from 0.
+    pub warm_up: u64,
+    /// The share of the steps after which it falls, in a straight line.
+    pub decay_from: f64,
+    /// The share of it that is left at the end.
+    pub decay_to: f64,
+    /// AdamW's weight decay.
+    pub weight_decay: f64,
+    /// The largest norm of the gradients.
+    pub clip: f64,
+    /// The most that the averaged weights keep of themselves at each step.
+    pub ema: f64,
+    /// Every how many steps the log gets a line.
+    pub log_every: u64,
+    /// Every how many steps a checkpoint is written.
+    pub checkpoint_every: u64,
+    /// Every how many steps samples are drawn and the model is written; 0: only at the end.
+    pub sample_every: u64,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Course {
+            steps: 10_000,
+            batch: 16,
+            learning_rate: 1e-3,
+            warm_up: 100,
+            decay_from: 0.5,
+            decay_to: 0.02,
+            weight_decay: 0.01,
+            clip: 1.0,
+            ema: 0.999,
+            log_every: 50,
+            checkpoint_every: 500,
+            sample_every: 1000,
+        }
+    }
+}
+
+impl Course {
+    /// The learning rate of a step, counted from 1.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        let rise = (step as f64 / self.warm_up.max(1) as f64).min(1.0);
+        let share = step as f64 / self.steps.max(1) as f64;
+        let fall = ((share - self.decay_from) / (1.0 - self.decay_from).max(1e-9)).clamp(0.0, 1.0);
+        self.learning_rate * rise * (1.0 - fall * (1.0 - self.decay_to))
+    }
+
+    fn check(&self, table: &str) -> Result<()> {
+        let above_0 = |name: &str, value: f64| {
+            if value > 0.0 {
+                return Ok(());
+            }
+            Err(Error::invalid(format!("`{table}.{name}` is {value}"), "give a number above 0"))
+        };
+        above_0("steps", self.steps as f64)?;
+        above_0("batch", self.batch as f64)?;
+        above_0("learning_rate", self.learning_rate)?;
+        above_0("clip", self.clip)?;
+        above_0("log_every", self.log_every as f64)?;
+        above_0("checkpoint_every", self.checkpoint_every as f64)
+    }
+}
+
+/// How the autoencoder is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VaeTraining {
+    /// Steps, batch, learning rate.
+    #[serde(flatten)]
+    pub course: Course,
+    /// Side of the crops it sees, in pixels.
+    pub crop: i64,
+    /// Weight of the absolute error.
+    pub absolute: f64,
+    /// Weight of the squared error.
+    pub squared: f64,
+    /// Weight of the absolute error of the differences between neighbours.
+    pub edges: f64,
+    /// Weight of the divergence of the latents' distribution from a normal one, per number.
+    pub kl: f64,
+    /// Pictures that are held back to measure on.
+    pub held_back: usize,
+}
+
+impl Default for VaeTraining {
+    fn default() -> Self {
+        let course = Course::default();
+        VaeTraining { course, crop: 64, absolute: 1.0, squared: 4.0, edges: 0.5, kl: 2e-4, held_back: 64 }
+    }
+}
+
+/// How text encoder and UNet are trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiffusionTraining {
+    /// Steps, batch, learning rate.
+    #[serde(flatten)]
+    pub course: Course,
+    /// Share of the captions that is left away, so that there is a prediction without a prompt to guide from.
+    pub drop_captions: f64,
+    /// The loss of a noise level counts as if its signal-to-noise ratio were at most this (min-SNR, Hang et al. 2023).
+    pub snr_most: f64,
+    /// … and at least this: without it the highest noise levels, where backgrounds arise, count too little.
+    pub snr_least: f64,
+    /// Deviation of a noise that is one number for a whole channel.
+    pub offset_noise: f64,
+}
+
+impl Default for DiffusionTraining {
+    fn default() -> Self {
+        let course = Course::default();
+        DiffusionTraining { course, drop_captions: 0.1, snr_most: 5.0, snr_least: 0.2, offset_noise: 0.0 }
+    }
+}
+
+/// What is drawn on the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Samples {
+    /// The prompts; none: the first captions of the data.
+    pub prompts: Vec<String>,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance scale.
+    pub guidance_scale: f64,
+    /// The first seed.
+    pub seed: u64,
+    /// The scheduler.
+    pub scheduler: String,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Samples { prompts: vec![], steps: 20, guidance_scale: 5.0, seed: 1, scheduler: "ddim".into() }
+    }
+}
+
+impl TrainConfig {
+    /// Reads a file, or the embedded configuration.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a setting is unknown or cannot mean anything.
+    pub fn read(path: Option<&Path>) -> Result<TrainConfig> {
+        let (text, name) = match path {
+            Some(path) => (std::fs::read_to_string(path).at("read", path)?, path),
+            None => (POCKET.to_string(), Path::new("pocket.toml")),
+        };
+        let bad = |e: toml::de::Error| Error::bad_file(name, "training configuration", e.to_string().trim_end());
+        let table: toml::Table = toml::from_str(&text).map_err(bad)?;
+        known("vae", &table, &serde_json::json!(VaeTraining::default()), name)?;
+        known("diffusion", &table, &serde_json::json!(DiffusionTraining::default()), name)?;
+        let config: TrainConfig = table.try_into().map_err(bad)?;
+        config.vae.course.check("vae")?;
+        config.diffusion.course.check("diffusion")?;
+        Ok(config)
+    }
+}
+
+/// Refuses a setting of a stage that there is not: serde cannot where structs are flattened.
+fn known(stage: &str, table: &toml::Table, usual: &Value, name: &Path) -> Result<()> {
+    let Some(settings) = table.get(stage).and_then(toml::Value::as_table) else { return Ok(()) };
+    match settings.keys().find(|key| usual.get(key.as_str()).is_none()) {
+        Some(key) => Err(Error::bad_file(name, "training configuration", format!("there is no `{stage}.{key}`"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_embedded_configuration_is_valid() {
+        TrainConfig::read(None).unwrap();
+    }
+
+    #[test]
+    fn the_learning_rate_rises_stays_and_falls() {
+        let course = Course { steps: 1000, warm_up: 100, learning_rate: 2.0, decay_to: 0.1, ..Course::default() };
+        for (step, expected) in [(50, 1.0), (100, 2.0), (500, 2.0), (750, 1.1), (1000, 0.2)] {
+            assert!((course.learning_rate_at(step) - expected).abs() < 1e-9, "step {step}");
+        }
+    }
+}

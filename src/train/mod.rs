@@ -1,0 +1,17 @@
+//! Training: how a small Stable Diffusion is made from captioned pictures, and an existing one is taught more.
+//!
+//! Enters: a folder of pictures with captions and a configuration. Leaves: a model folder in diffusers' layout, a log, a
+//! loss curve and sample grids. The modules that learn are the pipeline's own; only their tensors come from elsewhere.
+
+pub mod checkpoint;
+pub mod config;
+pub mod curve;
+pub mod data;
+pub mod diffusion;
+pub mod optimizer;
+pub mod parameters;
+pub mod save;
+pub mod stages;
+pub mod tokenizer;
+pub mod trainer;
+pub mod vae;

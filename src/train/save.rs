@@ -1,0 +1,120 @@
+//! A model folder in diffusers' layout, written part by part as it is learned.
+//!
+//! Enters: a component's configuration and weights. Leaves: `vae/config.json` with `diffusion_pytorch_model.safetensors`,
+//! and so on. Each file appears under its name when it is whole.
+
+use crate::error::{IoContext, Result};
+use crate::model::convert::{self, weights_file};
+use crate::trace::writer::write_atomically;
+use safetensors::Dtype;
+use safetensors::tensor::View;
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// A tensor on its way into a file.
+struct Out {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for Out {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Out {
+    /// In half precision, or f32 if that is what the tensor is to be written in.
+    fn new(tensor: &Tensor, half: bool) -> Out {
+        let (kind, dtype) = if half { (Kind::Half, Dtype::F16) } else { (Kind::Float, Dtype::F32) };
+        let tensor = tensor.to_device(Device::Cpu).to_kind(kind).contiguous();
+        let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        Out { dtype, shape: tensor.size().iter().map(|n| *n as usize).collect(), bytes }
+    }
+}
+
+/// Writes safetensors, in half precision if `half`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn tensors(path: &Path, tensors: &[(String, Tensor)], half: bool, metadata: (&str, String)) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).at("create", parent)?;
+    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), Out::new(tensor, half))).collect();
+    let temporary = path.with_extension("part");
+    let written = convert::write(&temporary, tensors, metadata);
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written?;
+    std::fs::rename(&temporary, path).at("write", path)
+}
+
+/// Writes a text file of a model folder.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn text(model: &Path, name: &str, text: &str) -> Result<()> {
+    let path = model.join(name);
+    let parent = path.parent().unwrap_or(model);
+    std::fs::create_dir_all(parent).at("create", parent)?;
+    write_atomically(&path, text.as_bytes())
+}
+
+/// Writes a component: its configuration, with what names its class, and its weights in half precision.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn component(
+    model: &Path,
+    component: &str,
+    config: &Map<String, Value>,
+    weights: &[(String, Tensor)],
+) -> Result<()> {
+    let class = match component {
+        "vae" => json!({"_class_name": "AutoencoderKL"}),
+        "unet" => json!({"_class_name": "UNet2DConditionModel"}),
+        _ => json!({"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}),
+    };
+    let mut whole = class.as_object().cloned().unwrap_or_default();
+    whole.extend(config.clone());
+    text(model, &format!("{component}/config.json"), &format!("{:#}\n", Value::Object(whole)))?;
+    tensors(&model.join(weights_file(component)), weights, true, ("format", "pt".into()))
+}
+
+/// Writes the index of a whole model.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn index(model: &Path, scheduler_class: &str) -> Result<()> {
+    let nothing = json!([null, null]);
+    let index = json!({
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": nothing,
+        "image_encoder": nothing,
+        "requires_safety_checker": false,
+        "safety_checker": nothing,
+        "scheduler": ["diffusers", scheduler_class],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    });
+    text(model, "model_index.json", &format!("{index:#}\n"))
+}

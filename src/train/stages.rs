@@ -1,0 +1,292 @@
+//! The two stages of a model: the autoencoder, then text encoder and UNet.
+//!
+//! Enters: a folder of captioned pictures, a configuration, perhaps a model to go on from. Leaves: in the folder of the
+//! training `vae/` and `diffusion/` with checkpoints, logs and samples, and `model/`, in diffusers' layout.
+
+use super::config::{Course, TrainConfig};
+use super::data::Data;
+use super::diffusion::{DiffusionTask, Latents, Setting, token_ids};
+use super::parameters::Layout;
+use super::save;
+use super::tokenizer;
+use super::trainer::Trainer;
+use super::vae::VaeTask;
+use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::error::{Error, IoContext, Result};
+use crate::model::files::ModelFiles;
+use crate::model::resolve;
+use crate::model::text_encoder::TextEncoder;
+use crate::model::unet::UNet;
+use crate::model::vae::Vae;
+use crate::model::weights::Weights;
+use crate::prompt::tokenizer::Tokenizer;
+use crate::scheduler::SchedulerConfig;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tch::{Device, Kind, Tensor};
+
+/// What is asked for.
+pub struct Request<'a> {
+    /// Pictures with captions.
+    pub data: &'a Path,
+    /// What is trained and how.
+    pub config: TrainConfig,
+    /// The folder of the training.
+    pub out: &'a Path,
+    /// The model to go on from.
+    pub init: Option<&'a str>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Whether to begin anew.
+    pub force: bool,
+    /// Where it computes.
+    pub device: Device,
+    /// Raised to stop.
+    pub interrupted: Arc<AtomicBool>,
+    /// Whether to say nothing on the way.
+    pub quiet: bool,
+}
+
+/// What a stage left.
+#[derive(Debug)]
+pub struct Done {
+    /// The model's folder.
+    pub model: PathBuf,
+    /// The stage's folder.
+    pub folder: PathBuf,
+    /// The last step.
+    pub step: u64,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+/// How talkative a stage is.
+type Say<'a> = &'a dyn Fn(&str);
+
+impl Request<'_> {
+    fn model(&self) -> PathBuf {
+        self.out.join("model")
+    }
+
+    /// The stage's folder, emptied if asked for.
+    fn folder(&self, stage: &str) -> Result<PathBuf> {
+        let folder = self.out.join(stage);
+        if self.force && folder.is_dir() {
+            std::fs::remove_dir_all(&folder).at("remove", &folder)?;
+        }
+        std::fs::create_dir_all(&folder).at("create", &folder)?;
+        Ok(folder)
+    }
+
+    fn files(&self) -> Result<Option<ModelFiles>> {
+        self.init.map(|name| resolve::resolve(Some(name)).map(|choice| choice.files)).transpose()
+    }
+
+    fn data(&self, size: i64, say: Say) -> Result<Data> {
+        let data = Data::read(self.data, size as u32)?;
+        for (path, why) in data.skipped.iter().take(10) {
+            say(&format!("warning: `{}` is left out: {why}", path.display()));
+        }
+        if !data.skipped.is_empty() {
+            say(&format!("warning: {} of {} pictures are left out", data.skipped.len(), data.skipped.len() + data.captions.len()));
+        }
+        say(&format!("{} pictures with captions, {size}×{size}", data.captions.len()));
+        Ok(data)
+    }
+
+    fn trainer<'a>(&self, folder: &Path, course: &'a Course, settings: Value) -> Trainer<'a> {
+        Trainer {
+            course,
+            seed: self.seed,
+            folder: folder.to_path_buf(),
+            settings,
+            interrupted: self.interrupted.clone(),
+            quiet: self.quiet,
+        }
+    }
+
+    /// The first numbers: the model's that is gone on from, or fresh ones.
+    fn begin(&self, layout: &Layout, files: Option<&ModelFiles>) -> Result<Tensor> {
+        match files {
+            Some(files) => layout.read(|component| files.weights(component, None).map(|(_, file)| file)),
+            None => {
+                tch::manual_seed(self.seed as i64);
+                Ok(layout.fresh())
+            }
+        }
+    }
+}
+
+/// A component's configuration: that of the model to go on from, else the training's.
+fn component<C: Config>(
+    files: Option<&ModelFiles>,
+    name: &str,
+    table: &Map<String, Value>,
+) -> Result<(C, Map<String, Value>)> {
+    let (text, path) = match files {
+        Some(files) => (files.required_text(name)?, files.path(name)),
+        None => (Value::Object(table.clone()).to_string(), Path::new("the training's configuration").join(name)),
+    };
+    let json: Value = serde_json::from_str(&text).map_err(|e| Error::bad_file(&path, "configuration", e))?;
+    Ok((C::parse(&text, &path)?, json.as_object().cloned().unwrap_or_default()))
+}
+
+/// The settings of a stage that a checkpoint must share: all but how long it goes on and how often it tells.
+fn settings(stage: &str, seed: u64, course: Value, configs: &[&Map<String, Value>]) -> Value {
+    let mut course = course;
+    if let Some(course) = course.as_object_mut() {
+        for free in ["steps", "log_every", "checkpoint_every", "sample_every"] {
+            course.remove(free);
+        }
+    }
+    json!({"stage": stage, "seed": seed, "training": course, "model": configs})
+}
+
+/// Trains the autoencoder.
+///
+/// # Errors
+/// When the data or the configuration cannot be used, a file cannot be written, or the loss is not finite.
+pub fn vae(request: &Request, say: Say) -> Result<Done> {
+    let files = request.files()?;
+    let training = &request.config.vae;
+    let (config, json): (VaeConfig, _) = component(files.as_ref(), "vae/config.json", &request.config.model.vae)?;
+    let folder = request.folder("vae")?;
+    let data = request.data(config.sample_size, say)?;
+    let layout = Rc::new(Layout::of(|at| Vae::new(&at("vae"), config.clone()).map(drop))?);
+    say(&format!("autoencoder: {} parameters", layout.total()));
+    let settings = settings("vae", request.seed, json!(training), &[&json]);
+    let trainer = request.trainer(&folder, &training.course, settings);
+    let model = request.model();
+    let trained = trainer.run(&layout, || request.begin(&layout, files.as_ref()), request.device, |parameters| {
+        VaeTask::new(parameters, &data, training, (&config, &json), &model)
+    })?;
+    Ok(Done { model, folder, step: trained.step, stopped: trained.stopped })
+}
+
+/// Trains text encoder and UNet on the latents of the autoencoder that the first stage left, or of the model to go on from.
+///
+/// # Errors
+/// As [`vae`]; also when there is no autoencoder.
+pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
+    let (files, training, model) = (request.files()?, &request.config.diffusion, request.model());
+    let vae_files = vae_files(&model, files.as_ref())?;
+    let vae_config = VaeConfig::parse(&vae_files.required_text("vae/config.json")?, &vae_files.path("vae/config.json"))?;
+    let (unet_config, unet_json): (UNetConfig, _) =
+        component(files.as_ref(), "unet/config.json", &request.config.model.unet)?;
+    let (_, mut text_json): (TextConfig, _) =
+        component(files.as_ref(), "text_encoder/config.json", &request.config.model.text_encoder)?;
+    let scheduler_text = match &files {
+        Some(files) => files.required_text("scheduler/scheduler_config.json")?,
+        None => format!("{:#}\n", Value::Object(request.config.model.scheduler.clone())),
+    };
+    let scheduler = SchedulerConfig::parse(&scheduler_text)
+        .map_err(|e| Error::bad_file(Path::new("scheduler_config.json"), "scheduler configuration", e))?;
+    let folder = request.folder("diffusion")?;
+    let size = unet_config.sample_size * vae_config.scale_factor() as i64;
+    let data = request.data(size, say)?;
+
+    write_tokenizer(request, files.as_ref(), &data, &model, &mut text_json)?;
+    save::text(&model, "scheduler/scheduler_config.json", &scheduler_text)?;
+    let text_config = TextConfig::parse(&Value::Object(text_json.clone()).to_string(), &model.join("text_encoder/config.json"))?;
+    let tokenizer = Tokenizer::load(&ModelFiles::Folder(model.clone()), text_config.max_position_embeddings as usize)?;
+    let (ids, none, cut) = token_ids(&tokenizer, &data.captions)?;
+    if cut > 0 {
+        say(&format!("warning: {cut} captions are longer than {} tokens; their ends are not seen", tokenizer.window()));
+    }
+
+    let (_, vae_file) = vae_files.weights("vae", None)?;
+    let hash: String = Sha256::digest(vae_file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    copy_vae(&vae_files, &model)?;
+    say("latents of all pictures …");
+    let vae = Vae::new(&Weights::new("vae", vae_file, request.device, Kind::Float), vae_config)?;
+    let latents = Latents::of(&data, &vae, &hash, &folder.join("latents.safetensors"), request.device)?;
+
+    let layout = Rc::new(Layout::of(|at| {
+        TextEncoder::new(&at("text_encoder"), text_config.clone())?;
+        UNet::new(&at("unet"), unet_config.clone()).map(drop)
+    })?);
+    say(&format!("text encoder and UNet: {} parameters", layout.total()));
+    let mut samples = request.config.samples.clone();
+    if samples.prompts.is_empty() {
+        samples.prompts = data.captions.iter().take(8).cloned().collect();
+    }
+    let settings = settings("diffusion", request.seed, json!(training), &[&text_json, &unet_json]);
+    let trainer = request.trainer(&folder, &training.course, settings);
+    let setting = Setting {
+        latents: &latents,
+        ids: (&ids, &none),
+        training,
+        scheduler: &scheduler,
+        samples: &samples,
+        text_encoder: (&text_config, &text_json),
+        unet: (&unet_config, &unet_json),
+        model: model.clone(),
+    };
+    let trained = trainer.run(&layout, || request.begin(&layout, files.as_ref()), request.device, |parameters| {
+        DiffusionTask::new(parameters, setting)
+    })?;
+    Ok(Done { model, folder, step: trained.step, stopped: trained.stopped })
+}
+
+/// The files of the autoencoder: what the first stage left, else those of the model to go on from.
+fn vae_files(model: &Path, init: Option<&ModelFiles>) -> Result<ModelFiles> {
+    if model.join("vae/config.json").is_file() {
+        return Ok(ModelFiles::Folder(model.to_path_buf()));
+    }
+    init.cloned().ok_or_else(|| {
+        Error::invalid(
+            format!("there is no autoencoder in `{}`", model.display()),
+            "train one first: `sdviz train vae` with the same `--out`, or go on from a model with `--init`",
+        )
+    })
+}
+
+/// Copies an autoencoder that is not in the model's folder yet.
+fn copy_vae(files: &ModelFiles, model: &Path) -> Result<()> {
+    if model.join("vae/config.json").is_file() {
+        return Ok(());
+    }
+    let text = files.required_text("vae/config.json")?;
+    let (_, file) = files.weights("vae", None)?;
+    let path = model.join(crate::model::convert::weights_file("vae"));
+    let parent = path.parent().unwrap_or(model);
+    std::fs::create_dir_all(parent).at("create", parent)?;
+    crate::trace::writer::write_atomically(&path, file.bytes())?;
+    save::text(model, "vae/config.json", &text)
+}
+
+/// Writes the tokenizer into the model's folder, copied or made from the captions, and what it decides of the text
+/// encoder's configuration.
+fn write_tokenizer(
+    request: &Request,
+    files: Option<&ModelFiles>,
+    data: &Data,
+    model: &Path,
+    text_json: &mut Map<String, Value>,
+) -> Result<()> {
+    if let Some(files) = files {
+        let names = crate::model::convert::TEXTS.iter().filter(|name| name.starts_with("tokenizer/"));
+        for name in names {
+            if let Some(text) = files.text(name)? {
+                save::text(model, name, &text)?;
+            }
+        }
+        return Ok(());
+    }
+    let window = text_json.get("max_position_embeddings").and_then(Value::as_i64).unwrap_or(77);
+    let made = tokenizer::train(&data.captions, request.config.model.vocabulary, window)?;
+    for (name, text) in &made.texts {
+        save::text(model, &format!("tokenizer/{name}"), text)?;
+    }
+    let (bos, eos) = (made.entries - 2, made.entries - 1);
+    for (name, value) in
+        [("vocab_size", made.entries), ("bos_token_id", bos), ("eos_token_id", eos), ("pad_token_id", eos)]
+    {
+        text_json.insert(name.into(), value.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! The loop that learns: loss, gradients, a step of the optimiser, and now and then a line in the log, a checkpoint,
+//! samples.
+//!
+//! Enters: a [`Task`] and a [`Course`]. Leaves: weights that have learned, in the folder of the stage `log.jsonl`,
+//! `loss.png` and the last checkpoint. A training that is killed goes on from there to the same numbers: every step seeds
+//! its random numbers from the training's seed and its own number.
+
+use super::checkpoint::{self, Checkpoint};
+use super::config::Course;
+use super::curve;
+use super::optimizer::{AdamW, Memory};
+use super::parameters::{Layout, Parameters};
+use crate::error::{Error, IoContext, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::{Device, Tensor};
+
+/// What is learned.
+pub trait Task {
+    /// The loss of one batch, a number with gradients, and what of it is worth a column in the log. Draws all its random
+    /// numbers from libtorch's generator.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)>;
+
+    /// Shows how far the averaged weights have come, in `folder`: samples, the model. Gives figures for the log.
+    ///
+    /// # Errors
+    /// When something cannot be drawn or written.
+    fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>>;
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The step.
+    pub step: u64,
+    /// Mean loss since the line before.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Norm of its gradients.
+    pub gradient: f64,
+    /// Pictures a second since the line before.
+    pub pictures_per_second: f64,
+    /// Everything else: parts of the loss, figures of the samples.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, Value>,
+}
+
+/// The log's name in the folder of a stage.
+pub const LOG: &str = "log.jsonl";
+
+/// How a training ended.
+#[derive(Debug)]
+pub struct Trained {
+    /// The averaged weights.
+    pub averaged: Parameters,
+    /// The last step made.
+    pub step: u64,
+    /// Whether it was interrupted before its end.
+    pub stopped: bool,
+}
+
+/// A training in its folder.
+pub struct Trainer<'a> {
+    /// How long and how fast.
+    pub course: &'a Course,
+    /// What the random numbers of each step are seeded with.
+    pub seed: u64,
+    /// The folder of the stage.
+    pub folder: PathBuf,
+    /// What a checkpoint must have been begun with.
+    pub settings: Value,
+    /// Raised to stop it after the step.
+    pub interrupted: Arc<AtomicBool>,
+    /// Whether to say nothing on the way.
+    pub quiet: bool,
+}
+
+impl Trainer<'_> {
+    /// Trains from `begin` (or from the folder's checkpoint, if there is one) on `device`. `task` is built once from the
+    /// weights that learn.
+    ///
+    /// # Errors
+    /// When a loss or a gradient is not finite: names the step; the last checkpoint stays. When something cannot be
+    /// written.
+    pub fn run<T: Task>(
+        &self,
+        layout: &Rc<Layout>,
+        begin: impl FnOnce() -> Result<Tensor>,
+        device: Device,
+        task: impl FnOnce(&Parameters) -> Result<T>,
+    ) -> Result<Trained> {
+        std::fs::create_dir_all(&self.folder).at("create", &self.folder)?;
+        let path = self.folder.join(checkpoint::FILE);
+        let (first, weights, mut memory) = match checkpoint::read(&path, &self.settings, layout)? {
+            Some(Checkpoint { step, weights, memory }) => (step, weights.to_device(device), memory.on(device)),
+            None => {
+                let weights = begin()?.to_device(device);
+                let memory = Memory::new(&weights);
+                // At once: what is wrong with the disk shows now and not in an hour.
+                checkpoint::write(&path, 0, &self.settings, &weights, &memory)?;
+                (0, weights, memory)
+            }
+        };
+        if first > 0 {
+            self.say(format!("going on after step {first}"));
+        }
+        self.cut_log(first)?;
+        let parameters = Parameters::new(layout.clone(), weights, true);
+        let task = task(&parameters)?;
+        let bar = self.bar(first);
+        let mut since = Since::now();
+        let mut step = first;
+        while step < self.course.steps && !self.interrupted.load(Ordering::Relaxed) {
+            step += 1;
+            let gradient = self.step(&task, &parameters, &mut memory, step, &mut since)?;
+            bar.set_position(step);
+            let last = step == self.course.steps;
+            let shows = last || self.course.sample_every > 0 && step.is_multiple_of(self.course.sample_every);
+            if last || step.is_multiple_of(self.course.log_every) || shows {
+                let mut line = since.line(step, self.course, gradient);
+                bar.set_message(format!("loss {:.4}, {:.0} pictures/s", line.loss, line.pictures_per_second));
+                if shows {
+                    let averaged = Parameters::new(layout.clone(), memory.averaged.shallow_clone(), false);
+                    let _no_gradients = tch::no_grad_guard();
+                    let figures = task.show(&averaged, step, &self.folder)?;
+                    line.more.extend(figures.into_iter().map(|(name, value)| (name.to_string(), value.into())));
+                }
+                self.log(&line)?;
+                if shows {
+                    self.draw_curve()?;
+                    self.say(told(&line));
+                }
+                since = Since::now();
+            }
+            if last || step.is_multiple_of(self.course.checkpoint_every) {
+                checkpoint::write(&path, step, &self.settings, parameters.flat(), &memory)?;
+            }
+        }
+        bar.finish_and_clear();
+        let stopped = step < self.course.steps;
+        if stopped {
+            checkpoint::write(&path, step, &self.settings, parameters.flat(), &memory)?;
+        }
+        Ok(Trained { averaged: Parameters::new(layout.clone(), memory.averaged, false), step, stopped })
+    }
+
+    /// One step; gives the gradients' norm.
+    fn step<T: Task>(
+        &self,
+        task: &T,
+        parameters: &Parameters,
+        memory: &mut Memory,
+        step: u64,
+        since: &mut Since,
+    ) -> Result<f64> {
+        tch::manual_seed(seed_of(self.seed, step));
+        let (loss, parts) = task.loss()?;
+        let value = f64::try_from(&loss)?;
+        let adamw = AdamW {
+            betas: (0.9, 0.99),
+            eps: 1e-8,
+            weight_decay: self.course.weight_decay,
+            clip: self.course.clip,
+            ema: self.course.ema,
+        };
+        let norm = if value.is_finite() {
+            let gradients = Tensor::f_run_backward(&[loss], &parameters.views(), false, false)?;
+            adamw.step(parameters.flat(), memory, &gradients, step, self.course.learning_rate_at(step))?
+        } else {
+            f64::NAN
+        };
+        if !norm.is_finite() {
+            let what = if value.is_finite() { "gradient" } else { "loss" };
+            let found = if value.is_nan() || what == "gradient" { "not a number" } else { "infinite" };
+            return Err(Error::invalid(
+                format!("the {what} is {found} at step {step}: training stopped, the last checkpoint is kept"),
+                "go on from it with a lower `learning_rate`, or a lower `clip`",
+            ));
+        }
+        since.add(value, parts)?;
+        Ok(norm)
+    }
+
+    /// Drops what the log says of steps after the checkpoint.
+    fn cut_log(&self, step: u64) -> Result<()> {
+        let path = self.folder.join(LOG);
+        let lines = read_log(&path)?;
+        if lines.iter().any(|line| line.step > step) {
+            let kept: Vec<String> = lines.iter().filter(|l| l.step <= step).map(as_text).collect();
+            crate::trace::writer::write_atomically(&path, kept.concat().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn log(&self, line: &LogLine) -> Result<()> {
+        let path = self.folder.join(LOG);
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).at("write", &path)?;
+        file.write_all(as_text(line).as_bytes()).at("write", &path)
+    }
+
+    fn draw_curve(&self) -> Result<()> {
+        let lines = read_log(&self.folder.join(LOG))?;
+        let name = self.folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let picture = curve::figure(&name, &lines, self.course.steps).png()?;
+        crate::trace::writer::write_atomically(&self.folder.join("loss.png"), &picture)
+    }
+
+    fn bar(&self, first: u64) -> ProgressBar {
+        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(self.course.steps), target);
+        let style = ProgressStyle::with_template("{bar:32} step {pos}/{len} {msg} [{elapsed}, {eta} left]");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.with_position(first)
+    }
+
+    fn say(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+}
+
+impl Memory {
+    /// The same on a device.
+    fn on(self, device: Device) -> Memory {
+        let Memory { mean, square, averaged } = self;
+        Memory { mean: mean.to_device(device), square: square.to_device(device), averaged: averaged.to_device(device) }
+    }
+}
+
+/// The seed of a step's random numbers: SplitMix64's scrambling (Steele et al. 2014), so that neighbours have nothing in
+/// common.
+fn seed_of(seed: u64, step: u64) -> i64 {
+    let mut z = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) as i64
+}
+
+/// What has come together since the last line of the log.
+struct Since {
+    started: Instant,
+    steps: u64,
+    loss: f64,
+    parts: Vec<(&'static str, f64)>,
+}
+
+impl Since {
+    fn now() -> Since {
+        Since { started: Instant::now(), steps: 0, loss: 0.0, parts: vec![] }
+    }
+
+    fn add(&mut self, loss: f64, parts: Vec<(&'static str, Tensor)>) -> Result<()> {
+        self.steps += 1;
+        self.loss += loss;
+        for (name, value) in parts {
+            let value = f64::try_from(value)?;
+            match self.parts.iter_mut().find(|(n, _)| *n == name) {
+                Some((_, sum)) => *sum += value,
+                None => self.parts.push((name, value)),
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self, step: u64, course: &Course, gradient: f64) -> LogLine {
+        let steps = self.steps.max(1) as f64;
+        LogLine {
+            step,
+            loss: self.loss / steps,
+            learning_rate: course.learning_rate_at(step),
+            gradient,
+            pictures_per_second: steps * course.batch as f64 / self.started.elapsed().as_secs_f64().max(1e-9),
+            more: self.parts.iter().map(|(name, sum)| (name.to_string(), (sum / steps).into())).collect(),
+        }
+    }
+}
+
+/// The lines of a log; none if there is no log.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
+    match std::fs::read_to_string(path) {
+        // A killed training may have left half a line.
+        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+        Err(e) => Err(e).at("read", path),
+    }
+}
+
+fn as_text(line: &LogLine) -> String {
+    serde_json::to_string(line).map(|text| text + "\n").unwrap_or_default()
+}
+
+fn told(line: &LogLine) -> String {
+    let more: Vec<String> = line
+        .more
+        .iter()
+        .filter_map(|(name, value)| Some(format!(", {} {:.3}", name.replace('_', " "), value.as_f64()?)))
+        .collect();
+    format!("step {}: loss {:.4}{}, {:.1} pictures/s", line.step, line.loss, more.concat(), line.pictures_per_second)
+}

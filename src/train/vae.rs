@@ -1,0 +1,193 @@
+//! Training the autoencoder.
+//!
+//! Enters: pictures. Leaves: `vae/` of the model folder. Random crops are enough: the network is made of convolutions, and
+//! crops cost less. At the end its latents are given mean 0 and the deviation of Stable Diffusion's own.
+
+use super::config::VaeTraining;
+use super::data::Data;
+use super::parameters::Parameters;
+use super::save;
+use super::trainer::Task;
+use crate::config::VaeConfig;
+use crate::error::{Error, Result};
+use crate::export::diff::psnr;
+use crate::model::vae::Vae;
+use crate::pipeline::start::to_picture;
+use crate::trace::observer::Probe;
+use crate::trace::writer::write_atomically;
+use crate::viz::pixels::{WHITE, side_by_side, stacked};
+use image::RgbImage;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// The deviation that latents get, so that the scaling factor is that of Stable Diffusion 1.x.
+const SCALING_FACTOR: f64 = 0.18215;
+
+/// Learning to encode and decode.
+pub struct VaeTask<'a> {
+    vae: Vae,
+    data: &'a Data,
+    settings: &'a VaeTraining,
+    config: VaeConfig,
+    json: &'a Map<String, Value>,
+    device: Device,
+    /// Where the model goes.
+    model: PathBuf,
+}
+
+impl<'a> VaeTask<'a> {
+    /// From the weights that learn.
+    ///
+    /// # Errors
+    /// When the crop is no size the network can halve, or larger than the pictures, or no picture is left to learn from.
+    pub fn new(
+        parameters: &Parameters,
+        data: &'a Data,
+        settings: &'a VaeTraining,
+        (config, json): (&VaeConfig, &'a Map<String, Value>),
+        model: &Path,
+    ) -> Result<VaeTask<'a>> {
+        let factor = config.scale_factor() as i64;
+        let (count, side) = (data.captions.len(), data.pictures.size()[1]);
+        if settings.crop % factor != 0 || settings.crop < factor || settings.crop > side {
+            return Err(Error::invalid(
+                format!("`vae.crop` is {}: no crop of pictures of {side} pixels", settings.crop),
+                format!("give a multiple of {factor}, {side} at the most"),
+            ));
+        }
+        if settings.held_back >= count {
+            return Err(Error::invalid(
+                format!("`vae.held_back` is {} of {count} pictures: none is left to learn from", settings.held_back),
+                "set it lower, or give more pictures",
+            ));
+        }
+        let (config, device) = (config.clone(), parameters.flat().device());
+        let vae = Vae::new(&parameters.component("vae"), config.clone())?;
+        Ok(VaeTask { vae, data, settings, config, json, device, model: model.to_path_buf() })
+    }
+
+    /// Random crops of random pictures, `[batch, 3, crop, crop]` in −1..1.
+    fn batch(&self) -> Result<Tensor> {
+        let (side, crop) = (self.data.pictures.size()[1], self.settings.crop);
+        let batch = self.settings.course.batch;
+        let count = (self.data.captions.len() - self.settings.held_back) as i64;
+        let draw = |below: i64| -> Result<Vec<i64>> {
+            Ok(Vec::try_from(Tensor::randint(below, [batch], (Kind::Int64, Device::Cpu)))?)
+        };
+        let (which, tops, lefts) = (draw(count)?, draw(side - crop + 1)?, draw(side - crop + 1)?);
+        let crops: Vec<Tensor> = (0..batch as usize)
+            .map(|i| self.data.pictures.get(which[i]).narrow(0, tops[i], crop).narrow(1, lefts[i], crop))
+            .collect();
+        Ok(as_input(&Tensor::stack(&crops, 0), self.device))
+    }
+}
+
+/// Bytes `[batch, height, width, 3]` to numbers `[batch, 3, height, width]` in −1..1 on a device. The layout in memory
+/// stays that of the bytes, which convolutions like best.
+pub(super) fn as_input(bytes: &Tensor, device: Device) -> Tensor {
+    { let t = (bytes.to_device(device).to_kind(Kind::Float) / 127.5 - 1.0).permute([0, 3, 1, 2]); if std::env::var("NCHW").is_ok() { t.contiguous() } else { t } }
+}
+
+impl Task for VaeTask<'_> {
+    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+        let silent = Probe::silent();
+        let pictures = self.batch()?;
+        let posterior = self.vae.encode(&pictures, &silent)?;
+        let latents = posterior.sample(&posterior.mean.randn_like());
+        let error = self.vae.decode(&latents, &silent)? - &pictures;
+        let size = error.size();
+        let difference = |axis: i64| {
+            let last = size[axis as usize] - 1;
+            (error.narrow(axis, 1, last) - error.narrow(axis, 0, last)).abs().mean(Kind::Float)
+        };
+        let (absolute, squared) = (error.abs().mean(Kind::Float), error.square().mean(Kind::Float));
+        let (mean, logvar) = (&posterior.mean, &posterior.logvar);
+        let kl = ((mean.square() + logvar.exp() - 1.0 - logvar) * 0.5).mean(Kind::Float);
+        let s = self.settings;
+        let edges = difference(2) + difference(3);
+        let loss = &absolute * s.absolute + &squared * s.squared + edges * s.edges + &kl * s.kl;
+        Ok((loss, vec![("absolute", absolute.detach()), ("squared", squared.detach()), ("kl", kl.detach())]))
+    }
+
+    fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {
+        let vae = Vae::new(&averaged.component("vae"), self.config.clone())?;
+        let count = self.data.captions.len() as i64;
+        let held = (self.settings.held_back as i64).max(8.min(count));
+        let pictures = self.data.pictures.narrow(0, count - held, held);
+        let (pairs, posteriors) = reconstruct(&vae, &pictures, self.device)?;
+        let decibels: Vec<f64> = pairs.iter().filter_map(|(a, b)| psnr(a, b)).collect();
+        let columns: Vec<RgbImage> =
+            pairs.iter().take(8).map(|(a, b)| stacked(&[a.clone(), b.clone()], 4, WHITE)).collect();
+        let sheet = side_by_side(&columns, 4, WHITE);
+        let path = folder.join(format!("samples-{step:06}.png"));
+        write_atomically(&path, &crate::trace::metadata::png_bytes(&sheet)?)?;
+
+        let mut weights = averaged.tensors("vae", Kind::Float);
+        let factor = standardise(&mut weights, &posteriors, &self.config)?;
+        let mut json = self.json.clone();
+        json.insert("scaling_factor".into(), factor.into());
+        save::component(&self.model, "vae", &json, &weights)?;
+        Ok(vec![("psnr", decibels.iter().sum::<f64>() / decibels.len().max(1) as f64)])
+    }
+}
+
+type Pair = (RgbImage, RgbImage);
+
+/// Pictures, bytes `[count, height, width, 3]`, each with what encoding (to the mean) and decoding makes of it; and the
+/// mean and variance of each latent, `[count, channels, h, w]`.
+fn reconstruct(vae: &Vae, pictures: &Tensor, device: Device) -> Result<(Vec<Pair>, (Tensor, Tensor))> {
+    let silent = Probe::silent();
+    let (mut pairs, mut means, mut variances) = (vec![], vec![], vec![]);
+    for some in pictures.split(8, 0) {
+        let input = as_input(&some, device);
+        let posterior = vae.encode(&input, &silent)?;
+        let output = vae.decode(&posterior.mean, &silent)?;
+        let unit = |t: &Tensor| (t / 2.0 + 0.5).clamp(0.0, 1.0);
+        for i in 0..some.size()[0] {
+            let picture = |t: &Tensor| to_picture(&unit(&t.narrow(0, i, 1)));
+            pairs.push((picture(&input)?, picture(&output)?));
+        }
+        means.push(posterior.mean);
+        variances.push(posterior.logvar.exp());
+    }
+    Ok((pairs, (Tensor::cat(&means, 0), Tensor::cat(&variances, 0))))
+}
+
+/// Changes the two 1×1 convolutions around the latents so that each channel has mean 0 and the deviation 1 / scaling
+/// factor, and what is decoded stays the same. Gives the scaling factor. Without those convolutions the factor alone is
+/// chosen.
+fn standardise(
+    weights: &mut [(String, Tensor)],
+    (means, variances): &(Tensor, Tensor),
+    config: &VaeConfig,
+) -> Result<f64> {
+    let over = [0i64, 2, 3].as_slice();
+    let channels = config.latent_channels;
+    let mean = means.mean_dim(over, false, Kind::Float).to_device(Device::Cpu);
+    let spread = means.var_dim(over, false, false).to_device(Device::Cpu);
+    let deviation = (spread + variances.mean_dim(over, false, Kind::Float).to_device(Device::Cpu)).sqrt();
+    if !(config.use_quant_conv && config.use_post_quant_conv) {
+        return Ok(1.0 / f64::try_from(deviation.mean(Kind::Float))?);
+    }
+    let stretch = (deviation * SCALING_FACTOR).reciprocal();
+    let mut change = |name: &str, change: &dyn Fn(&Tensor) -> Tensor| {
+        weights.iter_mut().filter(|(key, _)| key == name).for_each(|(_, tensor)| *tensor = change(tensor));
+    };
+    // Both halves of the moments: means are stretched, logarithms of variances shifted by twice the logarithm.
+    let both = Tensor::cat(&[stretch.shallow_clone(), stretch.ones_like()], 0);
+    change("quant_conv.weight", &|w| w * both.view([2 * channels, 1, 1, 1]));
+    change("quant_conv.bias", &|b| {
+        let halves = b.chunk(2, 0);
+        Tensor::cat(&[(&halves[0] - &mean) * &stretch, &halves[1] + stretch.log() * 2.0], 0)
+    });
+    let mut first = None;
+    change("post_quant_conv.weight", &|w| w / stretch.view([1, channels, 1, 1]));
+    weights.iter().filter(|(key, _)| key == "post_quant_conv.weight").for_each(|(_, w)| first = Some(w.shallow_clone()));
+    if let Some(weight) = first {
+        // The weight is the changed one: undo the stretch to apply it to the mean that was taken off.
+        let shift = (weight * (&stretch * &mean).view([1, channels, 1, 1])).sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Float);
+        weights.iter_mut().filter(|(key, _)| key == "post_quant_conv.bias").for_each(|(_, b)| *b = &*b + &shift);
+    }
+    Ok(SCALING_FACTOR)
+}
