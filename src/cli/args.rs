@@ -12,8 +12,8 @@ pub use models::{
     ConvertArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
-pub use train::{StageArgs, TrainArgs, TrainCommand};
 use std::path::PathBuf;
+pub use train::{CourseArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
 
 /// Shows what happens inside Stable Diffusion.
 #[derive(Debug, Parser)]

@@ -32,10 +32,11 @@ pub struct Checkpoint {
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, step: u64, settings: &Value, weights: &Tensor, memory: &Memory) -> Result<()> {
-    let header = HashMap::from([("sdviz".to_string(), serde_json::json!({"step": step, "settings": settings}).to_string())]);
-    let tensors = [("averaged", &memory.averaged), ("mean", &memory.mean), ("square", &memory.square), ("weights", weights)];
-    let bytes = tensors
-        .map(|(name, tensor)| (name, bytes_of(tensor)));
+    let header =
+        HashMap::from([("sdviz".to_string(), serde_json::json!({"step": step, "settings": settings}).to_string())]);
+    let tensors =
+        [("averaged", &memory.averaged), ("mean", &memory.mean), ("square", &memory.square), ("weights", weights)];
+    let bytes = tensors.map(|(name, tensor)| (name, bytes_of(tensor)));
     let views = bytes
         .iter()
         .map(|(name, bytes)| {
@@ -76,7 +77,8 @@ pub fn read(path: &Path, settings: &Value, layout: &Layout) -> Result<Option<Che
     let bytes = Bytes::map(path)?;
     let bad = |reason: String| Error::bad_file(path, "checkpoint", reason);
     let (_, header) = SafeTensors::read_metadata(bytes.as_ref()).map_err(|e| bad(e.to_string()))?;
-    let text = header.metadata().as_ref().and_then(|m| m.get("sdviz")).ok_or_else(|| bad("it has no settings".into()))?;
+    let text =
+        header.metadata().as_ref().and_then(|m| m.get("sdviz")).ok_or_else(|| bad("it has no settings".into()))?;
     let header: Value = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
     if let Some(what) = difference("", &header["settings"], settings) {
         return Err(Error::invalid(

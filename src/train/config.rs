@@ -23,6 +23,9 @@ pub struct TrainConfig {
     /// How text encoder and UNet are trained.
     #[serde(default)]
     pub diffusion: DiffusionTraining,
+    /// How a LoRA is trained.
+    #[serde(default)]
+    pub lora: LoraTraining,
     /// What is drawn on the way.
     #[serde(default)]
     pub samples: Samples,
@@ -170,6 +173,29 @@ impl Default for DiffusionTraining {
     }
 }
 
+/// How a LoRA is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoraTraining {
+    /// Steps, batch, learning rate, noise.
+    #[serde(flatten)]
+    pub noise: DiffusionTraining,
+    /// Rows of `down`: how much can be learned.
+    pub rank: i64,
+    /// What is added counts alpha / rank.
+    pub alpha: f64,
+    /// The ends of the paths of the layers that it is added to.
+    pub targets: Vec<String>,
+}
+
+impl Default for LoraTraining {
+    fn default() -> Self {
+        let course = Course { steps: 1000, batch: 4, learning_rate: 1e-4, ..Course::default() };
+        let targets = ["to_q", "to_k", "to_v", "to_out.0"].map(String::from).to_vec();
+        LoraTraining { noise: DiffusionTraining { course, ..Default::default() }, rank: 8, alpha: 8.0, targets }
+    }
+}
+
 /// What is drawn on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -206,7 +232,15 @@ impl TrainConfig {
         let table: toml::Table = toml::from_str(&text).map_err(bad)?;
         known("vae", &table, &serde_json::json!(VaeTraining::default()), name)?;
         known("diffusion", &table, &serde_json::json!(DiffusionTraining::default()), name)?;
+        known("lora", &table, &serde_json::json!(LoraTraining::default()), name)?;
         let config: TrainConfig = table.try_into().map_err(bad)?;
+        config.lora.noise.course.check("lora")?;
+        if config.lora.rank < 1 {
+            return Err(Error::invalid(
+                format!("`lora.rank` is {}", config.lora.rank),
+                "give 1 or more; 4 to 16 is usual",
+            ));
+        }
         config.vae.course.check("vae")?;
         config.diffusion.course.check("diffusion")?;
         Ok(config)

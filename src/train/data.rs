@@ -63,7 +63,8 @@ fn from_list(folder: &Path, metadata: &Path) -> Result<Listed> {
     let (mut listed, mut skipped) = (vec![], vec![]);
     let text = std::fs::read_to_string(metadata).at("read", metadata)?;
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |reason: String| Error::bad_file(metadata, "list of pictures", format!("line {}: {reason}", number + 1));
+        let bad =
+            |reason: String| Error::bad_file(metadata, "list of pictures", format!("line {}: {reason}", number + 1));
         let entry: serde_json::Value = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
         let name = entry["file_name"].as_str().ok_or_else(|| bad("it has no `file_name`".into()))?;
         match entry["text"].as_str().map(str::trim).filter(|text| !text.is_empty()) {

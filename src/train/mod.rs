@@ -8,6 +8,8 @@ pub mod config;
 pub mod curve;
 pub mod data;
 pub mod diffusion;
+pub mod lora;
+pub mod noise;
 pub mod optimizer;
 pub mod parameters;
 pub mod save;

@@ -168,16 +168,32 @@ impl Parameters {
         self.layout.slots.iter().filter_map(|slot| self.views.get(&slot.name)).collect()
     }
 
+    /// The same weights once more, not a copy.
+    pub fn shared(&self) -> Parameters {
+        Parameters { layout: self.layout.clone(), flat: self.flat.shallow_clone(), views: self.views.clone() }
+    }
+
+    /// The weight of this name, if there is one.
+    pub fn find(&self, name: &str) -> Option<Tensor> {
+        self.views.get(name).map(Tensor::shallow_clone)
+    }
+
+    /// The weight that a module asks for.
+    ///
+    /// # Errors
+    /// When there is none of this shape.
+    pub fn get(&self, component: &str, key: &str, shape: &[i64]) -> Result<Tensor> {
+        let found = self.find(&format!("{component}.{key}")).filter(|tensor| tensor.size() == shape);
+        found.ok_or_else(|| {
+            let message = format!("no parameter `{component}.{key}` {shape:?}");
+            Error::Invalid { message, hint: None }
+        })
+    }
+
     /// A component's weights, for the modules of the pipeline.
     pub fn component(&self, component: &'static str) -> Weights {
-        let views = self.views.clone();
-        let make = move |key: &str, shape: &[i64]| {
-            let found = views.get(&format!("{component}.{key}"));
-            found.map(Tensor::shallow_clone).ok_or_else(|| {
-                let message = format!("no parameter `{component}.{key}` {shape:?}");
-                Error::Invalid { message, hint: None }
-            })
-        };
+        let own = self.shared();
+        let make = move |key: &str, shape: &[i64]| own.get(component, key, shape);
         Weights::made(component, self.flat.device(), Rc::new(make))
     }
 

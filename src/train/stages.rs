@@ -3,10 +3,12 @@
 //! Enters: a folder of captioned pictures, a configuration, perhaps a model to go on from. Leaves: in the folder of the
 //! training `vae/` and `diffusion/` with checkpoints, logs and samples, and `model/`, in diffusers' layout.
 
-use super::config::{Course, TrainConfig};
+use super::config::{Course, DiffusionTraining, Samples, TrainConfig};
 use super::data::Data;
-use super::diffusion::{DiffusionTask, Latents, Setting, token_ids};
-use super::parameters::Layout;
+use super::diffusion::{DiffusionTask, Setting};
+use super::lora::{self, LoraTask};
+use super::noise::{Latents, NoiseLoss, token_ids};
+use super::parameters::{Layout, Parameters};
 use super::save;
 use super::tokenizer;
 use super::trainer::Trainer;
@@ -54,8 +56,8 @@ pub struct Request<'a> {
 /// What a stage left.
 #[derive(Debug)]
 pub struct Done {
-    /// The model's folder.
-    pub model: PathBuf,
+    /// What was learned: the model's folder, or a file.
+    pub learned: PathBuf,
     /// The stage's folder.
     pub folder: PathBuf,
     /// The last step.
@@ -92,10 +94,30 @@ impl Request<'_> {
             say(&format!("warning: `{}` is left out: {why}", path.display()));
         }
         if !data.skipped.is_empty() {
-            say(&format!("warning: {} of {} pictures are left out", data.skipped.len(), data.skipped.len() + data.captions.len()));
+            say(&format!(
+                "warning: {} of {} pictures are left out",
+                data.skipped.len(),
+                data.skipped.len() + data.captions.len()
+            ));
         }
         say(&format!("{} pictures with captions, {size}×{size}", data.captions.len()));
         Ok(data)
+    }
+
+    /// What is drawn on the way: the configuration's prompts, or else the first captions.
+    fn samples(&self, data: &Data) -> Samples {
+        let mut samples = self.config.samples.clone();
+        if samples.prompts.is_empty() {
+            samples.prompts = first_captions(data, 8);
+        }
+        samples
+    }
+
+    /// The same for a model that is taught something: the new first, then what must not suffer.
+    fn personal_samples(&self, data: &Data) -> Samples {
+        let mut samples = self.config.samples.clone();
+        samples.prompts = first_captions(data, 8).into_iter().chain(samples.prompts.into_iter().take(8)).collect();
+        samples
     }
 
     fn trainer<'a>(&self, folder: &Path, course: &'a Course, settings: Value) -> Trainer<'a> {
@@ -119,6 +141,17 @@ impl Request<'_> {
             }
         }
     }
+}
+
+/// The first captions of a data set, each once.
+fn first_captions(data: &Data, count: usize) -> Vec<String> {
+    let mut first: Vec<String> = vec![];
+    for caption in &data.captions {
+        if first.len() < count && !first.contains(caption) {
+            first.push(caption.clone());
+        }
+    }
+    first
 }
 
 /// A component's configuration: that of the model to go on from, else the training's.
@@ -161,10 +194,13 @@ pub fn vae(request: &Request, say: Say) -> Result<Done> {
     let settings = settings("vae", request.seed, json!(training), &[&json]);
     let trainer = request.trainer(&folder, &training.course, settings);
     let model = request.model();
-    let trained = trainer.run(&layout, || request.begin(&layout, files.as_ref()), request.device, |parameters| {
-        VaeTask::new(parameters, &data, training, (&config, &json), &model)
-    })?;
-    Ok(Done { model, folder, step: trained.step, stopped: trained.stopped })
+    let trained = trainer.run(
+        &layout,
+        || request.begin(&layout, files.as_ref()),
+        request.device,
+        |parameters| VaeTask::new(parameters, &data, training, (&config, &json), &model),
+    )?;
+    Ok(Done { learned: model, folder, step: trained.step, stopped: trained.stopped })
 }
 
 /// Trains text encoder and UNet on the latents of the autoencoder that the first stage left, or of the model to go on from.
@@ -174,7 +210,8 @@ pub fn vae(request: &Request, say: Say) -> Result<Done> {
 pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
     let (files, training, model) = (request.files()?, &request.config.diffusion, request.model());
     let vae_files = vae_files(&model, files.as_ref())?;
-    let vae_config = VaeConfig::parse(&vae_files.required_text("vae/config.json")?, &vae_files.path("vae/config.json"))?;
+    let vae_config =
+        VaeConfig::parse(&vae_files.required_text("vae/config.json")?, &vae_files.path("vae/config.json"))?;
     let (unet_config, unet_json): (UNetConfig, _) =
         component(files.as_ref(), "unet/config.json", &request.config.model.unet)?;
     let (_, mut text_json): (TextConfig, _) =
@@ -191,45 +228,117 @@ pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
 
     write_tokenizer(request, files.as_ref(), &data, &model, &mut text_json)?;
     save::text(&model, "scheduler/scheduler_config.json", &scheduler_text)?;
-    let text_config = TextConfig::parse(&Value::Object(text_json.clone()).to_string(), &model.join("text_encoder/config.json"))?;
-    let tokenizer = Tokenizer::load(&ModelFiles::Folder(model.clone()), text_config.max_position_embeddings as usize)?;
-    let (ids, none, cut) = token_ids(&tokenizer, &data.captions)?;
-    if cut > 0 {
-        say(&format!("warning: {cut} captions are longer than {} tokens; their ends are not seen", tokenizer.window()));
-    }
-
-    let (_, vae_file) = vae_files.weights("vae", None)?;
-    let hash: String = Sha256::digest(vae_file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let text_config =
+        TextConfig::parse(&Value::Object(text_json.clone()).to_string(), &model.join("text_encoder/config.json"))?;
     copy_vae(&vae_files, &model)?;
-    say("latents of all pictures …");
-    let vae = Vae::new(&Weights::new("vae", vae_file, request.device, Kind::Float), vae_config)?;
-    let latents = Latents::of(&data, &vae, &hash, &folder.join("latents.safetensors"), request.device)?;
+    let subject = Subject { data: &data, vae: (&vae_files, vae_config), folder: &folder };
+    let tokenizer = Tokenizer::load(&ModelFiles::Folder(model.clone()), text_config.max_position_embeddings as usize)?;
+    let noise = subject.noise(request, &tokenizer, training, &scheduler, say)?;
 
-    let layout = Rc::new(Layout::of(|at| {
-        TextEncoder::new(&at("text_encoder"), text_config.clone())?;
-        UNet::new(&at("unet"), unet_config.clone()).map(drop)
-    })?);
+    let layout = Rc::new(both(&text_config, &unet_config)?);
     say(&format!("text encoder and UNet: {} parameters", layout.total()));
-    let mut samples = request.config.samples.clone();
-    if samples.prompts.is_empty() {
-        samples.prompts = data.captions.iter().take(8).cloned().collect();
-    }
+    let samples = request.samples(&data);
     let settings = settings("diffusion", request.seed, json!(training), &[&text_json, &unet_json]);
     let trainer = request.trainer(&folder, &training.course, settings);
     let setting = Setting {
-        latents: &latents,
-        ids: (&ids, &none),
-        training,
-        scheduler: &scheduler,
+        noise,
         samples: &samples,
         text_encoder: (&text_config, &text_json),
         unet: (&unet_config, &unet_json),
+        scheduler: scheduler.class_name.clone().unwrap_or_else(|| "PNDMScheduler".into()),
         model: model.clone(),
     };
-    let trained = trainer.run(&layout, || request.begin(&layout, files.as_ref()), request.device, |parameters| {
-        DiffusionTask::new(parameters, setting)
-    })?;
-    Ok(Done { model, folder, step: trained.step, stopped: trained.stopped })
+    let trained = trainer.run(
+        &layout,
+        || request.begin(&layout, files.as_ref()),
+        request.device,
+        |parameters| DiffusionTask::new(parameters, setting),
+    )?;
+    Ok(Done { learned: model, folder, step: trained.step, stopped: trained.stopped })
+}
+
+/// Trains a LoRA for the model to go on from; it is left as `lora.safetensors`.
+///
+/// # Errors
+/// As [`vae`].
+pub fn lora(request: &Request, say: Say) -> Result<Done> {
+    let training = &request.config.lora;
+    let choice = resolve::resolve(request.init)?;
+    let files = &choice.files;
+    let (unet_config, unet_json): (UNetConfig, _) = component(Some(files), "unet/config.json", &Map::new())?;
+    let (text_config, text_json): (TextConfig, _) = component(Some(files), "text_encoder/config.json", &Map::new())?;
+    let (vae_config, _): (VaeConfig, _) = component(Some(files), "vae/config.json", &Map::new())?;
+    let scheduler = SchedulerConfig::parse(&files.required_text("scheduler/scheduler_config.json")?)
+        .map_err(|e| Error::bad_file(&files.path("scheduler/scheduler_config.json"), "scheduler configuration", e))?;
+    let folder = request.folder("lora")?;
+    let data = request.data(unet_config.sample_size * vae_config.scale_factor() as i64, say)?;
+    let tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
+    let subject = Subject { data: &data, vae: (files, vae_config), folder: &folder };
+    let noise = subject.noise(request, &tokenizer, &training.noise, &scheduler, say)?;
+
+    let base = Rc::new(both(&text_config, &unet_config)?);
+    let weights = request.begin(&base, Some(files))?.to_device(request.device);
+    let layout = Rc::new(lora::layout(&base, training.rank, &training.targets)?);
+    say(&format!("LoRA: {} parameters beside {}", layout.total(), base.total()));
+    let settings = settings("lora", request.seed, json!(training), &[&text_json, &unet_json]);
+    let trainer = request.trainer(&folder, &training.noise.course, settings);
+    let (samples, file) = (request.personal_samples(&data), request.out.join("lora.safetensors"));
+    let setting = lora::Setting {
+        noise,
+        training,
+        samples: &samples,
+        choice: &choice,
+        base: Parameters::new(base, weights, false),
+        text_encoder: text_config,
+        unet: unet_config,
+        file: file.clone(),
+    };
+    let begin = || {
+        tch::manual_seed(request.seed as i64);
+        Ok(lora::fresh(&layout, training.rank))
+    };
+    let trained = trainer.run(&layout, begin, request.device, |parameters| Ok(LoraTask::new(parameters, setting)))?;
+    Ok(Done { learned: file, folder, step: trained.step, stopped: trained.stopped })
+}
+
+/// The weights of text encoder and UNet.
+fn both(text: &TextConfig, unet: &UNetConfig) -> Result<Layout> {
+    Layout::of(|at| {
+        TextEncoder::new(&at("text_encoder"), text.clone())?;
+        UNet::new(&at("unet"), unet.clone()).map(drop)
+    })
+}
+
+/// What text encoder and UNet learn from.
+struct Subject<'a> {
+    data: &'a Data,
+    vae: (&'a ModelFiles, VaeConfig),
+    /// Where the latents are kept.
+    folder: &'a Path,
+}
+
+impl Subject<'_> {
+    fn noise<'a>(
+        self,
+        request: &Request,
+        tokenizer: &Tokenizer,
+        training: &'a DiffusionTraining,
+        scheduler: &SchedulerConfig,
+        say: Say,
+    ) -> Result<NoiseLoss<'a>> {
+        let (ids, none, cut) = token_ids(tokenizer, &self.data.captions)?;
+        if cut > 0 {
+            let window = tokenizer.window();
+            say(&format!("warning: {cut} captions are longer than {window} tokens; their ends are not seen"));
+        }
+        let (files, config) = self.vae;
+        let (_, file) = files.weights("vae", None)?;
+        let hash: String = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let vae = Vae::new(&Weights::new("vae", file, request.device, Kind::Float), config)?;
+        let cache = self.folder.join("latents.safetensors");
+        let latents = Latents::of(self.data, &vae, &hash, &cache, request.device)?;
+        NoiseLoss::new(latents, (ids, none), training, scheduler, request.device)
+    }
 }
 
 /// The files of the autoencoder: what the first stage left, else those of the model to go on from.

@@ -86,7 +86,7 @@ impl<'a> VaeTask<'a> {
 /// Bytes `[batch, height, width, 3]` to numbers `[batch, 3, height, width]` in −1..1 on a device. The layout in memory
 /// stays that of the bytes, which convolutions like best.
 pub(super) fn as_input(bytes: &Tensor, device: Device) -> Tensor {
-    { let t = (bytes.to_device(device).to_kind(Kind::Float) / 127.5 - 1.0).permute([0, 3, 1, 2]); if std::env::var("NCHW").is_ok() { t.contiguous() } else { t } }
+    (bytes.to_device(device).to_kind(Kind::Float) / 127.5 - 1.0).permute([0, 3, 1, 2])
 }
 
 impl Task for VaeTask<'_> {
@@ -183,10 +183,17 @@ fn standardise(
     });
     let mut first = None;
     change("post_quant_conv.weight", &|w| w / stretch.view([1, channels, 1, 1]));
-    weights.iter().filter(|(key, _)| key == "post_quant_conv.weight").for_each(|(_, w)| first = Some(w.shallow_clone()));
+    weights
+        .iter()
+        .filter(|(key, _)| key == "post_quant_conv.weight")
+        .for_each(|(_, w)| first = Some(w.shallow_clone()));
     if let Some(weight) = first {
         // The weight is the changed one: undo the stretch to apply it to the mean that was taken off.
-        let shift = (weight * (&stretch * &mean).view([1, channels, 1, 1])).sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Float);
+        let shift = (weight * (&stretch * &mean).view([1, channels, 1, 1])).sum_dim_intlist(
+            [1, 2, 3].as_slice(),
+            false,
+            Kind::Float,
+        );
         weights.iter_mut().filter(|(key, _)| key == "post_quant_conv.bias").for_each(|(_, b)| *b = &*b + &shift);
     }
     Ok(SCALING_FACTOR)

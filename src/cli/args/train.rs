@@ -18,35 +18,56 @@ pub enum TrainCommand {
     Vae(StageArgs),
     /// Text encoder and UNet: noise to latents, led by a prompt. The second stage
     Diffusion(StageArgs),
+    /// A LoRA: a small addition that teaches a model a new thing or style, from a handful of pictures
+    Lora(PersonalArgs),
 }
 
-/// `sdviz train vae` and `sdviz train diffusion`. A training that was stopped or killed goes on when it is started again
-/// with the same options.
+/// What every training asks for. One that was stopped or killed goes on when it is started again with the same options.
 #[derive(Debug, Clone, Args)]
-pub struct StageArgs {
+pub struct CourseArgs {
     /// Folder of pictures with captions: `name.png` beside `name.txt`, or a `metadata.jsonl`
     #[arg(long, value_name = "FOLDER")]
     pub data: PathBuf,
-    /// The model and how it is trained, a TOML file [default: the pocket model's]
+    /// What is trained and how, a TOML file [default: as the pocket model was]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder for checkpoints, logs, samples and the model
+    /// Folder for checkpoints, logs, samples and what was learned
     #[arg(long, short, default_value = "training", value_name = "FOLDER")]
     pub out: PathBuf,
-    /// Go on from the weights of this model, whose shape is then taken too: a folder in diffusers' layout, a checkpoint,
-    /// `owner/name`, or `pocket`
-    #[arg(long, value_name = "MODEL")]
-    pub init: Option<String>,
     /// Steps [default: the configuration's]
     #[arg(long)]
     pub steps: Option<u64>,
     /// Seed of everything random
     #[arg(long, short, default_value_t = 0)]
     pub seed: u64,
-    /// Begin anew: what this stage left in the folder goes
+    /// Begin anew: what this training left in the folder goes
     #[arg(long)]
     pub force: bool,
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+}
+
+/// `sdviz train vae` and `sdviz train diffusion`.
+#[derive(Debug, Clone, Args)]
+pub struct StageArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub course: CourseArgs,
+    /// Go on from the weights of this model, whose shape is then taken too: a folder in diffusers' layout, a checkpoint,
+    /// `owner/name`, or `pocket`
+    #[arg(long, value_name = "MODEL")]
+    pub init: Option<String>,
+}
+
+/// `sdviz train lora`.
+#[derive(Debug, Clone, Args)]
+pub struct PersonalArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub course: CourseArgs,
+    /// The model to teach: a folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face
+    /// cache, or `pocket` [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
 }
