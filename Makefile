@@ -7,7 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 PROMPT ?= a red apple on a blue background
 
-.PHONY: demo test lint libtorch libtorch-cuda parity parity-full bench clean-libtorch
+.PHONY: demo test lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons
 
 demo: libtorch
 	$(CARGO) build
@@ -28,6 +28,11 @@ libtorch:
 
 libtorch-cuda:
 	@$(PYTHON) scripts/setup_libtorch.py --cuda
+
+# The drawings that `sdviz dataset build` composes pictures of; assets/LICENSES.md says whose they are.
+icons:
+	npm install --no-save --no-audit --no-fund --prefix icons @iconify-json/fluent-emoji-flat@1.2.6 \
+		@iconify-json/fluent-emoji@1.2.7 @iconify-json/noto@1.2.9 @iconify-json/twemoji@1.2.5
 
 # The agreement with diffusers as a table.
 parity: libtorch

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod dataset;
 pub mod error;
 pub mod export;
 pub mod model;

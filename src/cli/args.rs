@@ -1,6 +1,7 @@
 //! What was typed. Nothing is looked up or checked here beyond its form.
 
 mod animations;
+mod dataset;
 mod models;
 mod runs;
 mod train;
@@ -8,6 +9,7 @@ mod train;
 use super::axes::AxisArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
 use clap::{Args, Parser, Subcommand};
+pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use models::{
     ConvertArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
@@ -70,6 +72,9 @@ pub enum Command {
     Sweep(Box<SweepArgs>),
     /// Put the pictures of a sweep beside each other, still or moving
     Grid(GridArgs),
+    /// Make a data set to train on, and look at one
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Train a model on captioned pictures
     Train(TrainArgs),
 }

@@ -40,6 +40,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Export(args) => commands::export::run(&args, talk),
         Command::Sweep(args) => commands::sweep::run(&args, talk),
         Command::Grid(args) => commands::grid::run(&args, talk),
+        Command::Dataset(command) => commands::dataset::run(&command, talk),
         Command::Train(args) => commands::train::run(&args, talk),
     }
 }

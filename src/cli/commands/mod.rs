@@ -1,6 +1,7 @@
 //! The verbs, one per file.
 
 pub mod convert;
+pub mod dataset;
 pub mod diff;
 pub mod export;
 pub mod filmstrip;
