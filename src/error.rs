@@ -127,6 +127,14 @@ impl Error {
         Error::Invalid { message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// The same error with another way out, if it is one that says what the user asked for.
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Error::Invalid { message, .. } => Error::invalid(message, hint),
+            other => other,
+        }
+    }
+
     /// An [`Error::BadFile`].
     pub fn bad_file(path: &Path, kind: &'static str, reason: impl ToString) -> Self {
         Error::BadFile { path: path.to_path_buf(), kind, reason: reason.to_string() }

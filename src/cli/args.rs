@@ -101,6 +101,9 @@ pub struct LoadArgs {
     /// A LoRA to merge into the weights, with how strongly it counts [default: 1]; repeat it for several
     #[arg(long, value_name = "FILE[:WEIGHT]", help_heading = "Model")]
     pub lora: Vec<String>,
+    /// A textual inversion embedding, with the word that stands for it in the prompt; repeat it for several
+    #[arg(long, value_name = "NAME=FILE", help_heading = "Model")]
+    pub embedding: Vec<String>,
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub variant: Option<String>,

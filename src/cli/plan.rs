@@ -3,6 +3,7 @@
 use super::args::{KeepArgs, LoadArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
+use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
 use crate::pipeline::{LoadOptions, device, start};
@@ -21,11 +22,14 @@ const STRENGTH: f64 = 0.75;
 /// How to load the model.
 ///
 /// # Errors
-/// When device or dtype are unknown or not there, or a LoRA's weight is no number.
+/// When device or dtype are unknown or not there, or a LoRA's weight is no number, or an embedding
+/// has no name.
 pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
     let device = device::device(&args.device)?;
     let loras = args.lora.iter().map(|text| LoraChoice::parse(text)).collect::<Result<_>>()?;
-    Ok(LoadOptions { device, kind: device::dtype(&args.dtype, device)?, variant: args.variant.clone(), loras })
+    let embeddings = args.embedding.iter().map(|text| EmbeddingChoice::parse(text)).collect::<Result<_>>()?;
+    let kind = device::dtype(&args.dtype, device)?;
+    Ok(LoadOptions { device, kind, variant: args.variant.clone(), loras, embeddings })
 }
 
 /// The plan of a trace, as far as it does not depend on the model: sizes that were not given are 0, a scheduler that was

@@ -102,7 +102,9 @@ impl Adapters {
 
     fn add(&mut self, choice: &LoraChoice, names: &Names) -> Result<()> {
         let path = &choice.path;
-        let file = Rc::new(WeightFile::new(path, Bytes::map(path)?)?);
+        let hint = "take the same LoRA as .safetensors, or load and save it once with diffusers";
+        let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
+        let file = Rc::new(WeightFile::new(path, bytes)?);
         let settings = Settings::read(&file)?;
         let layers = layers(&file, names)?;
         self.records.push(LoraRecord {

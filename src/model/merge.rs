@@ -134,16 +134,16 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Merges the models into a folder.
+/// Merges the models into a folder; `variant` names the weight files to take, `fp16` for `*.fp16.safetensors`.
 ///
 /// # Errors
 /// When the recipe does not fit the number of models, the models differ in a tensor's name or shape (the first is named),
 /// a block is in none of them, or the folder is there already or cannot be written.
-pub fn merge(models: &[ModelChoice], recipe: &Recipe, out: &Path) -> Result<()> {
+pub fn merge(models: &[ModelChoice], variant: Option<&str>, recipe: &Recipe, out: &Path) -> Result<()> {
     recipe.check(models.len())?;
     let mut components = vec![];
     for (component, _) in PREFIXES {
-        let files = models.iter().map(|m| Ok(m.files.weights(component, None)?.1)).collect::<Result<Vec<_>>>()?;
+        let files = models.iter().map(|m| Ok(m.files.weights(component, variant)?.1)).collect::<Result<Vec<_>>>()?;
         components.push((component, mixed(component, &files, models, recipe)?));
     }
     let sites = components.iter().flat_map(|(component, all)| all.iter().map(move |(n, _)| format!("{component}.{n}")));
@@ -162,7 +162,7 @@ pub fn merge(models: &[ModelChoice], recipe: &Recipe, out: &Path) -> Result<()> 
     for (component, tensors) in components {
         folder.weights(component, tensors)?;
     }
-    let record = record(models, recipe)?;
+    let record = record(models, variant, recipe)?;
     folder.text("sdviz_merge.json", &format!("{record:#}\n"))?;
     folder.text("README.md", &card(models, recipe))?;
     folder.finish()
@@ -214,12 +214,12 @@ fn mixed(
 }
 
 /// `sdviz_merge.json`: what was mixed, with the weights' hashes.
-fn record(models: &[ModelChoice], recipe: &Recipe) -> Result<Value> {
+fn record(models: &[ModelChoice], variant: Option<&str>, recipe: &Recipe) -> Result<Value> {
     let mut sources = vec![];
     for (role, model) in ["A", "B", "C"].iter().zip(models) {
         let mut record = ModelRecord::default();
         for (component, _) in PREFIXES {
-            let (file, _) = model.files.weights(component, None)?;
+            let (file, _) = model.files.weights(component, variant)?;
             record.components.push(ComponentRecord { name: component.into(), file, ..ComponentRecord::default() });
         }
         let hashes = Fingerprints::start(model, &record).finish()?;

@@ -89,6 +89,16 @@ impl TextEncoder {
         &self.config
     }
 
+    /// Gives the ids from `first` on these vectors, `[n, width]`: in place of rows that the table has beyond the
+    /// vocabulary, then behind it.
+    pub fn add_embedding(&mut self, first: i64, vectors: &Tensor) {
+        let table = &self.token_embedding;
+        let (rows, end) = (table.size()[0], first + vectors.size()[0]);
+        let vectors = vectors.to_device(table.device()).to_kind(table.kind());
+        let rest = table.narrow(0, end.min(rows), rows - end.min(rows));
+        self.token_embedding = Tensor::cat(&[table.narrow(0, 0, first.min(rows)), vectors, rest], 0);
+    }
+
     /// Ids `[batch, tokens]` (i64) to embeddings `[batch, tokens, width]` in the model's dtype.
     pub fn forward(&self, ids: &Tensor, probe: &Probe) -> Result<Tensor> {
         let tokens = ids.size()[1];

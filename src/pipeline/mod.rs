@@ -16,6 +16,7 @@ mod teller;
 
 use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
+use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::files::ModelFiles;
 use crate::model::lora::{Adapters, LoraChoice};
 use crate::model::resolve::ModelChoice;
@@ -51,11 +52,13 @@ pub struct LoadOptions {
     pub variant: Option<String>,
     /// What is merged into the weights of text encoder and UNet.
     pub loras: Vec<LoraChoice>,
+    /// Words that are added to tokenizer and text encoder.
+    pub embeddings: Vec<EmbeddingChoice>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { device: Device::Cpu, kind: Kind::Float, variant: None, loras: vec![] }
+        LoadOptions { device: Device::Cpu, kind: Kind::Float, variant: None, loras: vec![], embeddings: vec![] }
     }
 }
 
@@ -105,7 +108,7 @@ impl Pipeline {
         let scheduler_config = SchedulerConfig::parse(&scheduler_text).map_err(|e| {
             Error::bad_file(&files.path("scheduler/scheduler_config.json"), "scheduler configuration", e)
         })?;
-        let tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
+        let mut tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
 
         let variant = options.variant.as_deref();
         let adapters = Adapters::open(&options.loras, &unet_config, |name| Ok(files.weights(name, variant)?.1))?;
@@ -119,6 +122,7 @@ impl Pipeline {
             scaling_factor: vae_config.scaling_factor,
             prediction_type: scheduler_config.prediction_type.clone().unwrap_or_else(|| "epsilon".into()),
             loras: adapters.records().to_vec(),
+            embeddings: vec![],
         };
         let mut weight_files = vec![];
         let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
@@ -127,11 +131,17 @@ impl Pipeline {
             weight_files.push(weights.path().to_path_buf());
             Ok(adapters.weights(component, weights, options.device, kind))
         };
-        let text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
+        let mut text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
         let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;
         let overflows = options.kind == Kind::Half && vae_config.force_upcast;
         let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?;
         check_fit(&tokenizer, &text_encoder, &unet, &vae)?;
+        for choice in &options.embeddings {
+            let Embedding { vectors, record } = Embedding::open(choice, text_encoder.config().hidden_size)?;
+            let first = tokenizer.add_embedding(&record.name, record.vectors)?;
+            text_encoder.add_embedding(first, &vectors);
+            model.embeddings.push(record);
+        }
         Ok(Pipeline { tokenizer, text_encoder, unet, vae, scheduler_config, model, weight_files, options })
     }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::files::ModelFiles;
 use crate::trace::schema::Token;
 use serde_json::Value;
+use std::collections::HashMap;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -28,6 +29,8 @@ pub struct Tokenizer {
     eos: u32,
     pad: u32,
     window: usize,
+    /// Words that stand for several tokens: the first one's id, and how many there are.
+    words: HashMap<u32, u32>,
 }
 
 /// A prompt as the text encoder sees it.
@@ -71,7 +74,7 @@ impl Tokenizer {
         };
         let (bos, eos, pad) = (id(&bos)?, id(&eos)?, id(&pad)?);
         let window = config["model_max_length"].as_u64().map_or(window, |n| window.min(n as usize));
-        Ok(Tokenizer { bos, eos, pad, window, inner })
+        Ok(Tokenizer { bos, eos, pad, window, inner, words: HashMap::new() })
     }
 
     /// Places in the text encoder's window.
@@ -84,19 +87,50 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// Makes `name` a word that stands for `count` tokens of its own, `name`, `name_1`, …, as diffusers does. Gives the
+    /// first one's id; the others follow it.
+    ///
+    /// # Errors
+    /// When the vocabulary has the word already.
+    pub fn add_embedding(&mut self, name: &str, count: usize) -> Result<i64> {
+        let token = |i: usize| if i == 0 { name.to_string() } else { format!("{name}_{i}") };
+        if let Some(known) = (0..count).map(token).find(|token| self.inner.token_to_id(token).is_some()) {
+            return Err(Error::invalid(
+                format!("the embedding cannot be called `{name}`: the vocabulary has `{known}` already"),
+                format!("give it a name that is no word: `--embedding my-{name}=…`"),
+            ));
+        }
+        let refused =
+            |e: tokenizers::Error| Error::invalid(format!("the embedding cannot be called `{name}`: {e}"), "rename it");
+        self.inner.add_tokens((0..count).map(|i| AddedToken::from(token(i), false))).map_err(refused)?;
+        let first = self.inner.token_to_id(name).unwrap_or_default();
+        self.words.insert(first, count as u32);
+        Ok(i64::from(first))
+    }
+
+    /// The tokens of a text, and where in it each begins.
+    fn pieces(&self, text: &str) -> Result<Vec<(u32, usize)>> {
+        let refused = |e: tokenizers::Error| Error::invalid(format!("cannot tokenize `{text}`: {e}"), "reword it");
+        let encoding = self.inner.encode(text, false).map_err(refused)?;
+        let found = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let all = |(id, (start, _)): (&u32, &(usize, usize))| {
+            let (id, start) = (*id, *start);
+            (id..id + self.words.get(&id).copied().unwrap_or(1)).map(move |id| (id, start))
+        };
+        Ok(found.flat_map(all).collect())
+    }
+
     /// Encodes a prompt: cut to the window as diffusers cuts it, padded to the window.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn encode(&self, prompt: &str) -> Result<Encoded> {
-        let refused = |e: tokenizers::Error| Error::invalid(format!("cannot tokenize `{prompt}`: {e}"), "reword it");
-        let encoding = self.inner.encode(prompt, false).map_err(refused)?;
-        let kept = encoding.get_ids().len().min(self.window.saturating_sub(2));
+        let pieces = self.pieces(prompt)?;
+        let kept = pieces.len().min(self.window.saturating_sub(2));
         // Offsets are bytes of the prompt as it was written; the first token that does not fit says where it was cut.
-        let cut =
-            encoding.get_offsets().get(kept).and_then(|(start, _)| prompt.get(*start..)).map(|s| s.trim().to_string());
+        let cut = pieces.get(kept).and_then(|(_, start)| prompt.get(*start..)).map(|s| s.trim().to_string());
         let mut ids = vec![self.bos];
-        ids.extend(&encoding.get_ids()[..kept]);
+        ids.extend(pieces[..kept].iter().map(|(id, _)| id));
         ids.push(self.eos);
         let piece = |id: &u32| Token { id: *id, piece: self.inner.id_to_token(*id).unwrap_or_default() };
         let tokens = ids.iter().map(piece).collect();

@@ -148,7 +148,7 @@ impl Draft {
     }
 }
 
-/// A name for everything that shapes a cell's bytes: plan, weights, LoRAs and dtype, but neither the device nor where the model
+/// A name for everything that shapes a cell's bytes: plan, weights, LoRAs, embeddings and dtype, but neither the device nor where the model
 /// lies. Sixteen hexadecimal digits.
 fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> String {
     let mut plan = json!(plan);
@@ -163,6 +163,9 @@ fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> St
     if !model.loras.is_empty() {
         let loras = model.loras.iter().map(|lora| json!({ "sha256": lora.sha256, "weight": lora.weight }));
         all["loras"] = loras.collect();
+    }
+    if !model.embeddings.is_empty() {
+        all["embeddings"] = model.embeddings.iter().map(|e| json!({ "name": e.name, "sha256": e.sha256 })).collect();
     }
     let digest = Sha256::digest(all.to_string());
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()

@@ -41,6 +41,8 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
         let each: Vec<String> = record.model.loras.iter().map(|l| format!("{}:{}", stem(&l.file), l.weight)).collect();
         pairs.push(("Lora", quoted(&each.join(", "))));
     }
+    let names: Vec<&str> = record.model.embeddings.iter().map(|e| e.name.as_str()).collect();
+    pairs.push(("Embeddings", quoted(&names.join(", "))));
     if plan.eta != 0.0 {
         pairs.push(("Eta", plan.eta.to_string()));
     }

@@ -296,6 +296,30 @@ pub struct ModelRecord {
     /// The LoRAs that were merged into its weights.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRecord>,
+    /// The textual inversion embeddings that its tokenizer and text encoder were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<EmbeddingRecord>,
+}
+
+/// A textual inversion embedding.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EmbeddingRecord {
+    /// The word that stands for it in a prompt.
+    pub name: String,
+    /// File name.
+    pub file: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Its vectors: the tokens that the word becomes.
+    pub vectors: usize,
+}
+
+impl fmt::Display for EmbeddingRecord {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let plural = if self.vectors == 1 { "" } else { "s" };
+        write!(f, "{}, {} token{plural} ({})", self.name, self.vectors, self.file)
+    }
 }
 
 /// A LoRA that was merged into a model's weights.

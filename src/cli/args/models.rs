@@ -54,6 +54,9 @@ pub struct MergeArgs {
     /// Mix only in these sites, each with its own ratio if it is given: `unet.up_blocks,unet.mid_block=0.2`
     #[arg(long, value_delimiter = ',', value_name = "SITE[=RATIO]")]
     pub blocks: Vec<String>,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Folder for the new model
     #[arg(long, short, value_name = "FOLDER")]
     pub out: PathBuf,
@@ -117,6 +120,9 @@ pub struct TokensArgs {
     /// A negative prompt to show beside it
     #[arg(long, short, value_name = "TEXT", alias = "negative-prompt")]
     pub negative: Option<String>,
+    /// A textual inversion embedding, with the word that stands for it in the prompt; repeat it for several
+    #[arg(long, value_name = "NAME=FILE")]
+    pub embedding: Vec<String>,
     /// The model whose tokenizer to use: a folder in diffusers' layout, a checkpoint,
     /// `owner/name`, or `pocket`
     /// [default: $SDVIZ_MODEL, else pocket]

@@ -18,7 +18,7 @@ pub fn run(args: &MergeArgs, talk: Talk) -> Result<ExitCode> {
     let recipe = Recipe { mode, ratio: args.ratio, blocks };
     let names = [Some(&args.a), Some(&args.b), args.c.as_ref()];
     let models = names.iter().flatten().map(|name| resolve::resolve(Some(name))).collect::<LibResult<Vec<_>>>()?;
-    merge::merge(&models, &recipe, &args.out)?;
+    merge::merge(&models, args.variant.as_deref(), &recipe, &args.out)?;
     talk.say(format!("model: {}", args.out.display()));
     talk.say(format!("next: sdviz trace --model {} --prompt …", args.out.display()));
     Ok(ExitCode::SUCCESS)

@@ -65,6 +65,7 @@ fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<
         let loaded = Loaded::load(name.as_deref(), args.loading.vae.as_deref(), &options)?;
         talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
         loaded.pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
+        loaded.pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
         swap::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {
             *cell = Some(loaded.cell(draft)?);

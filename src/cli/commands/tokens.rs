@@ -3,6 +3,7 @@
 use crate::cli::args::TokensArgs;
 use crate::cli::report;
 use crate::config::{Config, TextConfig};
+use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::resolve;
 use crate::prompt::tokenizer::{Encoded, Tokenizer};
 use anyhow::Result;
@@ -14,7 +15,11 @@ pub fn run(args: &TokensArgs) -> Result<ExitCode> {
     let choice = resolve::resolve(args.model.as_deref())?;
     let name = "text_encoder/config.json";
     let config = TextConfig::parse(&choice.files.required_text(name)?, &choice.files.path(name))?;
-    let tokenizer = Tokenizer::load(&choice.files, config.max_position_embeddings as usize)?;
+    let mut tokenizer = Tokenizer::load(&choice.files, config.max_position_embeddings as usize)?;
+    for text in &args.embedding {
+        let record = Embedding::open(&EmbeddingChoice::parse(text)?, config.hidden_size)?.record;
+        tokenizer.add_embedding(&record.name, record.vectors)?;
+    }
     let mut prompts = vec![("prompt", args.prompt.as_str(), tokenizer.encode(&args.prompt)?)];
     if let Some(negative) = &args.negative {
         prompts.push(("negative prompt", negative, tokenizer.encode(negative)?));

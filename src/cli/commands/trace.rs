@@ -38,6 +38,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
 
     let pipeline = Pipeline::load(&choice, options)?;
     pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
+    pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
     if let Some(init) = &init {
         (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
     }
