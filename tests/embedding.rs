@@ -134,7 +134,8 @@ fn what_is_no_embedding_of_this_model_is_refused() {
     let flat = folder.path().join("cube.safetensors");
     Tensor::write_safetensors(&[("x", Tensor::zeros([2, 3, 24], (Kind::Float, Device::Cpu)))], &flat).unwrap();
     let good = root("lora/embedding.safetensors");
-    let cases: [(&str, &str, &[(&str, PathBuf)]); 6] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, PathBuf)]);
+    let cases: [Case; 6] = [
         ("width", "tiny-sd2", &[("sketchy-x", good.clone())]),
         ("pickle", "tiny-sd", &[("sketchy-x", pickle)]),
         ("shape", "tiny-sd", &[("sketchy-x", flat)]),

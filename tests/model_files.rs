@@ -154,7 +154,7 @@ fn the_hub_cache_is_found_offline() {
     let missing = program("someone/else");
     assert_eq!(missing.status.code(), Some(2));
     let said = String::from_utf8(missing.stderr).unwrap();
-    assert!(said.contains("the Hugging Face cache") && said.contains("hf download someone/else"), "{said}");
+    assert!(said.contains("the Hugging Face cache") && said.contains("sdviz fetch someone/else"), "{said}");
 }
 
 #[test]

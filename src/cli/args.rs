@@ -11,7 +11,7 @@ pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs
 use clap::{Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use models::{
-    ConvertArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
+    ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 use std::path::PathBuf;
@@ -44,6 +44,8 @@ pub enum Command {
     Metadata(MetadataArgs),
     /// Mix models into a new one
     Merge(MergeArgs),
+    /// Fetch a model from the Hugging Face hub into the cache
+    Fetch(FetchArgs),
     /// List the models that are here
     Models(ModelsArgs),
     /// List the schedulers

@@ -26,6 +26,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Convert(args) => commands::convert::run(&args, talk),
         Command::Metadata(args) => commands::metadata::run(&args),
         Command::Merge(args) => commands::merge::run(&args, talk),
+        Command::Fetch(args) => commands::fetch::run(&args, talk),
         Command::Models(args) => commands::models::run(&args),
         Command::Schedulers(args) => commands::schedulers::run(args),
         Command::Schedule(args) => commands::schedule::run(&args, talk),

@@ -84,6 +84,15 @@ pub fn thousands(n: u64) -> String {
     groups.join(",")
 }
 
+/// `350 kB`, `12 MB`, `3.4 GB`.
+pub fn size(bytes: f64) -> String {
+    match bytes {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
 /// Keeps Rust's own panic message away: [`print_panic`] says it in our way.
 pub fn quiet_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_none() {

@@ -4,6 +4,7 @@ pub mod attention;
 pub mod bundled;
 pub mod convert;
 pub mod embedding;
+pub mod fetch;
 pub mod files;
 pub mod fingerprint;
 pub mod infer;

@@ -104,9 +104,7 @@ fn find(name: &str) -> Result<ModelFiles> {
                     "no model `{name}`: there is no such folder, and the Hugging Face cache `{}` does not have it",
                     cache.display()
                 ),
-                format!(
-                    "download it once, for example `hf download {name}`, or use the embedded model: `--model pocket`"
-                ),
+                format!("download it once with `sdviz fetch {name}`, or use the embedded model: `--model pocket`"),
             )
         });
     }
@@ -117,7 +115,7 @@ fn find(name: &str) -> Result<ModelFiles> {
 }
 
 /// Where the Hugging Face libraries keep their downloads.
-fn hub_cache() -> Option<PathBuf> {
+pub(crate) fn hub_cache() -> Option<PathBuf> {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("HF_HUB_CACHE")
         .or_else(|| var("HF_HOME").map(|home| home.join("hub")))

@@ -14,7 +14,7 @@ pub mod shared;
 pub mod start;
 mod teller;
 
-use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::config::{Config, PIPELINES, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::files::ModelFiles;
@@ -397,8 +397,7 @@ fn check_index(files: &ModelFiles) -> Result<String> {
     let index: serde_json::Value = serde_json::from_str(&files.required_text("model_index.json")?)
         .map_err(|e| Error::bad_file(&path, "model index", e))?;
     let class = index["_class_name"].as_str().unwrap_or_default();
-    let ours = ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipelineLegacy"];
-    if ours.contains(&class) {
+    if PIPELINES.contains(&class) {
         return Ok(class.into());
     }
     Err(Error::Unsupported {

@@ -1,5 +1,5 @@
-//! What was typed for the verbs about models and what they are made of: `inspect`, `convert`, `merge`, `models`,
-//! `schedulers`, `schedule`, `tokens`.
+//! What was typed for the verbs about models and what they are made of: `inspect`, `convert`, `merge`, `fetch`,
+//! `models`, `schedulers`, `schedule`, `tokens`.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -69,6 +69,19 @@ pub enum MergeMode {
     Weighted,
     /// A + ratio·(B − C)
     AddDifference,
+}
+
+/// `sdviz fetch`.
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// The repository: `owner/name`
+    pub name: String,
+    /// A branch, a tag or a commit
+    #[arg(long, default_value = "main")]
+    pub revision: String,
+    /// Weight files to take, as in `*.fp16.safetensors`
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
 }
 
 /// `sdviz models`.

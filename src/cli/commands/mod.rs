@@ -4,6 +4,7 @@ pub mod convert;
 pub mod dataset;
 pub mod diff;
 pub mod export;
+pub mod fetch;
 pub mod filmstrip;
 pub mod frames;
 pub mod grid;

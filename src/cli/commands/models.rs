@@ -20,7 +20,7 @@ pub fn run(args: &ModelsArgs) -> Result<ExitCode> {
             model.place.into(),
             model.kind.clone(),
             report::thousands(model.parameters),
-            size(model.bytes),
+            report::size(model.bytes as f64),
             if model.complete { "yes".into() } else { "no".to_string() },
         ]);
     }
@@ -32,13 +32,4 @@ pub fn run(args: &ModelsArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// `350 kB`, `21 MB`, `3.4 GB`.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
-    }
 }

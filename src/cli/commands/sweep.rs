@@ -137,7 +137,7 @@ fn total(cells: usize, cost: Cost, speed: Option<&Speed>) -> String {
             cost.calls,
             cost.predictions,
             duration(cost.seconds),
-            size(cost.bytes),
+            report::size(cost.bytes),
             speed.source
         ),
         _ => format!("{cells} cell{plural}, nothing to make"),
@@ -151,15 +151,6 @@ fn duration(seconds: f64) -> String {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
-    }
-}
-
-/// `350 kB`, `12 MB`, `3.4 GB`.
-fn size(bytes: f64) -> String {
-    match bytes {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
     }
 }
 
