@@ -14,6 +14,7 @@ pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
+use std::ffi::OsString;
 use std::path::PathBuf;
 pub use train::{CourseArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
 
@@ -79,6 +80,11 @@ pub enum Command {
     Dataset(DatasetCommand),
     /// Train a model on captioned pictures
     Train(TrainArgs),
+    /// List the plug-ins: programs called `sdviz-NAME` on the PATH, which are verbs too
+    Plugins,
+    /// A plug-in: its name and its arguments.
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
 }
 
 /// Which model, and where and how it computes.
@@ -135,6 +141,28 @@ pub struct KeepArgs {
     /// What to decode of them: latents, predicted_original (or x0), or both
     #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
     pub decode_what: Vec<String>,
+}
+
+/// What is done on each step.
+#[derive(Debug, Clone, Args)]
+pub struct OnStepArgs {
+    /// A shell command to run after each step is on disk. It finds the step as JSON on its standard input, and the run
+    /// directory in $SDVIZ_RUN; exit code 3 stops the run
+    #[arg(long, value_name = "COMMAND", help_heading = "On each step")]
+    pub on_step: Option<String>,
+    /// How long the command may take for a step; then it is ended, which counts as a failure
+    #[arg(
+        long,
+        default_value_t = 60.0,
+        value_name = "SECONDS",
+        requires = "on_step",
+        allow_negative_numbers = true,
+        help_heading = "On each step"
+    )]
+    pub on_step_limit: f64,
+    /// End the run when the command fails, instead of going on
+    #[arg(long, requires = "on_step", help_heading = "On each step")]
+    pub strict: bool,
 }
 
 /// `sdviz trace`. An option that is given twice counts as it was given last.
@@ -206,6 +234,9 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub keep: KeepArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub on_step: OnStepArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub model: ModelArgs,

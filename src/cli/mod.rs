@@ -7,6 +7,7 @@ pub mod axes;
 mod commands;
 mod interrupt;
 mod plan;
+mod plugins;
 pub mod report;
 
 use anyhow::Result;
@@ -43,6 +44,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Grid(args) => commands::grid::run(&args, talk),
         Command::Dataset(command) => commands::dataset::run(&command, talk),
         Command::Train(args) => commands::train::run(&args, talk),
+        Command::Plugins => commands::plugins::run(talk),
+        Command::Other(words) => Ok(plugins::run(&words)?),
     }
 }
 

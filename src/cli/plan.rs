@@ -1,6 +1,6 @@
 //! What was typed, made into a plan and checked before any work.
 
-use super::args::{KeepArgs, LoadArgs, SweepArgs, TraceArgs};
+use super::args::{KeepArgs, LoadArgs, OnStepArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
@@ -11,10 +11,12 @@ use crate::scheduler::SchedulerKind;
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, replacement};
 use crate::trace::inputs::Resize;
+use crate::trace::on_step;
 use crate::trace::parameters::Settings;
 use crate::trace::schema::{Decode, Plan, Quantity};
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The strength of a run from a picture, where none is asked for: enough to change everything but the layout.
 const STRENGTH: f64 = 0.75;
@@ -122,6 +124,25 @@ pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
     args.width = args.width.or(said.width);
     args.height = args.height.or(said.height);
     Ok((args, warnings))
+}
+
+/// What is done on each step, if anything.
+///
+/// # Errors
+/// When the command is empty or its limit no time.
+pub fn on_step(args: &OnStepArgs) -> Result<Option<on_step::Options>> {
+    let Some(command) = args.on_step.clone() else { return Ok(None) };
+    if command.trim().is_empty() {
+        return Err(Error::invalid(
+            "`--on-step` names no command",
+            "write one as for the shell: `--on-step 'jq .step'`",
+        ));
+    }
+    let seconds = args.on_step_limit;
+    let limit = Duration::try_from_secs_f64(seconds).ok().filter(|limit| !limit.is_zero());
+    let limit =
+        limit.ok_or_else(|| Error::invalid(format!("a limit of {seconds} s"), "give a number above 0; 60 is usual"))?;
+    Ok(Some(on_step::Options { command, limit, strict: args.strict }))
 }
 
 /// What `--record`, `--decode` and `--decode-what` mean.

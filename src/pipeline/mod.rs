@@ -217,6 +217,7 @@ impl Pipeline {
             },
             schedule: levels(scheduler.as_ref(), first_call),
             begin,
+            on_step: None,
             environment: self.environment(),
             timings: Timings::default(),
         };

@@ -1,8 +1,10 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
+pub mod answers;
 pub mod inputs;
 pub mod metadata;
 pub mod observer;
+pub mod on_step;
 pub mod parameters;
 pub mod progress;
 pub mod reader;

@@ -3,6 +3,7 @@
 //! Nothing here knows libtorch or a model, so a record can be read anywhere. `docs/run-format.md` describes the same in
 //! prose. Fields that an older or newer version lacks take their defaults.
 
+use super::answers::OnStepRecord;
 use super::inputs::{Begin, InputFile, Resize};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub struct RunRecord {
     /// Where in the scheduler's calls the loop begins, for a run from a picture; `schedule` holds only the calls made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<Begin>,
+    /// What the command after `--on-step` answered, written at the end of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_step: Option<OnStepRecord>,
     /// Where it ran.
     #[serde(default)]
     pub environment: Environment,

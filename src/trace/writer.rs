@@ -3,6 +3,7 @@
 //! Enters: events. Leaves: the directory that `docs/run-format.md` describes. Every file is written under a temporary name
 //! and renamed, so a run that is killed stays readable up to its last whole step.
 
+use super::answers::OnStepRecord;
 use super::inputs::{INIT_FILE, MASK_FILE};
 use super::metadata::{png_bytes, png_with_metadata};
 use super::observer::{Ask, Event, Flow, Observer, Step};
@@ -101,6 +102,13 @@ impl Recorder {
     /// When it cannot be written.
     pub fn write_input(&self, name: &str, picture: &RgbImage) -> Result<()> {
         write_atomically(&self.dir.join(name), &png_bytes(picture)?)
+    }
+
+    /// Keeps what a program answered that was handed the steps; [`Recorder::finish`] writes it.
+    pub fn note_on_step(&mut self, answers: OnStepRecord) {
+        if let Some(run) = &mut self.run {
+            run.on_step = Some(answers);
+        }
     }
 
     /// Ends the run: writes the record with its status and timings, and the finished pictures once more with the weights'

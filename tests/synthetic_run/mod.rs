@@ -116,6 +116,7 @@ impl Made {
             tokens: Default::default(),
             schedule: schedule.collect(),
             begin: None,
+            on_step: None,
             environment: Environment::default(),
             timings: Default::default(),
         }

@@ -14,6 +14,7 @@ pub mod merge;
 pub mod metadata;
 pub mod models;
 pub mod plot;
+pub mod plugins;
 pub mod preview;
 pub mod schedule;
 pub mod schedulers;

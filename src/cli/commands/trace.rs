@@ -9,8 +9,10 @@ use crate::model::resolve::{self, ModelChoice};
 use crate::model::swap;
 use crate::pipeline::init_image::Input;
 use crate::pipeline::{Outcome, Pipeline};
+use crate::trace::answers::OnStepRecord;
 use crate::trace::inputs::{INIT_FILE, MASK_FILE};
-use crate::trace::observer::Probe;
+use crate::trace::observer::{Observer, Probe};
+use crate::trace::on_step::OnStep;
 use crate::trace::progress::{Interrupt, Progress};
 use crate::trace::schema::{self, Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::{self, Kept, Recorder};
@@ -31,6 +33,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let mut plan = plan::trace_plan(&args)?;
     let init = plan::trace_input(&args, &mut plan)?;
     let options = plan::load_options(&args.model.loading)?;
+    let on_step = plan::on_step(&args.on_step)?;
     writer::check_out(&args.out, args.force)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
@@ -51,7 +54,12 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
 
     let interrupted = interrupt::listen(talk)?;
     let mut recorder = Recorder::create(&args.out, &plan)?;
-    let outcome = draw(&pipeline, (&plan, input.as_ref()), &choice, &mut recorder, &interrupted, talk.quiet);
+    let mut on_step = on_step.map(|options| OnStep::new(options, &args.out, interrupted.clone())).transpose()?;
+    let watchers = (&mut recorder, on_step.as_mut());
+    let outcome = draw(&pipeline, (&plan, input.as_ref()), &choice, watchers, &interrupted, talk.quiet);
+    let answers = on_step.map(OnStep::into_record);
+    answers.iter().for_each(|answers| recorder.note_on_step(answers.clone()));
+    let asked = asked_to_stop(answers.as_ref(), &record);
     let (outcome, hashes) = match outcome {
         Ok((outcome, hashes)) => (Ok(outcome), hashes),
         Err(error) => (Err(error), vec![]),
@@ -60,15 +68,21 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let timings = timings(started, [vec![load], stages].concat());
     let (status, failure) = match &outcome {
         Ok(outcome) if !outcome.stopped => (Status::Complete, None),
-        Ok(_) => (Status::Failed, Some(Error::Cancelled.to_string())),
+        Ok(_) => (Status::Failed, asked.clone().or(Some(Error::Cancelled.to_string()))),
         Err(error) => (Status::Failed, Some(error.to_string())),
     };
     let kept = recorder.finish(status, failure, &hashes, timings.clone());
     match outcome {
         Ok(outcome) if !outcome.stopped => {
             kept?;
+            answers.iter().for_each(|answers| tell_failures(answers, talk));
             tell_success(&args.out, &plan, &record, &timings, talk);
             Ok(ExitCode::SUCCESS)
+        }
+        Ok(_) if asked.is_some() => {
+            asked.iter().for_each(|asked| talk.say(asked));
+            talk.say(left(kept, &args.out, &record));
+            Ok(ExitCode::from(1))
         }
         Ok(_) => Err(stopped(Error::Cancelled, kept, &args.out, &record)),
         Err(error) => Err(stopped(error, kept, &args.out, &record)),
@@ -79,7 +93,7 @@ fn draw(
     pipeline: &Pipeline,
     (plan, input): (&Plan, Option<&Input>),
     choice: &ModelChoice,
-    recorder: &mut Recorder,
+    (recorder, on_step): (&mut Recorder, Option<&mut OnStep>),
     interrupted: &Arc<AtomicBool>,
     quiet: bool,
 ) -> LibResult<(Outcome, Vec<String>)> {
@@ -91,7 +105,11 @@ fn draw(
     }
     let fingerprints = Fingerprints::start(choice, pipeline.model());
     let (mut progress, mut interrupt) = (Progress::new(quiet), Interrupt(interrupted.clone()));
-    let probe = Probe::new(vec![recorder, &mut interrupt, &mut progress]);
+    let mut watchers: Vec<&mut dyn Observer> = vec![recorder];
+    // After the recorder: its files are on disk by then.
+    watchers.extend(on_step.map(|on_step| on_step as &mut dyn Observer));
+    watchers.extend([&mut interrupt as &mut dyn Observer, &mut progress]);
+    let probe = Probe::new(watchers);
     let outcome = match input {
         Some(input) => pipeline.generate_from(plan, input, &probe)?,
         None => pipeline.generate(plan, &probe)?,
@@ -165,10 +183,30 @@ fn seconds(seconds: f64) -> String {
     if seconds < 10.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
 }
 
+/// Tells of the failures of the command after `--on-step`, once for all.
+fn tell_failures(answers: &OnStepRecord, talk: Talk) {
+    if let Some(first) = answers.failures.first() {
+        let (failed, calls) = (answers.failures.len(), answers.calls);
+        let told = format!("`--on-step` failed {failed} of {calls} times, first after step {}", first.step);
+        talk.warn(format!("{told}: {}; run.json has them all", first.message));
+    }
+}
+
+/// The words for a run that the command after `--on-step` stopped.
+fn asked_to_stop(answers: Option<&OnStepRecord>, record: &RunRecord) -> Option<String> {
+    let step = answers?.stopped_at?;
+    Some(format!("stopped after step {step} of {}, as `--on-step` asked", record.schedule.len() - 1))
+}
+
 /// An error with what is left on disk.
 fn stopped(error: Error, kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> anyhow::Error {
+    report::Noted { error, note: left(kept, out, record) }.into()
+}
+
+/// What a run that did not come to its end has left on disk.
+fn left(kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> String {
     let calls = record.schedule.len() - 1;
-    let kept = match kept {
+    match kept {
         Ok(Kept { last_step: Some(step), .. }) => {
             format!("kept in `{}`: steps 0 to {step} of {calls}, readable as they are", out.display())
         }
@@ -176,6 +214,5 @@ fn stopped(error: Error, kept: LibResult<Kept>, out: &Path, record: &RunRecord) 
         Err(error) => {
             format!("`{}` could not be marked as failed ({error}); its whole steps are readable", out.display())
         }
-    };
-    report::Noted { error, note: kept }.into()
+    }
 }
