@@ -188,3 +188,17 @@ fn loss_weight(alpha: f32, training: &DiffusionTraining, predicts_v: bool) -> f3
     let bounded = snr.min(training.snr_most).max(training.snr_least);
     (bounded / if predicts_v { snr + 1.0 } else { snr }) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn min_snr_weights_lie_between_their_bounds() {
+        let training = DiffusionTraining::default();
+        for (alpha, expected) in [(0.5, 1.0), (0.99, 5.0 / 99.0), (0.01, 0.2 * 99.0)] {
+            let weight = f64::from(loss_weight(alpha, &training, false));
+            assert!((weight / expected - 1.0).abs() < 1e-3, "{alpha}: {weight}, expected {expected}");
+        }
+    }
+}

@@ -198,3 +198,47 @@ fn standardise(
     }
     Ok(SCALING_FACTOR)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::train::parameters::Layout;
+    use std::rc::Rc;
+
+    /// The latents get mean 0 and the deviation of Stable Diffusion's, and what is decoded stays the same.
+    #[test]
+    fn standardising_changes_latents_and_not_pictures() {
+        let config = VaeConfig {
+            block_out_channels: vec![8, 8],
+            down_block_types: vec!["DownEncoderBlock2D".into(); 2],
+            up_block_types: vec!["UpDecoderBlock2D".into(); 2],
+            norm_num_groups: 4,
+            sample_size: 16,
+            ..VaeConfig::default()
+        };
+        let layout = Rc::new(Layout::of(|at| Vae::new(&at("vae"), config.clone()).map(drop)).unwrap());
+        tch::manual_seed(3);
+        let flat = layout.fresh() + Tensor::randn([layout.total()], (Kind::Float, Device::Cpu)) * 0.1;
+        let parameters = Parameters::new(layout, flat, false);
+        let vae = Vae::new(&parameters.component("vae"), config.clone()).unwrap();
+        let pictures = Tensor::randint(256, [16, 16, 16, 3], (Kind::Int64, Device::Cpu)).to_kind(Kind::Uint8);
+        let (before, posteriors) = reconstruct(&vae, &pictures, Device::Cpu).unwrap();
+
+        let mut weights = parameters.tensors("vae", Kind::Float);
+        assert_eq!(standardise(&mut weights, &posteriors, &config).unwrap(), SCALING_FACTOR);
+        let changed: std::collections::BTreeMap<String, Tensor> = weights.into_iter().collect();
+        let make = move |key: &str, _: &[i64]| Ok(changed[key].shallow_clone());
+        let vae = Vae::new(&crate::model::weights::Weights::made("vae", Device::Cpu, Rc::new(make)), config).unwrap();
+        let (after, (means, variances)) = reconstruct(&vae, &pictures, Device::Cpu).unwrap();
+        for ((_, a), (_, b)) in before.iter().zip(&after) {
+            assert!(a.as_raw().iter().zip(b.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 1));
+        }
+        let over = [0i64, 2, 3].as_slice();
+        let mean = Vec::<f64>::try_from(means.mean_dim(over, false, Kind::Float).to_kind(Kind::Double)).unwrap();
+        let total = means.var_dim(over, false, false) + variances.mean_dim(over, false, Kind::Float);
+        let deviation = Vec::<f64>::try_from((total.sqrt() * SCALING_FACTOR).to_kind(Kind::Double)).unwrap();
+        assert!(mean.iter().all(|m| m.abs() < 1e-3), "{mean:?}");
+        assert!(deviation.iter().all(|d| (d - 1.0).abs() < 1e-3), "{deviation:?}");
+    }
+}
