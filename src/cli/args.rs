@@ -16,7 +16,7 @@ pub use models::{
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
-pub use train::{CourseArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
+pub use train::{CourseArgs, EmbeddingArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
 
 /// Shows what happens inside Stable Diffusion.
 #[derive(Debug, Parser)]

@@ -26,6 +26,9 @@ pub struct TrainConfig {
     /// How a LoRA is trained.
     #[serde(default)]
     pub lora: LoraTraining,
+    /// How an embedding is trained.
+    #[serde(default)]
+    pub embedding: EmbeddingTraining,
     /// What is drawn on the way.
     #[serde(default)]
     pub samples: Samples,
@@ -196,6 +199,24 @@ impl Default for LoraTraining {
     }
 }
 
+/// How an embedding is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EmbeddingTraining {
+    /// Steps, batch, learning rate, noise.
+    #[serde(flatten)]
+    pub noise: DiffusionTraining,
+    /// How many tokens the word stands for.
+    pub vectors: i64,
+}
+
+impl Default for EmbeddingTraining {
+    fn default() -> Self {
+        let course = Course { steps: 1000, batch: 4, learning_rate: 5e-3, weight_decay: 0.0, ..Course::default() };
+        EmbeddingTraining { noise: DiffusionTraining { course, ..Default::default() }, vectors: 2 }
+    }
+}
+
 /// What is drawn on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -233,16 +254,17 @@ impl TrainConfig {
         known("vae", &table, &serde_json::json!(VaeTraining::default()), name)?;
         known("diffusion", &table, &serde_json::json!(DiffusionTraining::default()), name)?;
         known("lora", &table, &serde_json::json!(LoraTraining::default()), name)?;
+        known("embedding", &table, &serde_json::json!(EmbeddingTraining::default()), name)?;
         let config: TrainConfig = table.try_into().map_err(bad)?;
-        config.lora.noise.course.check("lora")?;
-        if config.lora.rank < 1 {
-            return Err(Error::invalid(
-                format!("`lora.rank` is {}", config.lora.rank),
-                "give 1 or more; 4 to 16 is usual",
-            ));
-        }
         config.vae.course.check("vae")?;
         config.diffusion.course.check("diffusion")?;
+        config.lora.noise.course.check("lora")?;
+        config.embedding.noise.course.check("embedding")?;
+        for (setting, value) in [("lora.rank", config.lora.rank), ("embedding.vectors", config.embedding.vectors)] {
+            if value < 1 {
+                return Err(Error::invalid(format!("`{setting}` is {value}"), "give 1 or more"));
+            }
+        }
         Ok(config)
     }
 }

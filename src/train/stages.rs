@@ -6,9 +6,8 @@
 use super::config::{Course, DiffusionTraining, Samples, TrainConfig};
 use super::data::Data;
 use super::diffusion::{DiffusionTask, Setting};
-use super::lora::{self, LoraTask};
 use super::noise::{Latents, NoiseLoss, token_ids};
-use super::parameters::{Layout, Parameters};
+use super::parameters::Layout;
 use super::save;
 use super::tokenizer;
 use super::trainer::Trainer;
@@ -67,7 +66,7 @@ pub struct Done {
 }
 
 /// How talkative a stage is.
-type Say<'a> = &'a dyn Fn(&str);
+pub type Say<'a> = &'a dyn Fn(&str);
 
 impl Request<'_> {
     fn model(&self) -> PathBuf {
@@ -75,7 +74,7 @@ impl Request<'_> {
     }
 
     /// The stage's folder, emptied if asked for.
-    fn folder(&self, stage: &str) -> Result<PathBuf> {
+    pub(super) fn folder(&self, stage: &str) -> Result<PathBuf> {
         let folder = self.out.join(stage);
         if self.force && folder.is_dir() {
             std::fs::remove_dir_all(&folder).at("remove", &folder)?;
@@ -88,7 +87,7 @@ impl Request<'_> {
         self.init.map(|name| resolve::resolve(Some(name)).map(|choice| choice.files)).transpose()
     }
 
-    fn data(&self, size: i64, say: Say) -> Result<Data> {
+    pub(super) fn data(&self, size: i64, say: Say) -> Result<Data> {
         let data = Data::read(self.data, size as u32)?;
         for (path, why) in data.skipped.iter().take(10) {
             say(&format!("warning: `{}` is left out: {why}", path.display()));
@@ -114,13 +113,13 @@ impl Request<'_> {
     }
 
     /// The same for a model that is taught something: the new first, then what must not suffer.
-    fn personal_samples(&self, data: &Data) -> Samples {
+    pub(super) fn personal_samples(&self, data: &Data) -> Samples {
         let mut samples = self.config.samples.clone();
         samples.prompts = first_captions(data, 8).into_iter().chain(samples.prompts.into_iter().take(8)).collect();
         samples
     }
 
-    fn trainer<'a>(&self, folder: &Path, course: &'a Course, settings: Value) -> Trainer<'a> {
+    pub(super) fn trainer<'a>(&self, folder: &Path, course: &'a Course, settings: Value) -> Trainer<'a> {
         Trainer {
             course,
             seed: self.seed,
@@ -132,7 +131,7 @@ impl Request<'_> {
     }
 
     /// The first numbers: the model's that is gone on from, or fresh ones.
-    fn begin(&self, layout: &Layout, files: Option<&ModelFiles>) -> Result<Tensor> {
+    pub(super) fn begin(&self, layout: &Layout, files: Option<&ModelFiles>) -> Result<Tensor> {
         match files {
             Some(files) => layout.read(|component| files.weights(component, None).map(|(_, file)| file)),
             None => {
@@ -155,7 +154,7 @@ fn first_captions(data: &Data, count: usize) -> Vec<String> {
 }
 
 /// A component's configuration: that of the model to go on from, else the training's.
-fn component<C: Config>(
+pub(super) fn component<C: Config>(
     files: Option<&ModelFiles>,
     name: &str,
     table: &Map<String, Value>,
@@ -169,7 +168,7 @@ fn component<C: Config>(
 }
 
 /// The settings of a stage that a checkpoint must share: all but how long it goes on and how often it tells.
-fn settings(stage: &str, seed: u64, course: Value, configs: &[&Map<String, Value>]) -> Value {
+pub(super) fn settings(stage: &str, seed: u64, course: Value, configs: &[&Map<String, Value>]) -> Value {
     let mut course = course;
     if let Some(course) = course.as_object_mut() {
         for free in ["steps", "log_every", "checkpoint_every", "sample_every"] {
@@ -257,52 +256,8 @@ pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
     Ok(Done { learned: model, folder, step: trained.step, stopped: trained.stopped })
 }
 
-/// Trains a LoRA for the model to go on from; it is left as `lora.safetensors`.
-///
-/// # Errors
-/// As [`vae`].
-pub fn lora(request: &Request, say: Say) -> Result<Done> {
-    let training = &request.config.lora;
-    let choice = resolve::resolve(request.init)?;
-    let files = &choice.files;
-    let (unet_config, unet_json): (UNetConfig, _) = component(Some(files), "unet/config.json", &Map::new())?;
-    let (text_config, text_json): (TextConfig, _) = component(Some(files), "text_encoder/config.json", &Map::new())?;
-    let (vae_config, _): (VaeConfig, _) = component(Some(files), "vae/config.json", &Map::new())?;
-    let scheduler = SchedulerConfig::parse(&files.required_text("scheduler/scheduler_config.json")?)
-        .map_err(|e| Error::bad_file(&files.path("scheduler/scheduler_config.json"), "scheduler configuration", e))?;
-    let folder = request.folder("lora")?;
-    let data = request.data(unet_config.sample_size * vae_config.scale_factor() as i64, say)?;
-    let tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
-    let subject = Subject { data: &data, vae: (files, vae_config), folder: &folder };
-    let noise = subject.noise(request, &tokenizer, &training.noise, &scheduler, say)?;
-
-    let base = Rc::new(both(&text_config, &unet_config)?);
-    let weights = request.begin(&base, Some(files))?.to_device(request.device);
-    let layout = Rc::new(lora::layout(&base, training.rank, &training.targets)?);
-    say(&format!("LoRA: {} parameters beside {}", layout.total(), base.total()));
-    let settings = settings("lora", request.seed, json!(training), &[&text_json, &unet_json]);
-    let trainer = request.trainer(&folder, &training.noise.course, settings);
-    let (samples, file) = (request.personal_samples(&data), request.out.join("lora.safetensors"));
-    let setting = lora::Setting {
-        noise,
-        training,
-        samples: &samples,
-        choice: &choice,
-        base: Parameters::new(base, weights, false),
-        text_encoder: text_config,
-        unet: unet_config,
-        file: file.clone(),
-    };
-    let begin = || {
-        tch::manual_seed(request.seed as i64);
-        Ok(lora::fresh(&layout, training.rank))
-    };
-    let trained = trainer.run(&layout, begin, request.device, |parameters| Ok(LoraTask::new(parameters, setting)))?;
-    Ok(Done { learned: file, folder, step: trained.step, stopped: trained.stopped })
-}
-
 /// The weights of text encoder and UNet.
-fn both(text: &TextConfig, unet: &UNetConfig) -> Result<Layout> {
+pub(super) fn both(text: &TextConfig, unet: &UNetConfig) -> Result<Layout> {
     Layout::of(|at| {
         TextEncoder::new(&at("text_encoder"), text.clone())?;
         UNet::new(&at("unet"), unet.clone()).map(drop)
@@ -310,15 +265,15 @@ fn both(text: &TextConfig, unet: &UNetConfig) -> Result<Layout> {
 }
 
 /// What text encoder and UNet learn from.
-struct Subject<'a> {
-    data: &'a Data,
-    vae: (&'a ModelFiles, VaeConfig),
+pub(super) struct Subject<'a> {
+    pub data: &'a Data,
+    pub vae: (&'a ModelFiles, VaeConfig),
     /// Where the latents are kept.
-    folder: &'a Path,
+    pub folder: &'a Path,
 }
 
 impl Subject<'_> {
-    fn noise<'a>(
+    pub(super) fn noise<'a>(
         self,
         request: &Request,
         tokenizer: &Tokenizer,

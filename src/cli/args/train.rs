@@ -20,6 +20,8 @@ pub enum TrainCommand {
     Diffusion(StageArgs),
     /// A LoRA: a small addition that teaches a model a new thing or style, from a handful of pictures
     Lora(PersonalArgs),
+    /// An embedding: a new word of the prompt, taught from a handful of pictures
+    Embedding(EmbeddingArgs),
 }
 
 /// What every training asks for. One that was stopped or killed goes on when it is started again with the same options.
@@ -70,4 +72,18 @@ pub struct PersonalArgs {
     /// cache, or `pocket` [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
+}
+
+/// `sdviz train embedding`.
+#[derive(Debug, Clone, Args)]
+pub struct EmbeddingArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub personal: PersonalArgs,
+    /// The new word, as the captions have it
+    #[arg(long, value_name = "WORD")]
+    pub word: String,
+    /// A word that the model knows, to begin as [default: nothing known]
+    #[arg(long, value_name = "WORD")]
+    pub like: Option<String>,
 }

@@ -6,7 +6,8 @@ use crate::cli::report::{Noted, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::pipeline::device;
 use crate::train::config::TrainConfig;
-use crate::train::stages::{self, Done, Request};
+use crate::train::personal;
+use crate::train::stages::{self, Done, Request, Say};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -22,8 +23,18 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
             tell(&done, &format!("sdviz trace --model {}", done.learned.display()), talk);
         }
         TrainCommand::Lora(args) => {
-            let done = train(&args.course, args.model.as_deref(), talk, stages::lora)?;
+            let done = train(&args.course, args.model.as_deref(), talk, personal::lora)?;
             tell(&done, &format!("sdviz trace --lora {}", done.learned.display()), talk);
+        }
+        TrainCommand::Embedding(args) => {
+            let (word, like) = (&args.word, args.like.as_deref());
+            let stage = |request: &Request, say: Say| personal::embedding(request, word, like, say);
+            let done = train(&args.personal.course, args.personal.model.as_deref(), talk, stage)?;
+            tell(
+                &done,
+                &format!("sdviz trace --embedding {word}={} --prompt \"… {word} …\"", done.learned.display()),
+                talk,
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -33,14 +44,15 @@ fn train(
     args: &CourseArgs,
     init: Option<&str>,
     talk: Talk,
-    stage: fn(&Request, &dyn Fn(&str)) -> LibResult<Done>,
+    stage: impl Fn(&Request, Say) -> LibResult<Done>,
 ) -> Result<Done> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
     if let Some(steps) = args.steps {
         if steps == 0 {
             return Err(Error::invalid("0 steps teach nothing", "ask for at least one").into());
         }
-        for course in [&mut config.vae.course, &mut config.diffusion.course, &mut config.lora.noise.course] {
+        let (lora, embedding) = (&mut config.lora.noise, &mut config.embedding.noise);
+        for course in [&mut config.vae.course, &mut config.diffusion.course, &mut lora.course, &mut embedding.course] {
             course.steps = steps;
         }
     }
