@@ -205,9 +205,9 @@ pub struct TraceArgs {
     /// DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]
     #[arg(long)]
     pub eta: Option<f64>,
-    /// Picture to begin from instead of noise: PNG, JPEG or WebP
-    #[arg(long, value_name = "FILE", aliases = ["init-img", "image"], help_heading = "Image to image")]
-    pub init_image: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub picture: PictureArgs,
     /// How far to go from it, above 0 and up to 1: the share of the steps that is made [default: 0.75]
     #[arg(
         long,
@@ -218,16 +218,6 @@ pub struct TraceArgs {
         help_heading = "Image to image"
     )]
     pub strength: Option<f64>,
-    /// How it is made to fit: stretch, crop or pad [default: stretch]. Without width and height its own size is taken, to
-    /// the nearest multiple of what the autoencoder divides by (8)
-    #[arg(long, value_name = "HOW", requires = "init_image", help_heading = "Image to image")]
-    pub resize: Option<String>,
-    /// Mask of the picture's size: white is repainted, black is kept
-    #[arg(long, value_name = "FILE", requires = "init_image", help_heading = "Image to image")]
-    pub mask: Option<PathBuf>,
-    /// Put the picture's own pixels back where the mask is black, in the finished picture
-    #[arg(long, requires = "mask", help_heading = "Image to image")]
-    pub paste: bool,
     /// Pictures at once, with seeds that follow each other
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch_size: usize,
@@ -240,6 +230,24 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub model: ModelArgs,
+}
+
+/// The picture that a run begins from.
+#[derive(Debug, Clone, Args)]
+pub struct PictureArgs {
+    /// Picture to begin from instead of noise: PNG, JPEG or WebP
+    #[arg(long, value_name = "FILE", aliases = ["init-img", "image"], help_heading = "Image to image")]
+    pub init_image: Option<PathBuf>,
+    /// How it is made to fit: stretch, crop or pad [default: stretch]. Without width and height its own size is taken, to
+    /// the nearest multiple of what the autoencoder divides by (8)
+    #[arg(long, value_name = "HOW", requires = "init_image", help_heading = "Image to image")]
+    pub resize: Option<String>,
+    /// Mask of the picture's size: white is repainted, black is kept
+    #[arg(long, value_name = "FILE", requires = "init_image", help_heading = "Image to image")]
+    pub mask: Option<PathBuf>,
+    /// Put the picture's own pixels back where the mask is black, in the finished picture
+    #[arg(long, requires = "mask", help_heading = "Image to image")]
+    pub paste: bool,
 }
 
 /// `sdviz sweep`.
@@ -264,6 +272,9 @@ pub struct SweepArgs {
     /// Draw no grid at the end
     #[arg(long)]
     pub no_grid: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub picture: PictureArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub keep: KeepArgs,

@@ -1,6 +1,6 @@
 //! What was typed, made into a plan and checked before any work.
 
-use super::args::{KeepArgs, LoadArgs, OnStepArgs, SweepArgs, TraceArgs};
+use super::args::{KeepArgs, LoadArgs, OnStepArgs, PictureArgs, SweepArgs, TraceArgs};
 use super::axes::REPLACE_FLAG;
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
@@ -54,9 +54,9 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         None => String::new(),
     };
     let (record, decode, decode_what) = keeping(&args.keep)?;
-    let strength = args.init_image.as_ref().map(|_| args.strength.unwrap_or(STRENGTH));
+    let strength = args.picture.init_image.as_ref().map(|_| args.strength.unwrap_or(STRENGTH));
     strength.map_or(Ok(()), start::check_strength)?;
-    let resize = args.resize.as_deref().map(str::parse::<Resize>).transpose()?;
+    let resize = resize(&args.picture)?;
     Ok(Plan {
         prompt,
         negative_prompt: args.negative_prompt.clone().unwrap_or_default(),
@@ -73,23 +73,28 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         init_image: None,
         resize: strength.map(|_| resize.unwrap_or_default()),
         mask: None,
-        paste: args.paste,
+        paste: args.picture.paste,
         record,
         decode,
         decode_what,
     })
 }
 
-/// The picture that a trace begins from, if it was given one, and what the plan says of it.
+/// The picture that runs begin from, if one was given, and what the plan says of it.
 ///
 /// # Errors
 /// When it or its mask cannot be read or used.
-pub fn trace_input(args: &TraceArgs, plan: &mut Plan) -> Result<Option<InitImage>> {
+pub fn init_image(args: &PictureArgs, plan: &mut Plan) -> Result<Option<InitImage>> {
     let read = |path: &PathBuf| InitImage::read(path, args.mask.as_deref());
     let image = args.init_image.as_ref().map(read).transpose()?;
     plan.init_image = image.as_ref().map(|image| image.about.clone());
     plan.mask = image.as_ref().and_then(|image| image.mask.as_ref()).map(|(_, about)| about.clone());
     Ok(image)
+}
+
+/// How a picture is made to fit, if that was said.
+fn resize(args: &PictureArgs) -> Result<Option<Resize>> {
+    args.resize.as_deref().map(str::parse::<Resize>).transpose()
 }
 
 /// What was typed, and for the rest what the picture after `--like` says. Gives words of warning too, for what it says
@@ -158,12 +163,12 @@ fn keeping(args: &KeepArgs) -> Result<(Vec<Quantity>, Decode, Vec<Quantity>)> {
     Ok((quantities(&args.record)?, args.decode.parse()?, decode_what))
 }
 
-/// A sweep's axes, and the plan for what they leave open: sizes are 0 and the scheduler is empty, to be taken from the
-/// model.
+/// A sweep's axes, the plan for what they leave open (sizes are 0 and the scheduler is empty, to be taken from the model),
+/// and the picture that the cells begin from, if one was given.
 ///
 /// # Errors
-/// When a value cannot mean anything, whatever the model, or there is no prompt.
-pub fn sweep_plan(args: &SweepArgs) -> Result<(Vec<Axis>, Plan)> {
+/// When a value cannot mean anything, whatever the model, there is no prompt, or the picture cannot be used.
+pub fn sweep_plan(args: &SweepArgs) -> Result<(Vec<Axis>, Plan, Option<InitImage>)> {
     let (record, decode, decode_what) = keeping(&args.keep)?;
     let mut axes: Vec<Axis> = vec![];
     for (name, texts) in &args.axes.0 {
@@ -180,8 +185,24 @@ pub fn sweep_plan(args: &SweepArgs) -> Result<(Vec<Axis>, Plan)> {
     if !axes.iter().any(|axis| axis.name == "prompt") {
         return Err(Error::invalid("there is no prompt", "say what to draw, for example `--prompt \"a red apple\"`"));
     }
-    let base = Plan { width: 0, height: 0, scheduler: String::new(), record, decode, decode_what, ..Plan::default() };
-    Ok((axes, base))
+    let begins = args.picture.init_image.is_some();
+    if !begins && axes.iter().any(|axis| axis.name == "strength") {
+        return Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`"));
+    }
+    let mut base = Plan {
+        width: 0,
+        height: 0,
+        scheduler: String::new(),
+        strength: begins.then_some(STRENGTH),
+        resize: resize(&args.picture)?.or(begins.then(Resize::default)),
+        paste: args.picture.paste,
+        record,
+        decode,
+        decode_what,
+        ..Plan::default()
+    };
+    let image = init_image(&args.picture, &mut base)?;
+    Ok((axes, base, image))
 }
 
 /// `K/N`, from 1.

@@ -4,7 +4,7 @@
 //! sides the autoencoder can divide. No tensors here.
 
 use crate::error::{Error, IoContext, Result};
-use crate::trace::inputs::{InputFile, Resize};
+use crate::trace::inputs::{INIT_FILE, InputFile, MASK_FILE, Resize};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, Pixel, RgbImage};
 use sha2::{Digest, Sha256};
@@ -75,6 +75,12 @@ impl InitImage {
 }
 
 impl Input {
+    /// The files that a run directory keeps of it, by name.
+    pub fn files(&self) -> Vec<(&'static str, RgbImage)> {
+        let mask = self.mask.as_ref().map(|mask| (MASK_FILE, DynamicImage::from(mask.clone()).to_rgb8()));
+        [(INIT_FILE, self.picture.clone())].into_iter().chain(mask).collect()
+    }
+
     /// A finished picture with this one's own pixels where the mask is black. Without a mask, the picture as it is.
     pub fn pasted_over(&self, finished: &RgbImage) -> RgbImage {
         let Some(mask) = &self.mask else { return finished.clone() };

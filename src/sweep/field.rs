@@ -6,6 +6,7 @@
 
 use super::values;
 use crate::error::{Error, Result};
+use crate::pipeline::start;
 use crate::scheduler::SchedulerKind;
 use serde_json::Value;
 
@@ -115,6 +116,20 @@ pub const FIELDS: &[Field] = &[
         value_name: "LIST",
         help: "DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]",
         values: values::numbers,
+    },
+    Field {
+        name: "strength",
+        flag: "strength",
+        title: "strength",
+        short: None,
+        aliases: &["denoising-strength"],
+        value_name: "LIST",
+        help: "How far to go from the picture after `--init-image`, above 0 and up to 1 [default: 0.75]",
+        values: |text| {
+            let values = values::numbers(text)?;
+            values.iter().filter_map(Value::as_f64).try_for_each(start::check_strength)?;
+            Ok(values)
+        },
     },
     Field {
         name: "width",

@@ -6,6 +6,7 @@
 use super::field::{self, MODEL, REPLACE};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
+use crate::pipeline::init_image::InitImage;
 use crate::trace::schema::{ModelRecord, Plan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -119,13 +120,22 @@ fn unreadable(error: &serde_json::Error) -> Error {
 }
 
 impl Draft {
-    /// The cell this draft becomes with its model: checked, completed, named. `hashes` are the weights' SHA-256 sums in
-    /// the order of the model's components.
+    /// The cell this draft becomes with its model and the picture it begins from: checked, completed, named. `hashes` are
+    /// the weights' SHA-256 sums in the order of the model's components.
     ///
     /// # Errors
     /// When the plan cannot be carried out with this model.
-    pub fn complete(&self, pipeline: &Pipeline, hashes: &[String], dtype: &str) -> Result<Cell> {
+    pub fn complete(
+        &self,
+        pipeline: &Pipeline,
+        init: Option<&InitImage>,
+        hashes: &[String],
+        dtype: &str,
+    ) -> Result<Cell> {
         let mut plan = self.plan.clone();
+        if let Some(init) = init {
+            (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
+        }
         pipeline.complete(&mut plan)?;
         let (record, _) = pipeline.plan(&plan)?;
         let id = hash(&record.plan, &record.model, hashes, dtype);
@@ -155,6 +165,12 @@ fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> St
     if let Value::Object(fields) = &mut plan {
         // Fields that a later version adds stay out of it as long as they are not used.
         fields.retain(|_, value| !value.is_null());
+        // A picture is what is in it, not what it is called.
+        for picture in ["init_image", "mask"] {
+            if let Some(Value::Object(about)) = fields.get_mut(picture) {
+                about.remove("file");
+            }
+        }
     }
     let mut all = json!({
         "plan": plan, "weights": weights, "dtype": dtype, "prediction_type": model.prediction_type,

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, panic_text};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::device::dtype_name;
+use crate::pipeline::init_image::{InitImage, Input};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::{LoadOptions, Outcome, Pipeline};
 use crate::trace::observer::{Observer, Probe};
@@ -17,6 +18,7 @@ use crate::trace::progress::Interrupt;
 use crate::trace::schema::{Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::Recorder;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -35,6 +37,8 @@ pub struct Loaded {
     hashes: Vec<String>,
     shared: Shared,
     options: LoadOptions,
+    /// The picture that its cells begin from.
+    init: Option<Rc<InitImage>>,
 }
 
 impl Loaded {
@@ -47,7 +51,17 @@ impl Loaded {
         let pipeline = Pipeline::load(&choice, options.clone())?;
         let hashes = Fingerprints::start(&choice, pipeline.model()).finish()?;
         let (name, vae, options) = (name.map(String::from), vae.map(String::from), options.clone());
-        Ok(Loaded { name, vae, choice, pipeline, hashes, shared: Shared::new(), options })
+        Ok(Loaded { name, vae, choice, pipeline, hashes, shared: Shared::new(), options, init: None })
+    }
+
+    /// The same, its cells beginning from a picture.
+    pub fn beginning_from(self, init: Option<Rc<InitImage>>) -> Loaded {
+        Loaded { init, ..self }
+    }
+
+    /// The picture at the size of a cell's plan.
+    fn input(&self, plan: &Plan) -> Option<Input> {
+        self.init.as_ref().map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()))
     }
 
     /// Where it computes.
@@ -60,7 +74,7 @@ impl Loaded {
     /// # Errors
     /// When the plan cannot be carried out with this model.
     pub fn cell(&self, draft: &Draft) -> Result<Cell> {
-        draft.complete(&self.pipeline, &self.hashes, dtype_name(self.options.kind))
+        draft.complete(&self.pipeline, self.init.as_deref(), &self.hashes, dtype_name(self.options.kind))
     }
 }
 
@@ -123,8 +137,9 @@ impl Runner<'_> {
             let claimed = self.claim(group)?;
             let Some(first) = claimed.first() else { continue };
             if self.loaded.name != first.0.model {
-                let Loaded { vae, options, .. } = &self.loaded;
-                self.loaded = Loaded::load(first.0.model.as_deref(), vae.as_deref(), options)?;
+                let Loaded { vae, options, init, .. } = &self.loaded;
+                let loaded = Loaded::load(first.0.model.as_deref(), vae.as_deref(), options)?;
+                self.loaded = loaded.beginning_from(init.clone());
             }
             if !self.make_group(claimed)? {
                 return Ok(false);
@@ -185,11 +200,17 @@ impl Runner<'_> {
         let started = Instant::now();
         let pipeline = &self.loaded.pipeline;
         let (mut records, mut recorders) = (vec![], vec![]);
+        // Cells that are made together differ in nothing but the seed.
+        let input = cells.first().and_then(|(cell, _)| self.loaded.input(&cell.plan));
         for (cell, claim) in cells {
             records.push(pipeline.plan(&cell.plan)?.0);
-            recorders.push(Recorder::create(claim.folder(), &cell.plan)?);
+            let recorder = Recorder::create(claim.folder(), &cell.plan)?;
+            for (name, picture) in input.iter().flat_map(Input::files) {
+                recorder.write_input(name, &picture)?;
+            }
+            recorders.push(recorder);
         }
-        let outcome = self.draw(cells, &records, &mut recorders);
+        let outcome = self.draw(cells, input.as_ref(), &records, &mut recorders);
         let share = 1.0 / cells.len() as f64;
         let (stages, status, failure) = match &outcome {
             Ok(outcome) if outcome.stopped => return Ok(Attempt::Stopped),
@@ -210,7 +231,13 @@ impl Runner<'_> {
         }
     }
 
-    fn draw(&mut self, cells: &[(Cell, Claim)], records: &[RunRecord], recorders: &mut [Recorder]) -> Result<Outcome> {
+    fn draw(
+        &mut self,
+        cells: &[(Cell, Claim)],
+        input: Option<&Input>,
+        records: &[RunRecord],
+        recorders: &mut [Recorder],
+    ) -> Result<Outcome> {
         let mut interrupt = Interrupt(self.interrupted.clone());
         let seeds: Vec<u64> = cells.iter().map(|(cell, _)| cell.plan.seed).collect();
         let plan = Plan { batch_size: cells.len(), ..cells[0].0.plan.clone() };
@@ -225,7 +252,7 @@ impl Runner<'_> {
         };
         let probe = Probe::new(vec![recorder, &mut interrupt, self.witness.observer()]);
         // libtorch's refusals, too little memory above all, arrive as panics.
-        let drawn = catch_unwind(AssertUnwindSafe(|| pipeline.generate_shared(&plan, &seeds, shared, None, &probe)));
+        let drawn = catch_unwind(AssertUnwindSafe(|| pipeline.generate_shared(&plan, &seeds, shared, input, &probe)));
         let drawn = drawn.unwrap_or_else(|panic| Err(Error::Torch(panic_text(panic.as_ref()))));
         if self.interrupted.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { drawn }
     }

@@ -6,6 +6,7 @@ use crate::cli::plan;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::model::swap;
+use crate::pipeline::init_image::InitImage;
 use crate::sweep::estimate::{self, Cost, Speed};
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, Cell, Draft, drafts};
@@ -19,10 +20,11 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Carries out a sweep: checks all of it, makes what is missing, draws the grid of what is there.
 pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
-    let (axes, base) = plan::sweep_plan(args)?;
+    let (axes, base, init) = plan::sweep_plan(args)?;
     let shard = plan::shard(args.shard.as_deref())?;
     if args.batch_seeds == 0 {
         return Err(Error::invalid("a batch of 0 seeds", "ask for at least one").into());
@@ -30,7 +32,7 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
     let drafts = drafts(&axes, &base)?;
     let store = Store::new(&args.out)?;
     writer::check_out(&args.out, true)?;
-    let (loaded, cells) = check(args, &drafts, talk)?;
+    let (loaded, cells) = check(args, &drafts, init.map(Rc::new), talk)?;
     let asked = SweepRecord::new(&axes, &cells);
     let groups = groups(&cells, args.batch_seeds, shard);
     if args.dry_run {
@@ -50,7 +52,7 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
 
 /// Loads every model and completes every draft with its own, before anything is made. Gives the cells in the order of the
 /// drafts, and the model that was loaded last.
-fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<Cell>)> {
+fn check(args: &SweepArgs, drafts: &[Draft], init: Option<Rc<InitImage>>, talk: Talk) -> Result<(Loaded, Vec<Cell>)> {
     let options = plan::load_options(&args.loading)?;
     let mut names: Vec<&Option<String>> = vec![];
     for draft in drafts {
@@ -63,6 +65,7 @@ fn check(args: &SweepArgs, drafts: &[Draft], talk: Talk) -> Result<(Loaded, Vec<
     for name in names.into_iter().rev() {
         drop(last.take());
         let loaded = Loaded::load(name.as_deref(), args.loading.vae.as_deref(), &options)?;
+        let loaded = loaded.beginning_from(init.clone());
         talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
         loaded.pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
         loaded.pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));

@@ -10,14 +10,12 @@ use crate::model::swap;
 use crate::pipeline::init_image::Input;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::trace::answers::OnStepRecord;
-use crate::trace::inputs::{INIT_FILE, MASK_FILE};
 use crate::trace::observer::{Observer, Probe};
 use crate::trace::on_step::OnStep;
 use crate::trace::progress::{Interrupt, Progress};
 use crate::trace::schema::{self, Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::{self, Kept, Recorder};
 use anyhow::Result;
-use image::DynamicImage;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,7 +29,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let (args, warnings) = plan::like(args)?;
     warnings.iter().for_each(|warning| talk.warn(warning));
     let mut plan = plan::trace_plan(&args)?;
-    let init = plan::trace_input(&args, &mut plan)?;
+    let init = plan::init_image(&args.picture, &mut plan)?;
     let options = plan::load_options(&args.model.loading)?;
     let on_step = plan::on_step(&args.on_step)?;
     writer::check_out(&args.out, args.force)?;
@@ -97,11 +95,8 @@ fn draw(
     interrupted: &Arc<AtomicBool>,
     quiet: bool,
 ) -> LibResult<(Outcome, Vec<String>)> {
-    if let Some(input) = input {
-        recorder.write_input(INIT_FILE, &input.picture)?;
-        if let Some(mask) = &input.mask {
-            recorder.write_input(MASK_FILE, &DynamicImage::from(mask.clone()).to_rgb8())?;
-        }
+    for (name, picture) in input.iter().flat_map(|input| input.files()) {
+        recorder.write_input(name, &picture)?;
     }
     let fingerprints = Fingerprints::start(choice, pipeline.model());
     let (mut progress, mut interrupt) = (Progress::new(quiet), Interrupt(interrupted.clone()));
