@@ -199,7 +199,8 @@ fn what_a_run_needs_comes_into_the_cache_once() {
     let commit = COMMIT.replace('0', "f");
     server.state.lock().unwrap().commit = commit.clone();
     let newer = fetched(&server.sdviz(home, &["fetch", "someone/tiny"]));
-    assert!(newer.ends_with(&commit) && newer.join(UNET).is_file());
+    assert_eq!(std::fs::read(newer.join(UNET)).unwrap(), repository("")[UNET]);
+    assert!(newer.ends_with(&commit) && std::fs::read_link(newer.join(UNET)).unwrap().is_relative());
     assert!(server.seen().iter().all(|(path, ..)| !path.ends_with(".safetensors")));
     assert_eq!(complete(&server, home), ["someone/tiny"]);
 }

@@ -259,13 +259,16 @@ fn known(file: &RemoteFile, blob: &Path, folder: &Path) -> bool {
         let _ = std::fs::remove_file(part);
     }
     let whole = file.sha256.is_some() && file.size.is_some() && size(blob) == file.size;
-    whole && link(blob, &folder.join(&file.name)).is_ok()
+    // Relative, so that the cache can be copied elsewhere: from `snapshots/COMMIT/unet` up to `blobs`.
+    let up = "../".repeat(file.name.split('/').count() + 1);
+    let target = Path::new(&up).join("blobs").join(blob.file_name().unwrap_or_default());
+    whole && link(&target, &folder.join(&file.name)).is_ok()
 }
 
 #[cfg(unix)]
-fn link(blob: &Path, name: &Path) -> std::io::Result<()> {
+fn link(target: &Path, name: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(name.parent().unwrap_or(name))?;
-    std::os::unix::fs::symlink(std::fs::canonicalize(blob)?, name)
+    std::os::unix::fs::symlink(target, name)
 }
 
 #[cfg(not(unix))]
