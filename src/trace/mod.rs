@@ -11,4 +11,5 @@ pub mod reader;
 pub mod reservoir;
 pub mod schema;
 pub mod shapes;
+pub mod texts;
 pub mod writer;

@@ -5,12 +5,12 @@
 //! there. The text is read by the web UI's own rules (`parse_generation_parameters`).
 
 use super::schema::Plan;
-use crate::error::{Error, IoContext, Result};
+use super::texts::{PARAMETERS, SDVIZ, Texts};
+use crate::error::Result;
 use crate::scheduler::SchedulerKind;
 use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::io::{BufReader, Cursor};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -66,15 +66,13 @@ impl Settings {
     /// When it is not a picture, or carries no settings.
     pub fn read(path: &Path) -> Result<Settings> {
         let texts = Texts::read(path)?;
-        let said = texts.parameters.as_deref().map(Settings::parse);
-        let own = texts.sdviz.as_deref().and_then(Settings::of_sdviz);
-        match (own, said) {
+        // Fooocus and others have JSON under the same keyword.
+        let plain = |text: &&str| !serde_json::from_str::<Value>(text).is_ok_and(|json| json.is_object());
+        let said = texts.get(PARAMETERS).filter(plain).map(Settings::parse);
+        match (texts.get(SDVIZ).and_then(Settings::of_sdviz), said) {
             (Some(own), said) => Ok(Settings { parameters: said.map(|s| s.parameters).unwrap_or_default(), ..own }),
             (None, Some(said)) => Ok(said),
-            (None, None) => Err(Error::invalid(
-                format!("`{}` does not say how it was made", path.display()),
-                "pictures lose their settings when they are edited, or sent through a web site: ask for the original",
-            )),
+            (None, None) => Err(texts.without_settings(path)),
         }
     }
 
@@ -168,59 +166,6 @@ fn scheduler(sampler: &str, schedule: Option<&str>) -> Option<String> {
         Some("Automatic" | "Normal" | "Uniform") | None => find(sampler),
         Some(schedule) => find(&format!("{sampler} {schedule}")),
     }
-}
-
-/// The texts of a picture that may hold settings.
-#[derive(Debug, Default)]
-struct Texts {
-    parameters: Option<String>,
-    sdviz: Option<String>,
-}
-
-impl Texts {
-    fn read(path: &Path) -> Result<Texts> {
-        let bytes = std::fs::read(path).at("read", path)?;
-        match image::guess_format(&bytes) {
-            Ok(image::ImageFormat::Png) => Texts::of_png(path, &bytes),
-            Ok(image::ImageFormat::Jpeg | image::ImageFormat::WebP) => {
-                Ok(Texts { parameters: comment(&bytes), ..Texts::default() })
-            }
-            _ => Err(Error::bad_file(path, "picture", "it is neither PNG nor JPEG nor WebP")),
-        }
-    }
-
-    fn of_png(path: &Path, bytes: &[u8]) -> Result<Texts> {
-        let bad = |e: png::DecodingError| Error::bad_file(path, "picture", e);
-        let mut reader = png::Decoder::new(BufReader::new(Cursor::new(bytes))).read_info().map_err(bad)?;
-        // Texts may stand behind the picture too; one that is cut short keeps what stood before.
-        let _ = reader.finish();
-        let info = reader.info();
-        let latin = info.uncompressed_latin1_text.iter().map(|c| (c.keyword.clone(), Some(c.text.clone())));
-        let packed = info.compressed_latin1_text.iter().map(|c| (c.keyword.clone(), c.get_text().ok()));
-        let wide = info.utf8_text.iter().map(|c| (c.keyword.clone(), c.get_text().ok()));
-        let mut texts = Texts::default();
-        for (keyword, text) in latin.chain(packed).chain(wide) {
-            match keyword.as_str() {
-                "parameters" => texts.parameters = text,
-                "sdviz" => texts.sdviz = text,
-                _ => {}
-            }
-        }
-        Ok(texts)
-    }
-}
-
-/// The EXIF user comment of a JPEG or WebP file: eight bytes for the encoding, then the text.
-fn comment(bytes: &[u8]) -> Option<String> {
-    let exif = exif::Reader::new().read_from_container(&mut Cursor::new(bytes)).ok()?;
-    let field = exif.get_field(exif::Tag::UserComment, exif::In::PRIMARY)?;
-    let exif::Value::Undefined(data, _) = &field.value else { return None };
-    let (encoding, text) = data.split_at_checked(8)?;
-    if encoding != b"UNICODE\0" {
-        return Some(String::from_utf8_lossy(text).into_owned());
-    }
-    let unit = |pair: &[u8]| u16::from_be_bytes([pair[0], pair[1]]);
-    Some(String::from_utf16_lossy(&text.chunks_exact(2).map(unit).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
