@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod dataset;
 pub mod error;
+pub mod eval;
 pub mod export;
 pub mod model;
 pub mod pipeline;

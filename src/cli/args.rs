@@ -2,6 +2,7 @@
 
 mod animations;
 mod dataset;
+mod eval;
 mod models;
 mod runs;
 mod train;
@@ -10,6 +11,7 @@ use super::axes::AxisArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
 use clap::{Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
+pub use eval::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
 pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
@@ -80,6 +82,9 @@ pub enum Command {
     Dataset(DatasetCommand),
     /// Train a model on captioned pictures
     Train(TrainArgs),
+    /// Measure how well a model obeys, and how well its autoencoder keeps pictures
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// List the plug-ins: programs called `sdviz-NAME` on the PATH, which are verbs too
     Plugins,
     /// A plug-in: its name and its arguments.

@@ -44,6 +44,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Grid(args) => commands::grid::run(&args, talk),
         Command::Dataset(command) => commands::dataset::run(&command, talk),
         Command::Train(args) => commands::train::run(&args, talk),
+        Command::Eval(command) => commands::eval::run(&command, talk),
         Command::Plugins => commands::plugins::run(talk),
         Command::Other(words) => Ok(plugins::run(&words)?),
     }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, panic_text};
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
 
 /// Notes for the user on standard error.
@@ -75,6 +76,15 @@ pub fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) 
 /// Prints a table without the blanks at the ends of its lines.
 pub fn print_table(table: &Table) {
     print(table.lines().map(|line| line.trim_end().to_string()).collect::<Vec<_>>().join("\n"));
+}
+
+/// A progress bar over `count` pictures on standard error, if that is a terminal.
+pub fn bar(count: usize, talk: Talk) -> ProgressBar {
+    let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(count as u64), target);
+    let style = ProgressStyle::with_template("{bar:32} picture {pos}/{len} [{elapsed}, {eta} left]");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 /// `3,438,167`.

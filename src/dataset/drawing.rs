@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use image::imageops::{self, FilterType};
-use image::{Rgb, RgbImage, RgbaImage};
+use image::{DynamicImage, Rgb, RgbImage, RgbaImage};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg;
 
@@ -43,7 +43,8 @@ impl Drawing {
         let (width, height) = self.0.dimensions();
         let scale = f64::from(side) / f64::from(width.max(height));
         let length = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-        Drawing(imageops::resize(&self.0, length(width), length(height), FilterType::CatmullRom))
+        let whole = DynamicImage::from(self.0.clone());
+        Drawing(whole.resize_exact(length(width), length(height), FilterType::CatmullRom).into_rgba8())
     }
 
     /// A square picture of `size` pixels with the drawing on a plain background, `x` pixels right of the middle and `y`

@@ -5,6 +5,8 @@
 use super::config::Config;
 use super::icons::About;
 use crate::error::{Error, IoContext, Result};
+use image::RgbImage;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -105,4 +107,16 @@ impl Dataset {
         let rows = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(row);
         Ok(Dataset { manifest, rows: rows.collect::<Result<_>>()? })
     }
+}
+
+/// The pictures of some rows.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn pictures(dir: &Path, rows: &[Row]) -> Result<Vec<RgbImage>> {
+    let read = |row: &Row| {
+        let path = dir.join(&row.file_name);
+        Ok(image::open(&path).map_err(|e| Error::bad_file(&path, "picture", e))?.to_rgb8())
+    };
+    rows.par_iter().map(read).collect()
 }

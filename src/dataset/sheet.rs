@@ -1,6 +1,6 @@
 //! A contact sheet: some pictures of a data set with their captions.
 
-use super::manifest::Dataset;
+use super::manifest::{Dataset, pictures};
 use crate::error::{Error, Result};
 use crate::viz::caption::{CaptionStyle, with_caption};
 use crate::viz::pixels::{WHITE, pad};
@@ -17,22 +17,18 @@ const GAP: u32 = 6;
 /// When it has none, or one cannot be read.
 pub fn sheet(dir: &Path, data: &Dataset, count: usize, columns: usize) -> Result<RgbImage> {
     let shown = &data.rows[..count.min(data.rows.len())];
-    let cards = shown.iter().map(|row| {
-        let path = dir.join(&row.file_name);
-        let picture = image::open(&path).map_err(|e| Error::bad_file(&path, "picture", e))?.to_rgb8();
-        Ok((picture, row.text.clone()))
-    });
-    let cards = cards.collect::<Result<Vec<_>>>()?;
+    let captions = shown.iter().map(|row| row.text.clone());
+    let cards: Vec<_> = pictures(dir, shown)?.into_iter().zip(captions).collect();
     if cards.is_empty() {
         return Err(Error::invalid("there are no pictures to show", "ask for at least one with `--count`"));
     }
-    Ok(captioned(&cards, columns))
+    Ok(captioned(&cards, columns, 2))
 }
 
-/// Pictures of one size with two lines of words below each, `columns` in a row.
-pub fn captioned(cards: &[(RgbImage, String)], columns: usize) -> RgbImage {
+/// Pictures of one size with words below each, `lines` at the most; `columns` in a row.
+pub fn captioned(cards: &[(RgbImage, String)], columns: usize, lines: u32) -> RgbImage {
     let columns = columns.clamp(1, cards.len().max(1));
-    let style = CaptionStyle { text: TextStyle::new(11.0, Rgb([30; 3])), background: WHITE, lines: 2, padding: 2 };
+    let style = CaptionStyle { text: TextStyle::new(11.0, Rgb([30; 3])), background: WHITE, lines, padding: 2 };
     let cards: Vec<RgbImage> = cards.iter().map(|(picture, words)| with_caption(picture, words, &style)).collect();
     let cell = cards.iter().fold((0, 0), |(w, h), card| (card.width().max(w), card.height().max(h)));
     let rows = cards.len().div_ceil(columns) as u32;

@@ -10,6 +10,7 @@ pub mod device;
 pub mod init_image;
 pub mod noise;
 mod sentinel;
+pub mod several;
 pub mod shared;
 pub mod start;
 mod teller;

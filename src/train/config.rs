@@ -29,6 +29,9 @@ pub struct TrainConfig {
     /// How an embedding is trained.
     #[serde(default)]
     pub embedding: EmbeddingTraining,
+    /// How the judge is trained.
+    #[serde(default)]
+    pub judge: JudgeTraining,
     /// What is drawn on the way.
     #[serde(default)]
     pub samples: Samples,
@@ -217,6 +220,34 @@ impl Default for EmbeddingTraining {
     }
 }
 
+/// How the judge is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgeTraining {
+    /// Steps, batch, learning rate.
+    #[serde(flatten)]
+    pub course: Course,
+    /// How far pictures are turned either way, in degrees.
+    pub turn: f64,
+    /// How much they are made larger or smaller: 0.2 for a fifth.
+    pub zoom: f64,
+    /// How far they are moved, as a share of their side.
+    pub shift: f64,
+    /// Deviation of the noise that is added at the most, where black to white is 2.
+    pub noise: f64,
+    /// How much colours are made stronger or weaker, and moved.
+    pub colour: f64,
+    /// Pictures that are held back to measure on.
+    pub held_back: usize,
+}
+
+impl Default for JudgeTraining {
+    fn default() -> Self {
+        let course = Course::default();
+        JudgeTraining { course, turn: 8.0, zoom: 0.2, shift: 0.08, noise: 0.15, colour: 0.1, held_back: 512 }
+    }
+}
+
 /// What is drawn on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -255,7 +286,9 @@ impl TrainConfig {
         known("diffusion", &table, &serde_json::json!(DiffusionTraining::default()), name)?;
         known("lora", &table, &serde_json::json!(LoraTraining::default()), name)?;
         known("embedding", &table, &serde_json::json!(EmbeddingTraining::default()), name)?;
+        known("judge", &table, &serde_json::json!(JudgeTraining::default()), name)?;
         let config: TrainConfig = table.try_into().map_err(bad)?;
+        config.judge.course.check("judge")?;
         config.vae.course.check("vae")?;
         config.diffusion.course.check("diffusion")?;
         config.lora.noise.course.check("lora")?;

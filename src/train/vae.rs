@@ -132,11 +132,15 @@ impl Task for VaeTask<'_> {
     }
 }
 
-type Pair = (RgbImage, RgbImage);
+/// A picture and what became of it.
+pub type Pair = (RgbImage, RgbImage);
 
 /// Pictures, bytes `[count, height, width, 3]`, each with what encoding (to the mean) and decoding makes of it; and the
 /// mean and variance of each latent, `[count, channels, h, w]`.
-fn reconstruct(vae: &Vae, pictures: &Tensor, device: Device) -> Result<(Vec<Pair>, (Tensor, Tensor))> {
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn reconstruct(vae: &Vae, pictures: &Tensor, device: Device) -> Result<(Vec<Pair>, (Tensor, Tensor))> {
     let silent = Probe::silent();
     let (mut pairs, mut means, mut variances) = (vec![], vec![], vec![]);
     for some in pictures.split(8, 0) {

@@ -22,6 +22,9 @@ pub enum TrainCommand {
     Lora(PersonalArgs),
     /// An embedding: a new word of the prompt, taught from a handful of pictures
     Embedding(EmbeddingArgs),
+    /// The judge: a small network that names what a picture shows, from a data set of `sdviz dataset build`. `sdviz eval`
+    /// uses it
+    Judge(CourseArgs),
 }
 
 /// What every training asks for. One that was stopped or killed goes on when it is started again with the same options.

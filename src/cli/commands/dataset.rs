@@ -10,7 +10,6 @@ use crate::error::{Error, Result as LibResult};
 use crate::trace::metadata::png_bytes;
 use crate::trace::writer::write_atomically;
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::process::ExitCode;
 
 /// Makes a data set or shows one.
@@ -29,7 +28,7 @@ fn build(args: &DatasetBuildArgs, talk: Talk) -> LibResult<()> {
     let config = args.config.as_deref().map_or_else(Config::pocket, Config::read)?;
     build::check_folder(&args.out, args.force)?;
     let composer = Composer::new(config, &args.icons)?;
-    let bar = progress(args.count, talk);
+    let bar = report::bar(args.count, talk);
     let manifest = build::build(&composer, &args.out, args.seed, args.count, || bar.inc(1))?;
     bar.finish_and_clear();
     let config = &manifest.config;
@@ -43,15 +42,6 @@ fn build(args: &DatasetBuildArgs, talk: Talk) -> LibResult<()> {
     ));
     talk.say(format!("next: sdviz dataset sheet {}", args.out.display()));
     Ok(())
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress(count: usize, talk: Talk) -> ProgressBar {
-    let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(count as u64), target);
-    let style = ProgressStyle::with_template("{bar:32} picture {pos}/{len} [{elapsed}, {eta} left]");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }
 
 fn draw_sheet(args: &DatasetSheetArgs, talk: Talk) -> LibResult<()> {

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod dataset;
 pub mod diff;
+pub mod eval;
 pub mod export;
 pub mod fetch;
 pub mod filmstrip;

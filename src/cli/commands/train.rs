@@ -6,6 +6,7 @@ use crate::cli::report::{Noted, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::pipeline::device;
 use crate::train::config::TrainConfig;
+use crate::train::judge;
 use crate::train::personal;
 use crate::train::stages::{self, Done, Request, Say};
 use anyhow::Result;
@@ -36,6 +37,10 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
                 talk,
             );
         }
+        TrainCommand::Judge(args) => {
+            let done = train(args, None, talk, judge::judge)?;
+            tell(&done, &format!("sdviz eval prompts --judge {}", done.learned.display()), talk);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -51,8 +56,13 @@ fn train(
         if steps == 0 {
             return Err(Error::invalid("0 steps teach nothing", "ask for at least one").into());
         }
-        let (lora, embedding) = (&mut config.lora.noise, &mut config.embedding.noise);
-        for course in [&mut config.vae.course, &mut config.diffusion.course, &mut lora.course, &mut embedding.course] {
+        for course in [
+            &mut config.vae.course,
+            &mut config.diffusion.course,
+            &mut config.lora.noise.course,
+            &mut config.embedding.noise.course,
+            &mut config.judge.course,
+        ] {
             course.steps = steps;
         }
     }

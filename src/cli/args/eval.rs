@@ -1,0 +1,93 @@
+//! What was typed for `sdviz eval`.
+
+use super::ModelArgs;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// `sdviz eval`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum EvalCommand {
+    /// Draw objects on backgrounds, and have a judge say whether they are there
+    Prompts(EvalPromptsArgs),
+    /// Encode and decode pictures, and compare
+    Vae(EvalVaeArgs),
+    /// Show the judge pictures whose content is known, as they are and through the autoencoder
+    Judge(EvalJudgeArgs),
+}
+
+/// `sdviz eval prompts`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalPromptsArgs {
+    /// Pictures with guidance
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub count: usize,
+    /// How many of them to draw without guidance, too
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub unguided: usize,
+    /// Pictures without a background in the prompt, to draw again with a negative prompt against the one that came
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub negative: usize,
+    /// Steps
+    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
+    pub steps: usize,
+    /// How strongly to follow the prompt
+    #[arg(long, short, default_value_t = 5.0, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
+    pub guidance_scale: f64,
+    /// Scheduler, see `sdviz schedulers` [default: the model's own]
+    #[arg(long, value_name = "NAME")]
+    pub scheduler: Option<String>,
+    /// Seed of the order of prompts; the pictures' seeds count up from it
+    #[arg(long, short, default_value_t = 0)]
+    pub seed: u64,
+    /// Pictures in one forward pass
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub batch_size: usize,
+    /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
+    #[arg(long, value_name = "FOLDER")]
+    pub judge: Option<PathBuf>,
+    /// Folder for report.json and sheets of the pictures
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+}
+
+/// What pictures are measured on.
+#[derive(Debug, Clone, Args)]
+pub struct MeasureArgs {
+    /// A data set of `sdviz dataset build`; take another seed than the model was trained on
+    #[arg(long, value_name = "FOLDER")]
+    pub data: PathBuf,
+    /// Pictures
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub count: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+}
+
+/// `sdviz eval vae`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalVaeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub on: MeasureArgs,
+}
+
+/// `sdviz eval judge`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalJudgeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub on: MeasureArgs,
+    /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
+    #[arg(long, value_name = "FOLDER")]
+    pub judge: Option<PathBuf>,
+}

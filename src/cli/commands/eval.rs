@@ -1,0 +1,227 @@
+//! `sdviz eval`: how well a model obeys, how well its autoencoder keeps pictures, how good the judge is.
+
+use crate::cli::args::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs};
+use crate::cli::plan;
+use crate::cli::report::{self, Talk};
+use crate::dataset::manifest::{Dataset, Row, pictures};
+use crate::error::{Error, IoContext, Result as LibResult};
+use crate::eval::judge::Judge;
+use crate::eval::measure::{self, accuracy, fidelity};
+use crate::eval::prompts::{self, Settings, Shot, Shots};
+use crate::eval::report::{Report, Tally, sheet};
+use crate::model::resolve::{self, ModelChoice};
+use crate::model::vae::Vae;
+use crate::pipeline::{LoadOptions, Pipeline};
+use crate::scheduler::SchedulerKind;
+use crate::trace::metadata::png_bytes;
+use crate::trace::writer::write_atomically;
+use anyhow::Result;
+use comfy_table::Table;
+use image::RgbImage;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tch::Device;
+
+/// Evaluates.
+pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
+    match command {
+        EvalCommand::Prompts(args) => prompts(args, talk)?,
+        EvalCommand::Vae(args) => vae(args, talk)?,
+        EvalCommand::Judge(args) => judge(args, talk)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
+    let mut settings = settings(args)?;
+    let options = plan::load_options(&args.model.loading)?;
+    let judge = load_judge(args.judge.as_deref(), options.device)?;
+    if let Some(out) = &args.out {
+        std::fs::create_dir_all(out).at("create", out)?;
+    }
+    let choice = choose(&args.model, talk)?;
+    let pipeline = Pipeline::load(&choice, options)?;
+    if settings.scheduler.is_empty() {
+        settings.scheduler = pipeline.default_scheduler()?.name().into();
+    }
+    let bar = report::bar(args.count + args.unguided + 2 * args.negative, talk);
+    let shots = prompts::evaluate(&pipeline, &judge, &settings, |n| bar.inc(n as u64))?;
+    bar.finish_and_clear();
+    let name = args.judge.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
+    let report = Report::new(&choice.id, &name, &settings, judge.classes(), &shots);
+    match args.json {
+        true => report::print(serde_json::to_string_pretty(&report)?),
+        false => print(&report),
+    }
+    if let Some(out) = &args.out {
+        write(out, &report, &shots, &judge, talk)?;
+    }
+    Ok(())
+}
+
+fn settings(args: &EvalPromptsArgs) -> LibResult<Settings> {
+    if args.count + args.unguided + args.negative == 0 {
+        return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
+    }
+    if args.steps == 0 || args.batch_size == 0 {
+        let what = if args.steps == 0 { "0 steps" } else { "a batch of 0" };
+        return Err(Error::invalid(format!("{what} makes no picture"), "ask for at least one"));
+    }
+    let scheduler = args.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
+    Ok(Settings {
+        count: args.count,
+        unguided: args.unguided,
+        negative: args.negative,
+        batch: args.batch_size,
+        steps: args.steps,
+        guidance_scale: args.guidance_scale,
+        scheduler: scheduler.map(|kind| kind.name().to_string()).unwrap_or_default(),
+        seed: args.seed,
+    })
+}
+
+fn load_judge(folder: Option<&Path>, device: Device) -> LibResult<Judge> {
+    folder.map_or_else(|| Judge::embedded(device), |folder| Judge::read(folder, device))
+}
+
+fn choose(args: &ModelArgs, talk: Talk) -> LibResult<ModelChoice> {
+    let choice = resolve::resolve_with(args.model.as_deref(), args.loading.vae.as_deref())?;
+    talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
+    Ok(choice)
+}
+
+/// The report and the sheets: all pictures, those that the judge finds wrong, and the pairs with negative prompts.
+fn write(out: &Path, report: &Report, shots: &Shots, judge: &Judge, talk: Talk) -> LibResult<()> {
+    let path = out.join("report.json");
+    let bad = |e| Error::bad_file(&path, "report", e);
+    write_atomically(&path, (serde_json::to_string_pretty(report).map_err(bad)? + "\n").as_bytes())?;
+    talk.say(format!("report: {}", path.display()));
+    let wrong = |shot: &&Shot| !(shot.object_right() && shot.background_right());
+    let pairs = shots.negative.iter().flat_map(|(before, after)| [before, after]);
+    let classes = judge.classes();
+    let sheets = [
+        ("guided.png", sheet(shots.guided.iter(), classes, 24)),
+        ("wrong.png", sheet(shots.guided.iter().filter(wrong), classes, 12)),
+        ("unguided.png", sheet(shots.unguided.iter(), classes, 16)),
+        ("negative.png", sheet(pairs, classes, 16)),
+    ];
+    for (name, page) in sheets {
+        let path: PathBuf = out.join(name);
+        // A sheet of an earlier evaluation would tell of other pictures.
+        let _ = std::fs::remove_file(&path);
+        if let Some(page) = page {
+            write_atomically(&path, &png_bytes(&page)?)?;
+            talk.say(format!("sheet: {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+fn percent(part: usize, whole: usize) -> String {
+    if whole == 0 { "–".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+fn tallies(first: &str) -> Table {
+    report::table(&[first, "pictures", "background right", "object right", "both right"])
+}
+
+fn add(table: &mut Table, name: &str, tally: &Tally) {
+    let share = |part: usize| percent(part, tally.pictures);
+    let shares = [tally.background_right, tally.object_right, tally.both_right].map(share);
+    table.add_row([&[name.to_string(), tally.pictures.to_string()], &shares[..]].concat());
+}
+
+fn show(mut table: Table) {
+    report::align_right(&mut table, 1..5);
+    report::print_table(&table);
+}
+
+fn print(report: &Report) {
+    let mut table = tallies(&format!("{} steps, {}", report.steps, report.scheduler));
+    for scores in [&report.guided, &report.unguided].into_iter().filter(|scores| scores.all.pictures > 0) {
+        add(&mut table, &format!("guidance {}", scores.guidance_scale), &scores.all);
+    }
+    show(table);
+    if report.guided.all.pictures > 0 {
+        for (title, rows) in [("background", &report.guided.by_background), ("object", &report.guided.by_object)] {
+            let mut table = tallies(title);
+            rows.iter().for_each(|named| add(&mut table, &named.name, &named.tally));
+            report::print("");
+            show(table);
+        }
+    }
+    let negative = &report.negative;
+    if negative.pictures > 0 {
+        report::print(format!(
+            "\nnegative prompt: {} of {} backgrounds gone ({}); objects right {} before, {} after",
+            negative.removed,
+            negative.pictures,
+            percent(negative.removed, negative.pictures),
+            percent(negative.object_right_before, negative.pictures),
+            percent(negative.object_right_after, negative.pictures)
+        ));
+    }
+}
+
+/// The first pictures of a data set with their rows, and the autoencoder.
+struct Subject {
+    model: String,
+    vae: Vae,
+    options: LoadOptions,
+    rows: Vec<Row>,
+    pictures: Vec<RgbImage>,
+}
+
+impl Subject {
+    fn load(args: &MeasureArgs, talk: Talk) -> LibResult<Subject> {
+        let mut rows = Dataset::read(&args.data)?.rows;
+        rows.truncate(args.count);
+        if rows.is_empty() {
+            return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
+        }
+        let options = plan::load_options(&args.model.loading)?;
+        let choice = choose(&args.model, talk)?;
+        let vae = measure::load_vae(&choice, &options)?;
+        let pictures = pictures(&args.data, &rows)?;
+        Ok(Subject { model: choice.id, vae, options, rows, pictures })
+    }
+
+    fn decoded(&self, talk: Talk) -> LibResult<Vec<RgbImage>> {
+        let bar = report::bar(self.pictures.len(), talk);
+        let decoded = measure::through(&self.vae, &self.pictures, &self.options, |n| bar.inc(n as u64))?;
+        bar.finish_and_clear();
+        Ok(decoded)
+    }
+}
+
+fn vae(args: &EvalVaeArgs, talk: Talk) -> Result<()> {
+    let subject = Subject::load(&args.on, talk)?;
+    let found = fidelity(&subject.pictures, &subject.decoded(talk)?);
+    if args.on.json {
+        report::print(serde_json::to_string_pretty(&json!({"model": subject.model, "vae": found}))?);
+        return Ok(());
+    }
+    report::print(format!(
+        "PSNR of {} pictures: {:.2} dB in the mean, {:.2} to {:.2}",
+        found.pictures, found.psnr_mean, found.psnr_least, found.psnr_greatest
+    ));
+    Ok(())
+}
+
+fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
+    let judge = load_judge(args.judge.as_deref(), plan::load_options(&args.on.model.loading)?.device)?;
+    let subject = Subject::load(&args.on, talk)?;
+    let plain = accuracy(&judge, &subject.pictures, &subject.rows)?;
+    let decoded = accuracy(&judge, &subject.decoded(talk)?, &subject.rows)?;
+    if args.on.json {
+        let found = json!({"model": subject.model, "plain": plain, "decoded": decoded});
+        report::print(serde_json::to_string_pretty(&found)?);
+        return Ok(());
+    }
+    let mut table = tallies("judge");
+    add(&mut table, "pictures as they are", &plain);
+    add(&mut table, "through the autoencoder", &decoded);
+    show(table);
+    Ok(())
+}

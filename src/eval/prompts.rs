@@ -1,0 +1,196 @@
+//! Does a model draw what it is asked for? Pictures of every object on every background, and what a judge makes of them.
+//!
+//! Enters: a pipeline, a judge, how many. Leaves: the pictures with their verdicts: with guidance, without it, and with a
+//! negative prompt that names the background which the model would have drawn.
+
+use super::judge::{Classes, Judge, Verdict};
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+use crate::pipeline::several::Wish;
+use crate::trace::schema::{Decode, Plan};
+use image::RgbImage;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// What is drawn, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Pictures with guidance.
+    pub count: usize,
+    /// Pictures without it.
+    pub unguided: usize,
+    /// Pictures without a background in the prompt, drawn again with a negative prompt.
+    pub negative: usize,
+    /// Pictures in one forward pass.
+    pub batch: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance scale.
+    pub guidance_scale: f64,
+    /// Scheduler; empty for the model's own.
+    pub scheduler: String,
+    /// Seed of the order; the first picture's noise has it too, the second's has the next.
+    pub seed: u64,
+}
+
+/// A picture, what it should show, and what the judge sees.
+#[derive(Debug, Clone)]
+pub struct Shot {
+    /// How it was asked for.
+    pub wish: Wish,
+    /// The object that was asked for.
+    pub object: usize,
+    /// The background that was asked for, if one was.
+    pub background: Option<usize>,
+    /// The picture.
+    pub picture: RgbImage,
+    /// What the judge sees.
+    pub seen: Verdict,
+}
+
+impl Shot {
+    /// Whether the judge sees the object that was asked for.
+    pub fn object_right(&self) -> bool {
+        self.seen.object == self.object
+    }
+
+    /// Whether it sees the background that was asked for.
+    pub fn background_right(&self) -> bool {
+        self.background.is_none_or(|background| background == self.seen.background)
+    }
+}
+
+/// All pictures of an evaluation.
+#[derive(Debug, Default)]
+pub struct Shots {
+    /// With guidance.
+    pub guided: Vec<Shot>,
+    /// The first of the same, without guidance.
+    pub unguided: Vec<Shot>,
+    /// Without a background in the prompt, and the same with the background that came as negative prompt.
+    pub negative: Vec<(Shot, Shot)>,
+}
+
+/// Something to draw: object and background.
+type Subject = (usize, Option<usize>);
+
+/// Draws and judges. `done` hears of every picture.
+///
+/// # Errors
+/// When the settings cannot be carried out with this model.
+pub fn evaluate(pipeline: &Pipeline, judge: &Judge, settings: &Settings, done: impl Fn(usize)) -> Result<Shots> {
+    let classes = judge.classes();
+    let subjects = subjects(classes, settings.seed, settings.count.max(settings.unguided));
+    let studio = Studio { pipeline, judge, settings, done: &done };
+    let plain = |count: usize| subjects[..count].iter().map(|s| (*s, String::new())).collect::<Vec<_>>();
+    let guided = studio.shoot(&plain(settings.count), settings.guidance_scale)?;
+    let unguided = studio.shoot(&plain(settings.unguided), 1.0)?;
+
+    let alone: Vec<(Subject, String)> = objects_alone(classes, settings.seed, settings.negative);
+    let first = studio.shoot(&alone, settings.guidance_scale)?;
+    let against = first.iter().map(|shot| {
+        let came = &classes.backgrounds[shot.seen.background].name;
+        ((shot.object, None), format!("{came} background"))
+    });
+    let second = studio.shoot(&against.collect::<Vec<_>>(), settings.guidance_scale)?;
+    Ok(Shots { guided, unguided, negative: first.into_iter().zip(second).collect() })
+}
+
+/// What draws and judges.
+struct Studio<'a> {
+    pipeline: &'a Pipeline,
+    judge: &'a Judge,
+    settings: &'a Settings,
+    done: &'a dyn Fn(usize),
+}
+
+impl Studio<'_> {
+    fn shoot(&self, subjects: &[(Subject, String)], guidance_scale: f64) -> Result<Vec<Shot>> {
+        let Settings { steps, seed, batch, .. } = *self.settings;
+        let scheduler = self.settings.scheduler.clone();
+        let base = Plan::default();
+        let mut plan = Plan {
+            steps,
+            guidance_scale,
+            scheduler,
+            width: 0,
+            height: 0,
+            record: vec![],
+            decode: Decode::Final,
+            ..base
+        };
+        self.pipeline.complete(&mut plan)?;
+        let classes = self.judge.classes();
+        let mut shots = vec![];
+        for some in subjects.chunks(batch.max(1)) {
+            let wishes: Vec<Wish> = some
+                .iter()
+                .enumerate()
+                .map(|(i, ((object, background), negative_prompt))| Wish {
+                    prompt: classes.objects[*object].prompt(background.map(|b| &classes.backgrounds[b])),
+                    negative_prompt: negative_prompt.clone(),
+                    seed: seed.wrapping_add((shots.len() + i) as u64),
+                })
+                .collect();
+            let pictures = self.pipeline.draw_each(&plan, &wishes)?;
+            let verdicts = self.judge.judge(&pictures)?;
+            let found = some.iter().zip(wishes).zip(pictures.into_iter().zip(verdicts));
+            shots.extend(found.map(|((((object, background), _), wish), (picture, seen))| Shot {
+                wish,
+                object: *object,
+                background: *background,
+                picture,
+                seen,
+            }));
+            (self.done)(some.len());
+        }
+        Ok(shots)
+    }
+}
+
+/// All objects on all backgrounds in shuffled order, over and over in other orders; `count` of them.
+fn subjects(classes: &Classes, seed: u64, count: usize) -> Vec<Subject> {
+    let backgrounds = 0..classes.backgrounds.len();
+    let all = (0..classes.objects.len()).flat_map(|o| backgrounds.clone().map(move |b| (o, Some(b))));
+    rounds(all.collect(), seed, count)
+}
+
+/// The objects in shuffled order, with no background and no negative prompt.
+fn objects_alone(classes: &Classes, seed: u64, count: usize) -> Vec<(Subject, String)> {
+    let all = (0..classes.objects.len()).map(|object| ((object, None), String::new()));
+    rounds(all.collect(), seed, count)
+}
+
+fn rounds<T: Clone>(all: Vec<T>, seed: u64, count: usize) -> Vec<T> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut list = vec![];
+    while list.len() < count && !all.is_empty() {
+        let mut round = all.clone();
+        round.shuffle(&mut rng);
+        list.extend(round);
+    }
+    list.truncate(count);
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dataset::config::Config;
+
+    #[test]
+    fn subjects_are_balanced_and_begin_alike() {
+        let classes = Classes::of(&Config::pocket().unwrap());
+        let all = classes.objects.len() * classes.backgrounds.len();
+        let list = subjects(&classes, 3, all + 100);
+        let mut round = list[..all].to_vec();
+        round.sort();
+        round.dedup();
+        assert_eq!(round.len(), all);
+        assert_eq!(subjects(&classes, 3, 100), list[..100]);
+        assert_ne!(subjects(&classes, 4, 100), list[..100]);
+        assert_ne!(list[..100], list[all..]);
+    }
+}

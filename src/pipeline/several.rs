@@ -1,0 +1,67 @@
+//! Several prompts in one forward pass, one picture each.
+//!
+//! Enters: a plan for what the pictures share, and for each its prompts and its seed. Leaves: pictures, the same as if
+//! each had been drawn alone, up to the order in which a batch adds up its numbers.
+
+use super::clock::Clock;
+use super::denoise::Denoise;
+use super::noise::NoiseStream;
+use super::start::{self, Start};
+use super::teller::Teller;
+use super::{Pipeline, levels};
+use crate::error::Result;
+use crate::scheduler::Scheduler;
+use crate::trace::observer::Probe;
+use crate::trace::schema::Plan;
+use image::RgbImage;
+use tch::Tensor;
+
+/// One picture that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// What to draw.
+    pub prompt: String,
+    /// What to stay away from.
+    pub negative_prompt: String,
+    /// The seed of its noise.
+    pub seed: u64,
+}
+
+impl Pipeline {
+    /// Draws a picture for each wish, all in one batch. Prompts, seed and batch size of the plan are not used.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out, or a tensor is not finite.
+    pub fn draw_each(&self, plan: &Plan, wishes: &[Wish]) -> Result<Vec<RgbImage>> {
+        let _no_gradients = tch::no_grad_guard();
+        let (record, mut scheduler) = self.plan(&Plan { batch_size: wishes.len(), ..plan.clone() })?;
+        let (plan, device, probe) = (&record.plan, self.options.device, Probe::silent());
+        let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
+        let negative = wishes.iter().map(|wish| &wish.negative_prompt).filter(|_| guidance_scale.is_some());
+        let prompts: Vec<&String> = negative.chain(wishes.iter().map(|wish| &wish.prompt)).collect();
+        let ids = prompts.iter().map(|prompt| Ok(Tensor::from_slice(&self.tokenizer.encode(prompt)?.ids)));
+        let ids = Tensor::stack(&ids.collect::<Result<Vec<_>>>()?, 0).to_device(device);
+        let text = self.text_encoder.forward(&ids, &probe)?;
+
+        let seeds: Vec<u64> = wishes.iter().map(|wish| wish.seed).collect();
+        let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
+        let mut noise = NoiseStream::new(&seeds, &self.latent_shape(plan), draws);
+        let Start { latents, .. } = start::from_noise(scheduler.as_ref(), &mut noise, device, &probe)?;
+        let clock = Clock::new(device);
+        let levels = levels(scheduler.as_ref() as &dyn Scheduler, 0);
+        let mut teller = Teller::new(&self.vae, &probe, &clock, &levels);
+        let denoised = Denoise {
+            unet: &self.unet,
+            scheduler: scheduler.as_mut(),
+            text: &text,
+            guidance_scale,
+            noise: &mut noise,
+            first_call: 0,
+            kept: None,
+            probe: &probe,
+            clock: &clock,
+        }
+        .run(latents, &mut teller)?;
+        teller.finish(&denoised.latents)
+    }
+}
