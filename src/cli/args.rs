@@ -180,6 +180,13 @@ pub struct TraceArgs {
     /// What to stay away from; used when the guidance scale is above 1
     #[arg(long, short, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
+    /// How the prompts are read: plain, or a1111 for the weights, schedules and `AND` of AUTOMATIC1111's web UI
+    /// [default: plain]
+    #[arg(long, value_name = "NAME")]
+    pub prompt_syntax: Option<String>,
+    /// Layer of the text encoder to take the embeddings from: 1 the last, 2 the one before, … [default: 1]
+    #[arg(long, value_name = "N")]
+    pub clip_skip: Option<usize>,
     /// Take prompts, seed, steps, guidance, size and scheduler from a picture, where they are not given here
     #[arg(long, value_name = "PICTURE")]
     pub like: Option<PathBuf>,

@@ -7,6 +7,7 @@ use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
 use crate::pipeline::{LoadOptions, device, start};
+use crate::prompt::conditions;
 use crate::scheduler::SchedulerKind;
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, replacement};
@@ -60,6 +61,8 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
     Ok(Plan {
         prompt,
         negative_prompt: args.negative_prompt.clone().unwrap_or_default(),
+        prompt_syntax: args.prompt_syntax.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+        clip_skip: args.clip_skip.unwrap_or(usual.clip_skip),
         seed: args.seed.unwrap_or(usual.seed),
         batch_size: args.batch_size,
         steps,
@@ -118,6 +121,11 @@ pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
     }
     args.prompt = args.prompt.or(Some(said.prompt));
     args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));
+    // The prompt's syntax is the picture's own: a prompt that was typed anew is read as it was typed.
+    if typed.prompt.is_none() {
+        args.prompt_syntax = args.prompt_syntax.or(said.prompt_syntax.map(|syntax| syntax.name().into()));
+    }
+    args.clip_skip = args.clip_skip.or(said.clip_skip);
     args.steps = args.steps.or(said.steps);
     // Eta is a setting of the picture's scheduler.
     if args.scheduler.is_none() {
@@ -218,6 +226,17 @@ pub fn shard(text: Option<&str>) -> Result<(usize, usize)> {
             "write `--shard 2/4` for the second of four parts; parts are counted from 1",
         )
     })
+}
+
+/// A hint for prompts that are read plainly and look as if they were meant for a web UI.
+pub fn syntax_hint(plan: &Plan) -> Option<String> {
+    let looks = |text: &&String| conditions::looks_weighted(text);
+    let text =
+        [&plan.prompt, &plan.negative_prompt].into_iter().find(looks).filter(|_| plan.prompt_syntax.is_plain())?;
+    Some(format!(
+        "`{text}` looks weighted, and is drawn as it is written; `--prompt-syntax a1111` reads it as AUTOMATIC1111's web \
+         UI does"
+    ))
 }
 
 /// A list of quantities: names, `all`, or `none`.

@@ -6,7 +6,7 @@
 use super::layers::{LayerNorm, Linear};
 use super::weights::Weights;
 use crate::config::TextConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::trace::observer::{Axes, Probe};
 use tch::Tensor;
 
@@ -100,12 +100,26 @@ impl TextEncoder {
     }
 
     /// Ids `[batch, tokens]` (i64) to embeddings `[batch, tokens, width]` in the model's dtype.
+    ///
+    /// # Errors
+    /// An observer's.
     pub fn forward(&self, ids: &Tensor, probe: &Probe) -> Result<Tensor> {
+        self.forward_skipping(ids, 1, probe)
+    }
+
+    /// As [`TextEncoder::forward`], leaving out the last `clip_skip - 1` layers: 1 takes the last layer's output, 2 that
+    /// of the layer before, as AUTOMATIC1111's web UI counts (diffusers' `clip_skip` is one less). The final layer norm
+    /// follows in any case.
+    ///
+    /// # Errors
+    /// When there are not so many layers; an observer's.
+    pub fn forward_skipping(&self, ids: &Tensor, clip_skip: usize, probe: &Probe) -> Result<Tensor> {
+        self.check_clip_skip(clip_skip)?;
         let tokens = ids.size()[1];
         let mut x = Tensor::embedding(&self.token_embedding, ids, -1, false, false)
             + self.position_embedding.narrow(0, 0, tokens);
         probe.see("text_encoder.text_model.embeddings", Axes::Prompts, &x)?;
-        for layer in &self.layers {
+        for layer in &self.layers[..=self.layers.len() - clip_skip] {
             x = layer.attend(&layer.layer_norm1.forward(&x), self.config.num_attention_heads)? + x;
             let hidden = self.activate(layer.fc1.forward(&layer.layer_norm2.forward(&x)));
             x = layer.fc2.forward(&hidden) + x;
@@ -114,6 +128,21 @@ impl TextEncoder {
         let x = self.final_layer_norm.forward(&x);
         probe.see("text_encoder.text_model.final_layer_norm", Axes::Prompts, &x)?;
         Ok(x)
+    }
+
+    /// Whether `clip_skip` names one of the layers, counted from the last, which is 1.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_clip_skip(&self, clip_skip: usize) -> Result<()> {
+        let layers = self.layers.len();
+        if (1..=layers).contains(&clip_skip) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            format!("clip skip {clip_skip} names no layer of the text encoder, which has {layers}"),
+            format!("1 is the last layer, {layers} the first; most models are drawn with 1, some with 2"),
+        ))
     }
 
     /// OpenAI's models use x · sigmoid(1.702 x), OpenCLIP's the exact GELU.

@@ -1,10 +1,12 @@
 //! The heart of Stable Diffusion: the loop that turns noise into latents of a picture, one step at a time.
 //!
 //! Enters: noisy latents and the embeddings of the prompts. Leaves: clean latents. Each pass of the loop does five things:
-//! scale the input, predict the noise twice in one batch, combine the two with guidance, step, tell the observers. Image
+//! scale the input, predict the noise twice in one batch, combine the two with guidance, step, tell the observers. (A prompt
+//! joined by `AND` has a prediction for each of its parts.) Image
 //! to image is the same loop, entered later.
 
 use super::clock::Clock;
+use super::conditioning::Conditioning;
 use super::noise::NoiseStream;
 use super::sentinel;
 use super::start::Kept;
@@ -22,10 +24,8 @@ pub struct Denoise<'a, 'p> {
     pub unet: &'a UNet,
     /// The sampling algorithm.
     pub scheduler: &'a mut dyn Scheduler,
-    /// Text embeddings: `[2·batch, tokens, width]`, the negative prompt's first, or `[batch, …]` without guidance.
-    pub text: &'a Tensor,
-    /// How far to go beyond the prediction without the prompt towards the one with it; none for no guidance.
-    pub guidance_scale: Option<f64>,
+    /// What the model is told at each step, and how far to follow it.
+    pub conditioning: &'a Conditioning,
     /// Where a stochastic scheduler gets its noise from.
     pub noise: &'a mut NoiseStream,
     /// The call at which the loop begins: 0 from pure noise, later from a picture.
@@ -60,23 +60,26 @@ impl Denoise<'_, '_> {
 
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
             let input = self.scheduler.scale_model_input(&latents, call);
-            let input = if self.guidance_scale.is_some() { Tensor::cat(&[&input, &input], 0) } else { input };
+            let predictions = self.conditioning.predictions();
+            let input = if predictions > 1 { Tensor::cat(&vec![&input; predictions], 0) } else { input };
             self.probe.see("unet.sample", Axes::Image, &input)?;
 
             // 2. Predict the noise, without and with the prompt.
             let t = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
-            let noise = self.clock.time("unet", || self.unet.forward(&input, &t, self.text, self.probe))?;
+            let text = self.conditioning.at(step);
+            let noise = self.clock.time("unet", || self.unet.forward(&input, &t, text, self.probe))?;
             let noise = noise.to_kind(Kind::Float);
             self.probe.see("noise_pred", Axes::Image, &noise)?;
             if !sentinel::is_finite(&noise) {
-                return Err(sentinel::first_bad_site(step, |probe| self.unet.forward(&input, &t, self.text, probe)));
+                return Err(sentinel::first_bad_site(step, |probe| self.unet.forward(&input, &t, text, probe)));
             }
 
             // 3. Guidance: beyond the one, towards the other (Ho & Salimans 2022).
-            let (uncond, text, guided) = match self.guidance_scale {
+            let (uncond, text, guided) = match self.conditioning.guidance_scale() {
                 Some(scale) => {
-                    let halves = noise.chunk(2, 0);
-                    let (uncond, text) = (halves[0].shallow_clone(), halves[1].shallow_clone());
+                    let mut parts = noise.chunk(predictions as i64, 0);
+                    let uncond = parts.remove(0);
+                    let text = self.conditioning.joined(&uncond, &parts);
                     let guided = &uncond + scale * (&text - &uncond);
                     (Some(uncond), text, guided)
                 }

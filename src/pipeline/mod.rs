@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod clock;
+pub mod conditioning;
 pub mod denoise;
 pub mod device;
 pub mod init_image;
@@ -25,14 +26,17 @@ use crate::model::text_encoder::TextEncoder;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
 use crate::model::weights::{WeightFile, Weights};
-use crate::prompt::tokenizer::{Encoded, Tokenizer};
+use crate::prompt::conditions;
+use crate::prompt::tokenizer::Tokenizer;
 use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
-use crate::trace::observer::{Axes, Event, Flow, Probe};
+use crate::trace::conditions::{Conditions, at};
+use crate::trace::observer::{Event, Flow, Probe};
 use crate::trace::schema::{
     ComponentRecord, Environment, Level, ModelRecord, Plan, Quantity, RunRecord, SCHEMA_VERSION, Stage, Status,
     Timings, Tokens,
 };
 use clock::Clock;
+use conditioning::{Conditioning, Request};
 use denoise::Denoise;
 use image::RgbImage;
 use init_image::Input;
@@ -196,9 +200,11 @@ impl Pipeline {
         check_plan(plan, self.model.vae_scale_factor)?;
         let kind = SchedulerKind::parse(&plan.scheduler)?;
         let scheduler = scheduler::build(kind, &self.scheduler_config, plan.steps, plan.eta)?;
-        let (prompt, negative) = (self.tokenizer.encode(&plan.prompt)?, self.tokenizer.encode(&plan.negative_prompt)?);
+        self.text_encoder.check_clip_skip(plan.clip_skip)?;
         let begin = plan.strength.map(|s| start::begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
         let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
+        let schedule = levels(scheduler.as_ref(), first_call);
+        let (tokens, conditions) = self.read_prompts(plan, schedule.len() - 1)?;
         let mut plan = plan.clone();
         plan.scheduler = kind.name().into();
         plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
@@ -209,20 +215,40 @@ impl Pipeline {
             failure: None,
             plan,
             model: self.model.clone(),
-            tokens: Tokens {
-                prompt: prompt.tokens,
-                negative_prompt: negative.tokens,
-                window: self.tokenizer.window(),
-                prompt_cut: prompt.cut,
-                negative_prompt_cut: negative.cut,
-            },
-            schedule: levels(scheduler.as_ref(), first_call),
+            tokens,
+            conditions,
+            schedule,
             begin,
             on_step: None,
             environment: self.environment(),
             timings: Timings::default(),
         };
         Ok((record, scheduler))
+    }
+
+    /// The prompts as tokens, and where they are not plain, what they mean in each of `steps` steps.
+    fn read_prompts(&self, plan: &Plan, steps: usize) -> Result<(Tokens, Option<Conditions>)> {
+        let window = self.tokenizer.window();
+        if plan.prompt_syntax.is_plain() {
+            let encode = |text| self.tokenizer.encode(text);
+            let (prompt, negative) = (encode(&plan.prompt)?, encode(&plan.negative_prompt)?);
+            let tokens = Tokens {
+                prompt: prompt.tokens,
+                negative_prompt: negative.tokens,
+                window,
+                prompt_cut: prompt.cut,
+                negative_prompt_cut: negative.cut,
+            };
+            return Ok((tokens, None));
+        }
+        let all = conditions::read(&self.tokenizer, &plan.prompt, &plan.negative_prompt, steps)?;
+        let tokens = Tokens {
+            prompt: conditions::tokens(&self.tokenizer, &all.texts[at(&all.prompt[0].schedule, 1)]),
+            negative_prompt: conditions::tokens(&self.tokenizer, &all.texts[at(&all.negative_prompt, 1)]),
+            window,
+            ..Tokens::default()
+        };
+        Ok((tokens, Some(all)))
     }
 
     /// Carries out a plan, shown to the observers behind `probe`.
@@ -268,8 +294,7 @@ impl Pipeline {
             return Err(Error::Cancelled);
         }
 
-        let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
-        let text = clock.time("text", || self.embed(plan, guidance_scale.is_some(), shared, probe))?;
+        let conditioning = clock.time("text", || self.condition(&record, shared, probe))?;
 
         let calls = record.schedule.len() - 1;
         let draws = 1 + usize::from(input.is_some()) + if scheduler.is_stochastic() { calls } else { 0 };
@@ -291,8 +316,7 @@ impl Pipeline {
         let mut denoise = Denoise {
             unet: &self.unet,
             scheduler: scheduler.as_mut(),
-            text: &text,
-            guidance_scale,
+            conditioning: &conditioning,
             noise: &mut noise,
             first_call,
             kept: kept.as_ref(),
@@ -311,19 +335,12 @@ impl Pipeline {
         Ok(Outcome { latents: denoised.latents, images, stopped: denoised.stopped, stages: clock.stages() })
     }
 
-    /// The text embeddings of a plan: the negative prompt's for every picture, then the prompt's.
-    fn embed(&self, plan: &Plan, guided: bool, shared: &Shared, probe: &Probe) -> Result<Tensor> {
-        let prompts: &[&str] = if guided { &[&plan.negative_prompt, &plan.prompt] } else { &[&plan.prompt] };
-        let text = shared.text(prompts, probe, |probe| {
-            let encoded: Vec<Encoded> = prompts.iter().map(|p| self.tokenizer.encode(p)).collect::<Result<_>>()?;
-            let ids: Vec<Tensor> = encoded.iter().map(|e| Tensor::from_slice(&e.ids)).collect();
-            let ids = Tensor::stack(&ids, 0).to_device(self.options.device);
-            probe.see("tokens", Axes::Prompts, &ids)?;
-            self.text_encoder.forward(&ids, probe)
-        })?;
-        let text = text.repeat_interleave_self_int(plan.batch_size as i64, 0, None);
-        probe.see("text_embeddings", Axes::Text, &text)?;
-        Ok(text)
+    /// What the model is told at each step of a run.
+    fn condition(&self, record: &RunRecord, shared: &Shared, probe: &Probe) -> Result<Conditioning> {
+        let request = Request::of(record, &self.tokenizer)?;
+        let encode = |probe: &Probe| request.encode(&self.text_encoder, self.options.device, probe);
+        let texts = shared.text(&request.key, probe, encode)?;
+        request.arrange(&texts, record.plan.batch_size, probe)
     }
 
     /// The shape of one picture's latents, `[4, height/8, width/8]`.

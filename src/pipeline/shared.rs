@@ -4,6 +4,7 @@
 //! tensors that arose on the way to the embeddings are kept too and shown again, so that the record of a run does not
 //! tell whether its embeddings were computed for it.
 
+use super::conditioning::Key;
 use super::noise::{self, NoiseStream};
 use crate::error::Result;
 use crate::trace::observer::{Ask, Axes, Event, Flow, Observer, Probe};
@@ -19,7 +20,7 @@ const SHELF: usize = 32;
 #[derive(Debug, Default)]
 pub struct Shared {
     keep: bool,
-    texts: RefCell<HashMap<Vec<String>, Text>>,
+    texts: RefCell<HashMap<Key, Text>>,
     noises: RefCell<HashMap<Source, Vec<Tensor>>>,
 }
 
@@ -44,24 +45,23 @@ impl Shared {
         Shared::default()
     }
 
-    /// The embeddings of `prompts`, `[prompts, tokens, width]`: kept ones, or those that `compute` makes. Tensors that
+    /// The embeddings of texts, `[texts, tokens, width]`: kept ones, or those that `compute` makes. Tensors that
     /// arise inside are shown to `probe` in both cases.
     ///
     /// # Errors
     /// Those of `compute` and of the observers.
-    pub fn text(&self, prompts: &[&str], probe: &Probe, compute: impl Fn(&Probe) -> Result<Tensor>) -> Result<Tensor> {
+    pub fn text(&self, key: &Key, probe: &Probe, compute: impl Fn(&Probe) -> Result<Tensor>) -> Result<Tensor> {
         if !self.keep {
             return compute(probe);
         }
-        let key: Vec<String> = prompts.iter().map(|p| p.to_string()).collect();
         let mut texts = self.texts.borrow_mut();
-        if !texts.contains_key(&key) {
+        if !texts.contains_key(key) {
             let mut camera = Camera::default();
             let embeddings = compute(&Probe::new(vec![&mut camera]))?;
             make_room(&mut texts);
             texts.insert(key.clone(), Text { embeddings, seen: camera.seen });
         }
-        let text = &texts[&key];
+        let text = &texts[key];
         for (name, axes, tensor) in &text.seen {
             probe.see(name, *axes, tensor)?;
         }

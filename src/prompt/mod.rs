@@ -1,3 +1,12 @@
-//! Prompts: from text to token ids.
+//! Prompts: from text to token ids, and what AUTOMATIC1111's web UI reads in a text before that.
+//!
+//! Each file of the web UI's syntax is a pure function from text to data: [`compose`] takes `AND` apart, [`schedule`]
+//! says which text holds at which step, [`attention`] which words weigh how much, [`chunks`] cuts tokens to windows, and
+//! [`conditions`] puts the four together.
 
+pub mod attention;
+pub mod chunks;
+pub mod compose;
+pub mod conditions;
+pub mod schedule;
 pub mod tokenizer;

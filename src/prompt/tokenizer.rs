@@ -120,6 +120,35 @@ impl Tokenizer {
         Ok(found.flat_map(all).collect())
     }
 
+    /// The id of the comma that ends a clause, if there is one.
+    pub fn comma(&self) -> Option<u32> {
+        self.inner.token_to_id(&format!(",{WORD_END}"))
+    }
+
+    /// Begin-of-text and end-of-text.
+    pub fn ends(&self) -> [Token; 2] {
+        [self.token(self.bos), self.token(self.eos)]
+    }
+
+    /// All tokens of a text, however many, without begin-of-text and end-of-text.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn tokens(&self, text: &str) -> Result<Vec<Token>> {
+        Ok(self.pieces(text)?.into_iter().map(|(id, _)| self.token(id)).collect())
+    }
+
+    /// The ids of all places of a window that holds these tokens: begin-of-text, the tokens, end-of-text, padding.
+    pub fn places(&self, tokens: impl IntoIterator<Item = u32>) -> Vec<i64> {
+        let mut ids: Vec<u32> = [self.bos].into_iter().chain(tokens).chain([self.eos]).collect();
+        ids.resize(self.window, self.pad);
+        ids.into_iter().map(i64::from).collect()
+    }
+
+    fn token(&self, id: u32) -> Token {
+        Token { id, piece: self.inner.id_to_token(id).unwrap_or_default() }
+    }
+
     /// Encodes a prompt: cut to the window as diffusers cuts it, padded to the window.
     ///
     /// # Errors
@@ -129,13 +158,10 @@ impl Tokenizer {
         let kept = pieces.len().min(self.window.saturating_sub(2));
         // Offsets are bytes of the prompt as it was written; the first token that does not fit says where it was cut.
         let cut = pieces.get(kept).and_then(|(_, start)| prompt.get(*start..)).map(|s| s.trim().to_string());
-        let mut ids = vec![self.bos];
-        ids.extend(pieces[..kept].iter().map(|(id, _)| id));
-        ids.push(self.eos);
-        let piece = |id: &u32| Token { id: *id, piece: self.inner.id_to_token(*id).unwrap_or_default() };
-        let tokens = ids.iter().map(piece).collect();
-        ids.resize(self.window, self.pad);
-        Ok(Encoded { ids: ids.into_iter().map(i64::from).collect(), tokens, cut })
+        let ids = || pieces[..kept].iter().map(|(id, _)| *id);
+        let [bos, eos] = self.ends();
+        let tokens = [bos].into_iter().chain(ids().map(|id| self.token(id))).chain([eos]).collect();
+        Ok(Encoded { ids: self.places(ids()), tokens, cut })
     }
 }
 

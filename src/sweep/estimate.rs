@@ -33,7 +33,7 @@ pub struct Cost {
     pub cells: usize,
     /// Calls of the model.
     pub calls: usize,
-    /// Predictions, of which a call with guidance makes two.
+    /// Predictions, of which a call with guidance makes two or more.
     pub predictions: usize,
     /// Seconds.
     pub seconds: f64,
@@ -45,7 +45,7 @@ pub struct Cost {
 pub fn cost(cells: &[&Cell], speed: &Speed, latent_channels: usize, factor: usize) -> Cost {
     let mut cost = Cost { cells: cells.len(), ..Cost::default() };
     for cell in cells {
-        let predictions = cell.calls * if cell.guided() { 2 } else { 1 };
+        let predictions = cell.calls * cell.predictions();
         cost.calls += cell.calls;
         cost.predictions += predictions;
         cost.seconds += pixels(&cell.plan) * (speed.call * predictions as f64 + speed.decode * pictures(cell) as f64)
@@ -87,7 +87,7 @@ pub fn recorded(store: &Store, cells: &[Cell]) -> Option<Speed> {
         let Some(unet) = seconds(record, "unet").filter(|_| record.status == Status::Complete) else { continue };
         let decode = seconds(record, "decode").unwrap_or(0.0);
         calls.0 += unet;
-        calls.1 += pixels(&cell.plan) * (cell.calls * if cell.guided() { 2 } else { 1 }) as f64;
+        calls.1 += pixels(&cell.plan) * (cell.calls * cell.predictions()) as f64;
         decodes.0 += decode;
         decodes.1 += pixels(&cell.plan) * pictures(cell) as f64;
         rest.0 += (record.timings.total_seconds - unet - decode).max(0.0);

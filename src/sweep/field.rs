@@ -8,6 +8,7 @@ use super::values;
 use crate::error::{Error, Result};
 use crate::pipeline::start;
 use crate::scheduler::SchedulerKind;
+use crate::trace::conditions::PromptSyntax;
 use serde_json::Value;
 
 /// A field that can be an axis.
@@ -57,6 +58,29 @@ pub const FIELDS: &[Field] = &[
         value_name: "TEXT",
         help: "What to stay away from; repeat the flag for several",
         values: |text| Ok(vec![text.into()]),
+    },
+    Field {
+        name: "prompt_syntax",
+        flag: "prompt-syntax",
+        title: "prompt syntax",
+        short: None,
+        aliases: &[],
+        value_name: "NAMES",
+        help: "How the prompts are read: plain, a1111 [default: plain]",
+        values: |text| {
+            let known = |name: &String| name.parse::<PromptSyntax>().map(|syntax| Value::from(syntax.name()));
+            values::split(text)?.iter().map(known).collect()
+        },
+    },
+    Field {
+        name: "clip_skip",
+        flag: "clip-skip",
+        title: "clip skip",
+        short: None,
+        aliases: &[],
+        value_name: "LIST",
+        help: "Layers of the text encoder to take the embeddings from, 1 the last [default: 1]",
+        values: values::integers,
     },
     Field {
         name: "steps",
@@ -213,7 +237,9 @@ mod tests {
 
     #[test]
     fn every_field_but_the_model_is_one_of_the_plan() {
-        let plan = serde_json::to_value(Plan::default()).unwrap();
+        // Values that are not the usual ones, for those are left out.
+        let plan = Plan { prompt_syntax: PromptSyntax::A1111, clip_skip: 2, ..Plan::default() };
+        let plan = serde_json::to_value(plan).unwrap();
         for field in FIELDS.iter().filter(|f| f.name != MODEL) {
             assert!(plan.get(field.name).is_some(), "{}", field.name);
         }

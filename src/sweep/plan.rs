@@ -7,6 +7,8 @@ use super::field::{self, MODEL, REPLACE};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::init_image::InitImage;
+use crate::prompt::compose;
+use crate::trace::conditions::PromptSyntax;
 use crate::trace::schema::{ModelRecord, Plan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -150,7 +152,8 @@ impl Draft {
         let mut place = Place::new();
         for field in field::FIELDS {
             let own = if field.name == MODEL { model.into() } else { json[field.name].clone() };
-            let asked = self.at.get(field.name).filter(|_| field.name.ends_with("prompt"));
+            // A plan leaves out some fields that have their usual value.
+            let asked = self.at.get(field.name).filter(|_| field.name.ends_with("prompt") || own.is_null());
             place.insert(field.name.into(), asked.cloned().unwrap_or(own));
         }
         place.extend(self.at.iter().filter(|(name, _)| name.starts_with(REPLACE)).map(|(n, v)| (n.clone(), v.clone())));
@@ -188,9 +191,13 @@ fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> St
 }
 
 impl Cell {
-    /// Whether each call predicts twice.
-    pub fn guided(&self) -> bool {
-        self.plan.guidance_scale > 1.0
+    /// Predictions that each call makes: with guidance two, and one more for each further part that `AND` joins.
+    pub fn predictions(&self) -> usize {
+        let parts = match self.plan.prompt_syntax {
+            PromptSyntax::Plain => 1,
+            PromptSyntax::A1111 => compose::parse(&self.plan.prompt).len(),
+        };
+        parts + usize::from(self.plan.guidance_scale > 1.0 || parts > 1)
     }
 
     /// What tells this cell from the others: `steps 25, guidance scale 7.5`.

@@ -14,6 +14,8 @@ use tch::Tensor;
 pub struct Split<'a> {
     /// A record and a recorder for each picture of the batch, in its order.
     cells: Vec<(&'a RunRecord, &'a mut Recorder)>,
+    /// Predictions of a step with guidance.
+    predictions: usize,
     /// The picture that is being decoded: the batch is decoded one by one.
     decoding: usize,
 }
@@ -21,7 +23,9 @@ pub struct Split<'a> {
 impl<'a> Split<'a> {
     /// For these cells, in the order of the batch.
     pub fn new(cells: Vec<(&'a RunRecord, &'a mut Recorder)>) -> Split<'a> {
-        Split { cells, decoding: 0 }
+        let conditions = cells.first().and_then(|(record, _)| record.conditions.as_ref());
+        let predictions = 1 + conditions.map_or(1, |conditions| conditions.prompt.len());
+        Split { cells, predictions, decoding: 0 }
     }
 
     fn tensor(&mut self, site: Site, tensor: &Tensor) -> Result<Flow> {
@@ -40,8 +44,9 @@ impl<'a> Split<'a> {
         let mut flow = Flow::Continue;
         for (index, (_, recorder)) in self.cells.iter_mut().enumerate() {
             // The prompts are encoded once for all of them.
-            let shared = site.name == "tokens" || site.name.starts_with("text_encoder.");
-            let own = if shared { tensor.shallow_clone() } else { part(tensor, index, batch) };
+            let prompts = ["tokens", "token_weights", "weighted_embeddings"].contains(&site.name);
+            let shared = prompts || site.name.starts_with("text_encoder.");
+            let own = if shared { tensor.shallow_clone() } else { part(tensor, index, batch, self.predictions) };
             if show(recorder, site, &own)? == Flow::Stop {
                 flow = Flow::Stop;
             }
@@ -58,7 +63,11 @@ impl<'a> Split<'a> {
                 last: step.last,
                 timestep: step.timestep,
                 level: step.level,
-                tensors: step.tensors.iter().map(|(what, t)| (*what, part(t, index, batch))).collect(),
+                tensors: step
+                    .tensors
+                    .iter()
+                    .map(|(what, t)| (*what, part(t, index, batch, self.predictions)))
+                    .collect(),
                 pictures: step
                     .pictures
                     .iter()
@@ -83,12 +92,13 @@ fn show(recorder: &mut Recorder, site: Site, tensor: &Tensor) -> Result<Flow> {
 }
 
 /// Picture `index`'s part of a tensor: of `[batch, …]` one row, of `[2·batch, …]`, first all without and then all with the
-/// prompt, two rows.
-fn part(tensor: &Tensor, index: usize, batch: usize) -> Tensor {
-    let (index, batch) = (index as i64, batch as i64);
+/// prompt, two rows; one more for each further part that `AND` joins to the prompt.
+fn part(tensor: &Tensor, index: usize, batch: usize, predictions: usize) -> Tensor {
+    let (index, batch, predictions) = (index as i64, batch as i64, predictions as i64);
     match tensor.size().first() {
-        Some(&rows) if rows == 2 * batch => {
-            Tensor::cat(&[tensor.narrow(0, index, 1), tensor.narrow(0, batch + index, 1)], 0)
+        Some(&rows) if rows == predictions * batch => {
+            let rows: Vec<Tensor> = (0..predictions).map(|p| tensor.narrow(0, p * batch + index, 1)).collect();
+            Tensor::cat(&rows, 0)
         }
         Some(&rows) if rows == batch => tensor.narrow(0, index, 1),
         _ => tensor.shallow_clone(),

@@ -28,6 +28,12 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
         ("Model hash", hash.to_string()),
         ("Model", quoted(&model_name(&record.model.id))),
     ];
+    if plan.clip_skip != 1 {
+        pairs.push(("Clip skip", plan.clip_skip.to_string()));
+    }
+    if !plan.prompt_syntax.is_plain() {
+        pairs.push(("Prompt syntax", plan.prompt_syntax.to_string()));
+    }
     if let Some(strength) = plan.strength {
         pairs.push(("Denoising strength", strength.to_string()));
     }

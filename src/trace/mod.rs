@@ -1,6 +1,7 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
 pub mod answers;
+pub mod conditions;
 pub mod inputs;
 pub mod metadata;
 pub mod observer;

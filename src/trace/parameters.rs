@@ -4,6 +4,7 @@
 //! Enters: a PNG, JPEG or WebP file. Leaves: [`Settings`], what of it this program understands beside everything that was
 //! there. The text is read by the web UI's own rules (`parse_generation_parameters`).
 
+use super::conditions::PromptSyntax;
 use super::schema::Plan;
 use super::texts::{PARAMETERS, SDVIZ, Texts};
 use crate::error::Result;
@@ -26,6 +27,12 @@ pub struct Settings {
     pub prompt: String,
     /// The negative prompt; empty when there is none.
     pub negative_prompt: String,
+    /// How the prompts are to be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_syntax: Option<PromptSyntax>,
+    /// Which layer of the text encoder was taken, 1 the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_skip: Option<usize>,
     /// Steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
@@ -114,6 +121,11 @@ impl Settings {
     }
 
     fn understand(&mut self) {
+        // Web UIs read brackets in every prompt; we say so where we did, and wrote them as they are where not.
+        let ours = self.said("Version").is_some_and(|v| v.starts_with("sdviz"));
+        let written = self.said("Prompt syntax").and_then(|v| v.parse().ok());
+        self.prompt_syntax = written.or((!ours && !self.parameters.is_empty()).then_some(PromptSyntax::A1111));
+        self.clip_skip = self.said("Clip skip").and_then(|v| v.parse().ok());
         self.steps = self.said("Steps").and_then(|v| v.parse().ok());
         self.guidance_scale = self.said("CFG scale").and_then(|v| v.parse().ok());
         self.seed = self.said("Seed").and_then(|v| v.parse().ok());
@@ -136,6 +148,8 @@ impl Settings {
             source: "sdviz",
             prompt: plan.prompt,
             negative_prompt: plan.negative_prompt,
+            prompt_syntax: (!plan.prompt_syntax.is_plain()).then_some(plan.prompt_syntax),
+            clip_skip: (plan.clip_skip != 1).then_some(plan.clip_skip),
             steps: Some(plan.steps),
             sampler: Some(plan.scheduler.clone()),
             scheduler: SchedulerKind::parse(&plan.scheduler).ok().map(|kind| kind.name().to_string()),

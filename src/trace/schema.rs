@@ -4,6 +4,7 @@
 //! prose. Fields that an older or newer version lacks take their defaults.
 
 use super::answers::OnStepRecord;
+use super::conditions::{Conditions, PromptSyntax};
 use super::inputs::{Begin, InputFile, Resize};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct RunRecord {
     /// The prompts as the text encoder sees them.
     #[serde(default)]
     pub tokens: Tokens,
+    /// What the prompts mean step by step, for a run whose prompts are not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
     /// The noise levels: entry `k` is the level of the latents in `steps/k`, so there is one more than model calls.
     #[serde(default)]
     pub schedule: Vec<Level>,
@@ -88,6 +92,12 @@ pub struct Plan {
     pub prompt: String,
     /// The negative prompt; empty when none was given.
     pub negative_prompt: String,
+    /// How both prompts are read.
+    #[serde(skip_serializing_if = "PromptSyntax::is_plain")]
+    pub prompt_syntax: PromptSyntax,
+    /// Which layer of the text encoder the embeddings are taken from: 1 the last, 2 the one before, …
+    #[serde(skip_serializing_if = "is_one")]
+    pub clip_skip: usize,
     /// The seed of the first picture; picture `i` of the batch has `seed + i`.
     pub seed: u64,
     /// Pictures made at once.
@@ -134,6 +144,8 @@ impl Default for Plan {
         Plan {
             prompt: String::new(),
             negative_prompt: String::new(),
+            prompt_syntax: PromptSyntax::Plain,
+            clip_skip: 1,
             seed: 0,
             batch_size: 1,
             steps: 25,
@@ -153,6 +165,10 @@ impl Default for Plan {
             decode_what: vec![Quantity::Latents],
         }
     }
+}
+
+fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 /// A tensor that a step can record, shape `[batch, 4, height/8, width/8]`. Its name is its key in the step's file.

@@ -114,6 +114,7 @@ impl Made {
             },
             model: ModelRecord { latent_channels: 4, vae_scale_factor: 8, ..ModelRecord::default() },
             tokens: Default::default(),
+            conditions: None,
             schedule: schedule.collect(),
             begin: None,
             on_step: None,

@@ -136,6 +136,12 @@ pub struct TokensArgs {
     /// A textual inversion embedding, with the word that stands for it in the prompt; repeat it for several
     #[arg(long, value_name = "NAME=FILE")]
     pub embedding: Vec<String>,
+    /// How the prompts are read: plain or a1111
+    #[arg(long, default_value = "plain", value_name = "NAME")]
+    pub prompt_syntax: String,
+    /// Steps over which a prompt that changes is shown
+    #[arg(long, default_value_t = 25, value_name = "N")]
+    pub steps: usize,
     /// The model whose tokenizer to use: a folder in diffusers' layout, a checkpoint,
     /// `owner/name`, or `pocket`
     /// [default: $SDVIZ_MODEL, else pocket]

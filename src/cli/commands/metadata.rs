@@ -22,7 +22,7 @@ pub fn run(args: &MetadataArgs) -> Result<ExitCode> {
         }
     }
     report::print_table(&table);
-    let known = ["Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Eta"];
+    let known = ["Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Eta", "Clip skip", "Prompt syntax"];
     let others: Vec<String> = settings
         .parameters
         .iter()

@@ -90,12 +90,16 @@ fn check(args: &SweepArgs, drafts: &[Draft], init: Option<Rc<InitImage>>, talk: 
 }
 
 fn warn_of_cuts<'a>(loaded: &Loaded, drafts: impl Iterator<Item = &'a Draft>, talk: Talk) -> LibResult<()> {
-    let texts: BTreeSet<&String> = drafts.flat_map(|d| [&d.plan.prompt, &d.plan.negative_prompt]).collect();
+    let plans: Vec<_> = drafts.map(|d| &d.plan).filter(|plan| plan.prompt_syntax.is_plain()).collect();
+    let texts: BTreeSet<&String> = plans.iter().flat_map(|plan| [&plan.prompt, &plan.negative_prompt]).collect();
     for text in texts {
         if let Some(cut) = loaded.pipeline.tokenizer.encode(text)?.cut {
             let window = loaded.pipeline.tokenizer.window();
             talk.warn(format!("`{text}` is longer than {window} tokens; this part of it is not seen: `{cut}`"));
         }
+    }
+    if let Some(hint) = plans.into_iter().find_map(plan::syntax_hint) {
+        talk.say(format!("hint: {hint}"));
     }
     Ok(())
 }

@@ -1,17 +1,22 @@
-//! `sdviz tokens`: a prompt as the text encoder sees it. Reads the tokenizer and a configuration, no weights.
+//! `sdviz tokens`: a prompt as the text encoder sees it, and in a web UI's syntax how it changes on the way. Reads the
+//! tokenizer and a configuration, no weights.
 
 use crate::cli::args::TokensArgs;
 use crate::cli::report;
 use crate::config::{Config, TextConfig};
 use crate::model::embedding::{Embedding, EmbeddingChoice};
-use crate::model::resolve;
+use crate::error::Error;
+use crate::model::resolve::{self, ModelChoice};
+use crate::prompt::conditions;
 use crate::prompt::tokenizer::{Encoded, Tokenizer};
+use crate::trace::conditions::{Conditions, Phase, PromptSyntax, Text};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Prints the tokens.
 pub fn run(args: &TokensArgs) -> Result<ExitCode> {
+    let syntax: PromptSyntax = args.prompt_syntax.parse()?;
     let choice = resolve::resolve(args.model.as_deref())?;
     let name = "text_encoder/config.json";
     let config = TextConfig::parse(&choice.files.required_text(name)?, &choice.files.path(name))?;
@@ -19,6 +24,9 @@ pub fn run(args: &TokensArgs) -> Result<ExitCode> {
     for text in &args.embedding {
         let record = Embedding::open(&EmbeddingChoice::parse(text)?, config.hidden_size)?.record;
         tokenizer.add_embedding(&record.name, record.vectors)?;
+    }
+    if syntax == PromptSyntax::A1111 {
+        return run_a1111(args, &choice, &tokenizer);
     }
     let mut prompts = vec![("prompt", args.prompt.as_str(), tokenizer.encode(&args.prompt)?)];
     if let Some(negative) = &args.negative {
@@ -34,16 +42,20 @@ pub fn run(args: &TokensArgs) -> Result<ExitCode> {
         report::print(serde_json::to_string_pretty(&all)?);
         return Ok(ExitCode::SUCCESS);
     }
+    print_model(&choice, &tokenizer);
+    for (name, text, encoded) in &prompts {
+        print_prompt(name, text, encoded);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_model(choice: &ModelChoice, tokenizer: &Tokenizer) {
     report::print(format!(
         "{} ({}), {} pieces in its vocabulary",
         choice.id,
         choice.chosen_by,
         report::thousands(tokenizer.vocabulary_size() as u64)
     ));
-    for (name, text, encoded) in &prompts {
-        print_prompt(name, text, encoded);
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn print_prompt(name: &str, text: &str, encoded: &Encoded) {
@@ -79,4 +91,96 @@ fn as_json(text: &str, encoded: &Encoded) -> Value {
         "text": text, "tokens": tokens, "used": encoded.tokens.len(),
         "free": encoded.ids.len() - encoded.tokens.len(), "cut": encoded.cut, "ids": encoded.ids,
     })
+}
+
+/// The prompts as AUTOMATIC1111's web UI reads them.
+fn run_a1111(args: &TokensArgs, choice: &ModelChoice, tokenizer: &Tokenizer) -> Result<ExitCode> {
+    if args.steps == 0 {
+        return Err(Error::invalid("a run of 0 steps", "ask for at least one: `--steps 25` is usual").into());
+    }
+    let negative = args.negative.as_deref().unwrap_or_default();
+    let all = conditions::read(tokenizer, &args.prompt, negative, args.steps)?;
+    if args.json {
+        let json = json!({
+            "model": choice.id, "window": tokenizer.window(), "vocabulary": tokenizer.vocabulary_size(),
+            "prompt_syntax": PromptSyntax::A1111, "steps": args.steps, "prompt": args.prompt,
+            "negative_prompt": args.negative, "conditions": all,
+        });
+        report::print(serde_json::to_string_pretty(&json)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_model(choice, tokenizer);
+    report::print(format!("\nprompt: `{}`", args.prompt));
+    for (index, part) in all.prompt.iter().enumerate() {
+        if all.prompt.len() > 1 || part.weight != 1.0 {
+            report::print(format!("part {} of {}, weight {}", index + 1, all.prompt.len(), part.weight));
+        }
+        print_schedule(&part.schedule, &all);
+    }
+    if args.negative.is_some() {
+        report::print(format!("\nnegative prompt: `{negative}`"));
+        print_schedule(&all.negative_prompt, &all);
+    }
+    // Without a negative prompt its empty text is the first, and nothing to look at.
+    for text in all.texts.iter().filter(|text| args.negative.is_some() || !text.text.is_empty()) {
+        print_text(text, tokenizer);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which text holds at which steps: `steps 1–12: …`, or for turns `steps 1, 3, 5, …`.
+fn print_schedule(schedule: &[Phase], all: &Conditions) {
+    const SHOWN: usize = 5;
+    let mut spans: Vec<(usize, Vec<String>)> = vec![];
+    let mut begin = 1;
+    for phase in schedule {
+        let span = if phase.until > begin { format!("{begin}–{}", phase.until) } else { begin.to_string() };
+        begin = phase.until + 1;
+        match spans.iter_mut().find(|(text, _)| *text == phase.text) {
+            Some((_, known)) => known.push(span),
+            None => spans.push((phase.text, vec![span])),
+        }
+    }
+    for (text, mut spans) in spans {
+        if spans.len() > SHOWN {
+            spans.truncate(SHOWN);
+            spans.push("…".into());
+        }
+        report::print(format!("  steps {}: `{}`", spans.join(", "), all.texts[text].text));
+    }
+}
+
+/// A text's tokens with their weights, chunk by chunk.
+fn print_text(text: &Text, tokenizer: &Tokenizer) {
+    report::print(format!("\ntext `{}`", text.text));
+    let mut table = report::table(&["chunk", "place", "id", "piece", "weight", ""]);
+    let ends = tokenizer.ends();
+    let last = tokenizer.window().saturating_sub(1);
+    for (chunk, tokens) in text.chunks.iter().enumerate() {
+        let mut row = |place: String, id: String, piece: &str, weight: String, note: &str| {
+            table.add_row([chunk.to_string(), place, id, piece.into(), weight, note.into()]);
+        };
+        row("0".into(), ends[0].id.to_string(), &ends[0].piece, "1".into(), "begin of text");
+        for (index, token) in tokens.iter().enumerate() {
+            row((index + 1).to_string(), token.id.to_string(), &token.piece, weight(token.weight), "");
+        }
+        let end = tokens.len() + 1;
+        row(end.to_string(), ends[1].id.to_string(), &ends[1].piece, "1".into(), "end of text");
+        if end < last {
+            let places = if end + 1 == last { last.to_string() } else { format!("{}–{last}", end + 1) };
+            let padding = tokenizer.places([]).last().copied().unwrap_or_default();
+            row(places, padding.to_string(), "", "1".into(), "padding");
+        }
+    }
+    report::align_right(&mut table, 0..3);
+    report::print_table(&table);
+    let used: usize = text.chunks.iter().map(Vec::len).sum();
+    let plural = |n: usize| if n == 1 { "" } else { "s" };
+    let chunks = text.chunks.len();
+    report::print(format!("{used} token{} in {chunks} chunk{}", plural(used), plural(chunks)));
+}
+
+/// A weight to three decimals, without zeros at the end.
+fn weight(weight: f64) -> String {
+    ((weight * 1000.0).round() / 1000.0).to_string()
 }

@@ -46,6 +46,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     pipeline.complete(&mut plan)?;
     let (record, _) = pipeline.plan(&plan)?;
     warn_of_cuts(&record, talk);
+    plan::syntax_hint(&plan).iter().for_each(|hint| talk.say(format!("hint: {hint}")));
+    tell_conditions(&record, talk);
     let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
     tell_start(&record, &pipeline, talk);
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
@@ -139,6 +141,27 @@ fn warn_of_cuts(record: &RunRecord, talk: Talk) {
             talk.warn(format!("the {name} is longer than {places} tokens; this part of it is not seen: `{cut}`"));
         }
     }
+}
+
+/// What the web UI's syntax made of the prompt, in a line; its weights are in the record.
+fn tell_conditions(record: &RunRecord, talk: Talk) {
+    let Some(conditions) = &record.conditions else { return };
+    let weights: Vec<String> = conditions.prompt.iter().map(|part| part.weight.to_string()).collect();
+    if let [weight] = weights.as_slice()
+        && weight != "1"
+    {
+        talk.warn(format!("the prompt ends with a weight: all of it counts {weight} times"));
+    }
+    let parts =
+        if weights.len() > 1 { format!("{} parts ({})", weights.len(), weights.join(", ")) } else { "1 part".into() };
+    let (texts, chunks) = (conditions.texts.len(), conditions.chunks());
+    let plural = |n: usize| if n == 1 { "" } else { "s" };
+    talk.say(format!(
+        "prompts (a1111): {parts}, {texts} text{} of {chunks} chunk{} of up to {} tokens",
+        plural(texts),
+        plural(chunks),
+        record.tokens.window.saturating_sub(2)
+    ));
 }
 
 fn timings(started: Instant, stages: Vec<Stage>) -> Timings {
