@@ -4,8 +4,8 @@
 use crate::cli::args::TokensArgs;
 use crate::cli::report;
 use crate::config::{Config, TextConfig};
-use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::error::Error;
+use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::resolve::{self, ModelChoice};
 use crate::prompt::conditions;
 use crate::prompt::tokenizer::{Encoded, Tokenizer};
