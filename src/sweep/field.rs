@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn every_field_but_the_model_is_one_of_the_plan() {
         // Values that are not the usual ones, for those are left out.
-        let plan = Plan { prompt_syntax: PromptSyntax::A1111, clip_skip: 2, ..Plan::default() };
+        let plan = Plan { prompt_syntax: PromptSyntax::A1111, clip_skip: 2, strength: Some(0.5), ..Plan::default() };
         let plan = serde_json::to_value(plan).unwrap();
         for field in FIELDS.iter().filter(|f| f.name != MODEL) {
             assert!(plan.get(field.name).is_some(), "{}", field.name);
