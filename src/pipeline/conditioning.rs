@@ -177,6 +177,12 @@ pub struct Conditioning {
 }
 
 impl Conditioning {
+    /// The same embeddings at every step: with a guidance scale the negative prompts' first, then the prompts', each of
+    /// which counts once.
+    pub fn unchanging(text: Tensor, guidance_scale: Option<f64>) -> Conditioning {
+        Conditioning { phases: vec![(usize::MAX, text)], parts: vec![1.0], guidance_scale }
+    }
+
     /// The embeddings at a step, counted from 1.
     pub fn at(&self, step: usize) -> &Tensor {
         let index = self.phases.iter().position(|(until, _)| step <= *until).unwrap_or(self.phases.len() - 1);

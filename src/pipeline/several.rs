@@ -4,6 +4,7 @@
 //! each had been drawn alone, up to the order in which a batch adds up its numbers.
 
 use super::clock::Clock;
+use super::conditioning::Conditioning;
 use super::denoise::Denoise;
 use super::noise::NoiseStream;
 use super::start::{self, Start};
@@ -28,7 +29,8 @@ pub struct Wish {
 }
 
 impl Pipeline {
-    /// Draws a picture for each wish, all in one batch. Prompts, seed and batch size of the plan are not used.
+    /// Draws a picture for each wish, all in one batch. Prompts, seed and batch size of the plan are not
+    /// used, and the prompts are read plainly.
     ///
     /// # Errors
     /// When the plan cannot be carried out, or a tensor is not finite.
@@ -41,7 +43,7 @@ impl Pipeline {
         let prompts: Vec<&String> = negative.chain(wishes.iter().map(|wish| &wish.prompt)).collect();
         let ids = prompts.iter().map(|prompt| Ok(Tensor::from_slice(&self.tokenizer.encode(prompt)?.ids)));
         let ids = Tensor::stack(&ids.collect::<Result<Vec<_>>>()?, 0).to_device(device);
-        let text = self.text_encoder.forward(&ids, &probe)?;
+        let text = self.text_encoder.forward_skipping(&ids, plan.clip_skip, &probe)?;
 
         let seeds: Vec<u64> = wishes.iter().map(|wish| wish.seed).collect();
         let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
@@ -53,8 +55,7 @@ impl Pipeline {
         let denoised = Denoise {
             unet: &self.unet,
             scheduler: scheduler.as_mut(),
-            text: &text,
-            guidance_scale,
+            conditioning: &Conditioning::unchanging(text, guidance_scale),
             noise: &mut noise,
             first_call: 0,
             kept: None,
