@@ -25,14 +25,15 @@ const STRENGTH: f64 = 0.75;
 /// How to load the model.
 ///
 /// # Errors
-/// When device or dtype are unknown or not there, or a LoRA's weight is no number, or an embedding
-/// has no name.
+/// When device or dtype are unknown or not there, a LoRA's weight is no number, an embedding has no name, or there is no
+/// such way to tile.
 pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
     let device = device::device(&args.device)?;
     let loras = args.lora.iter().map(|text| LoraChoice::parse(text)).collect::<Result<_>>()?;
     let embeddings = args.embedding.iter().map(|text| EmbeddingChoice::parse(text)).collect::<Result<_>>()?;
     let kind = device::dtype(&args.dtype, device)?;
-    Ok(LoadOptions { device, kind, variant: args.variant.clone(), loras, embeddings })
+    let vae_tiling = args.vae_tiling.parse()?;
+    Ok(LoadOptions { device, kind, variant: args.variant.clone(), loras, embeddings, vae_tiling })
 }
 
 /// The plan of a trace, as far as it does not depend on the model: sizes that were not given are 0, a scheduler that was
@@ -77,6 +78,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         resize: strength.map(|_| resize.unwrap_or_default()),
         mask: None,
         paste: args.picture.paste,
+        vae_tile: None,
         record,
         decode,
         decode_what,

@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod single_file;
 pub mod swap;
 pub mod text_encoder;
+pub mod tiling;
 pub mod unet;
 pub mod vae;
 pub mod weights;

@@ -6,6 +6,7 @@
 use super::attention::ImageAttention;
 use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
+use super::tiling::{OfTile, Tiles, Tiling};
 use super::weights::Weights;
 use crate::config::VaeConfig;
 use crate::error::Result;
@@ -107,6 +108,7 @@ pub struct Vae {
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
+    tiling: Tiling,
     _weights: Weights,
 }
 
@@ -131,11 +133,22 @@ impl Vae {
                 .then(|| Conv2d::new(at / "post_quant_conv", latent, latent, 1))
                 .transpose()?,
             decoder: decoder(at / "decoder", &config, &shape)?,
+            tiling: Tiling::default(),
             config,
             _weights: at.clone(),
         };
         at.finish()?;
         Ok(vae)
+    }
+
+    /// The same, decoding in tiles where `tiling` says so.
+    pub fn with_tiling(self, tiling: Tiling) -> Vae {
+        Vae { tiling, ..self }
+    }
+
+    /// The tiles in which latents of this height and width are decoded; none when they are decoded whole.
+    pub fn tiles(&self, height: i64, width: i64) -> Option<Tiles> {
+        Tiles::of(&self.config, self.tiling, height, width)
     }
 
     /// The configuration it was built from.
@@ -172,8 +185,21 @@ impl Vae {
     }
 
     /// Latents `[batch, latent_channels, h, w]`, already divided by the scaling factor, to a picture
-    /// `[batch, 3, 8·h, 8·w]`, about −1..1.
+    /// `[batch, 3, 8·h, 8·w]`, about −1..1. In tiles above a size, see [`Tiling`]; the decoder's sites are then seen
+    /// once for each tile.
     pub fn decode(&self, latents: &Tensor, probe: &Probe) -> Result<Tensor> {
+        let (_, _, height, width) = latents.size4()?;
+        match self.tiles(height, width) {
+            None => self.decode_whole(latents, probe),
+            Some(tiles) => {
+                let mut of_tile = OfTile(probe);
+                let probe = Probe::new(vec![&mut of_tile]);
+                tiles.decode(latents, |tile| self.decode_whole(tile, &probe))
+            }
+        }
+    }
+
+    fn decode_whole(&self, latents: &Tensor, probe: &Probe) -> Result<Tensor> {
         let decoder = &self.decoder;
         let mut x = latents.to_kind(self.kind);
         if let Some(conv) = &self.post_quant_conv {

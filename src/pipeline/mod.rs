@@ -23,6 +23,7 @@ use crate::model::files::ModelFiles;
 use crate::model::lora::{Adapters, LoraChoice};
 use crate::model::resolve::ModelChoice;
 use crate::model::text_encoder::TextEncoder;
+use crate::model::tiling::Tiling;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
 use crate::model::weights::{WeightFile, Weights};
@@ -59,11 +60,20 @@ pub struct LoadOptions {
     pub loras: Vec<LoraChoice>,
     /// Words that are added to tokenizer and text encoder.
     pub embeddings: Vec<EmbeddingChoice>,
+    /// Whether the VAE decodes in tiles.
+    pub vae_tiling: Tiling,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { device: Device::Cpu, kind: Kind::Float, variant: None, loras: vec![], embeddings: vec![] }
+        LoadOptions {
+            device: Device::Cpu,
+            kind: Kind::Float,
+            variant: None,
+            loras: vec![],
+            embeddings: vec![],
+            vae_tiling: Tiling::default(),
+        }
     }
 }
 
@@ -139,7 +149,8 @@ impl Pipeline {
         let mut text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
         let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;
         let overflows = options.kind == Kind::Half && vae_config.force_upcast;
-        let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?;
+        let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?
+            .with_tiling(options.vae_tiling);
         check_fit(&tokenizer, &text_encoder, &unet, &vae)?;
         for choice in &options.embeddings {
             let Embedding { vectors, record } = Embedding::open(choice, text_encoder.config().hidden_size)?;
@@ -208,6 +219,7 @@ impl Pipeline {
         let mut plan = plan.clone();
         plan.scheduler = kind.name().into();
         plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
+        plan.vae_tile = self.vae_tile(plan.width, plan.height);
         let record = RunRecord {
             schema_version: SCHEMA_VERSION,
             sdviz_version: env!("CARGO_PKG_VERSION").into(),
@@ -347,6 +359,13 @@ impl Pipeline {
     fn latent_shape(&self, plan: &Plan) -> [i64; 3] {
         let factor = self.model.vae_scale_factor;
         [self.unet.config().in_channels, (plan.height / factor) as i64, (plan.width / factor) as i64]
+    }
+
+    /// The side in pixels of the tiles in which a picture of this size is decoded, if it is.
+    fn vae_tile(&self, width: usize, height: usize) -> Option<usize> {
+        let factor = self.model.vae_scale_factor;
+        let tiles = self.vae.tiles((height / factor) as i64, (width / factor) as i64);
+        tiles.map(|tiles| tiles.side() as usize * factor)
     }
 
     fn environment(&self) -> Environment {

@@ -41,6 +41,8 @@ pub enum Ask<'a> {
 pub enum Axes {
     /// `[batch, channels, height, width]`.
     Image,
+    /// The same, of one of the tiles in which the autoencoder decodes.
+    Tile,
     /// `[batch, height·width, channels]`: an image's places in a row, for attention.
     Places,
     /// `[prompts, tokens, …]`: the negative prompt and the prompt, once whatever the batch.

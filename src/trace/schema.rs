@@ -131,6 +131,10 @@ pub struct Plan {
     /// Whether the finished picture has the initial picture's own pixels where the mask is black.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paste: bool,
+    /// Side in pixels of the tiles in which the autoencoder decodes. None decodes whole pictures. It follows from how
+    /// the model was loaded and the size: what is asked for here is not heeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vae_tile: Option<usize>,
     /// What is kept of each step.
     pub record: Vec<Quantity>,
     /// Which steps are decoded to pictures.
@@ -160,6 +164,7 @@ impl Default for Plan {
             resize: None,
             mask: None,
             paste: false,
+            vae_tile: None,
             record: vec![Quantity::Latents, Quantity::PredictedOriginal],
             decode: Decode::Every(1),
             decode_what: vec![Quantity::Latents],

@@ -48,6 +48,8 @@ struct Scene {
     batch: i64,
     height: i64,
     width: i64,
+    /// The side of the tiles in which the autoencoder decodes, in pixels.
+    tile: Option<i64>,
 }
 
 impl ShapeLog {
@@ -124,7 +126,7 @@ impl Observer for ShapeLog {
             Event::Begin(run) => {
                 let plan = &run.plan;
                 let (batch, height, width) = (plan.batch_size as i64, plan.height as i64, plan.width as i64);
-                self.scene = Scene { batch, height, width };
+                self.scene = Scene { batch, height, width, tile: plan.vae_tile.map(|side| side as i64) };
             }
             // Another observer may have asked for what this one does not want.
             Event::Tensor(site, tensor) if self.wants(Ask::Site(site.name, site.step)) => {
@@ -154,6 +156,10 @@ impl Scene {
                 names[2] = part("H", self.height, *h);
                 names[3] = part("W", self.width, *w);
             }
+            (Axes::Tile, [_, _, h, w]) => {
+                names[2] = self.part_of_tile("H", self.height, *h);
+                names[3] = self.part_of_tile("W", self.width, *w);
+            }
             (Axes::Places, [_, places, _]) => names[1] = self.places(*places),
             (Axes::Attention, [_, _, queries, keys]) => {
                 names[2] = self.places(*queries);
@@ -164,6 +170,14 @@ impl Scene {
             _ => {}
         }
         format!("[{}]", names.join(", "))
+    }
+
+    /// `T/8` for an eighth of a tile's side; of the picture's own where that is shorter than a tile.
+    fn part_of_tile(&self, symbol: &str, whole: i64, size: i64) -> String {
+        match self.tile {
+            Some(side) if side < whole => part("T", side, size),
+            _ => part(symbol, whole, size),
+        }
     }
 
     /// A number of places as height times width, if it is one at some power of two.
@@ -213,14 +227,17 @@ mod tests {
 
     #[test]
     fn shapes_are_written_in_symbols() {
-        let scene = Scene { batch: 1, height: 512, width: 768 };
+        let scene = Scene { batch: 1, height: 512, width: 768, tile: None };
         assert_eq!(scene.symbolic(Axes::Image, &[2, 4, 64, 96]), "[2·B, 4, H/8, W/8]");
         assert_eq!(scene.symbolic(Axes::Image, &[1, 3, 512, 768]), "[B, 3, H, W]");
         assert_eq!(scene.symbolic(Axes::Places, &[2, 1536, 640]), "[2·B, H/16·W/16, 640]");
         assert_eq!(scene.symbolic(Axes::Text, &[2, 77, 768]), "[2·B, 77, 768]");
         assert_eq!(scene.symbolic(Axes::Prompts, &[2, 77, 768]), "[2, 77, 768]");
         assert_eq!(scene.symbolic(Axes::Attention, &[2, 8, 6144, 77]), "[2·B, 8, H/8·W/8, 77]");
-        let odd = Scene { batch: 3, height: 520, width: 520 };
+        let odd = Scene { batch: 3, height: 520, width: 520, tile: None };
         assert_eq!(odd.symbolic(Axes::Image, &[6, 4, 33, 33]), "[2·B, 4, ⌈H/16⌉, ⌈W/16⌉]");
+        let tiled = Scene { batch: 1, height: 512, width: 2048, tile: Some(1024) };
+        assert_eq!(tiled.symbolic(Axes::Tile, &[1, 64, 64, 128]), "[B, 64, H/8, T/8]");
+        assert_eq!(tiled.symbolic(Axes::Image, &[1, 4, 64, 256]), "[B, 4, H/8, W/8]");
     }
 }

@@ -50,6 +50,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     tell_conditions(&record, talk);
     let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
     tell_start(&record, &pipeline, talk);
+    record.plan.vae_tile.iter().for_each(|side| talk.say(format!("decoding in tiles of {side}×{side} pixels")));
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
     let interrupted = interrupt::listen(talk)?;
