@@ -1,7 +1,8 @@
 //! Decodes a run's last latents whole and in tiles: how far the two pictures are apart, and what is seen where tiles meet.
 //!
-//! `cargo run --release --example tiling -- RUN [--decode on|off]`. With `--decode` it decodes only that way and prints
-//! the peak of the resident memory.
+//! `cargo run --release --example tiling -- RUN` compares the two, and writes them to the run's `exports` folder. With
+//! `--decode on|off` it decodes only that way and prints the peak of the resident memory; `--times 3` enlarges the latents
+//! before, for sizes that would take long to draw.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use clap::Parser;
@@ -21,6 +22,9 @@ struct Options {
     /// Decode only with tiles (on) or without (off), and print the peak memory
     #[arg(long)]
     decode: Option<String>,
+    /// Repeat the latents so many times in both directions, each beside itself
+    #[arg(long, default_value_t = 1)]
+    times: i64,
     #[arg(long, default_value_t = 2)]
     threads: i32,
 }
@@ -31,6 +35,11 @@ fn main() {
     tch::set_num_threads(options.threads);
     let _no_gradients = tch::no_grad_guard();
     let latents = last_latents(&options.run);
+    let latents = latents.upsample_nearest2d(
+        latents.size()[2..].iter().map(|n| n * options.times).collect::<Vec<_>>(),
+        None,
+        None,
+    );
     let (_, _, height, width) = latents.size4().unwrap();
     let decode = |vae_tiling| {
         let choice = resolve::resolve(Some(&options.model)).unwrap();
@@ -50,6 +59,11 @@ fn main() {
         return;
     }
     let ((whole, ..), (tiled, tiles, factor)) = (decode(Tiling::Off), decode(Tiling::On));
+    for (name, image) in [("whole.png", &whole), ("tiled.png", &tiled)] {
+        let folder = options.run.join("exports");
+        std::fs::create_dir_all(&folder).unwrap();
+        tch::vision::image::save(&image.squeeze_dim(0).to_kind(Kind::Uint8), folder.join(name)).unwrap();
+    }
     compare(&whole, &tiled, tiles.expect("the picture is no larger than a tile"), factor);
 }
 
