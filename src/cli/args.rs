@@ -111,8 +111,8 @@ pub struct LoadArgs {
     /// Another autoencoder: its folder or file, a model whose autoencoder to take, or `pocket` [default: the model's own]
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub vae: Option<String>,
-    /// Whether to decode pictures in overlapping tiles, which takes less memory: auto (above 1024×1024, and above twice the
-    /// sides that the autoencoder was trained on), on (whatever is larger than a tile) or off
+    /// Whether to decode pictures in overlapping tiles, which takes less memory: auto (above 1024×1024 that are also more
+    /// than four times the pixels that the autoencoder was trained on), on (whatever is larger than a tile) or off
     #[arg(long, default_value = "auto", value_name = "WHEN", help_heading = "Model")]
     pub vae_tiling: String,
     /// A LoRA to merge into the weights, with how strongly it counts [default: 1]; repeat it for several
