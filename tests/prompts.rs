@@ -5,6 +5,7 @@
 
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
+use sdviz::pipeline::conditioning::weighted;
 use sdviz::pipeline::shared::Shared;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::trace::conditions::PromptSyntax;
@@ -123,6 +124,18 @@ fn weights_multiply_and_the_mean_stays() {
     let other = Plan { prompt: "a red apple".into(), negative_prompt: "a lovely cat".into(), ..plan_of(&guided) };
     let unweighted = Camera::of(&pipeline, &other);
     assert_eq!(guided.site("text_embeddings").get(0), unweighted.site("text_embeddings").get(0));
+}
+
+#[test]
+fn a_mean_that_is_none_is_not_restored() {
+    // One chunk of three places and two numbers each: the first has a mean of its own, the second as good as none.
+    let rows =
+        Tensor::from_slice(&[2.0f32, 3.0, 1.0, 4.0, 2.0, 0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -2.9999]).view([2, 3, 2]);
+    let weights = Tensor::from_slice(&[1.0f32, 2.0, 1.0, 1.0, 2.0, 1.0]).view([2, 3]);
+    let out = weighted(&rows, &weights);
+    let by_hand = Tensor::from_slice(&[2.0f32, 3.0, 2.0, 8.0, 2.0, 0.0]) * (12.0 / 17.0);
+    check(&out.get(0), &by_hand.view([3, 2]), 1e-6, "with a mean");
+    assert_eq!(out.get(1), Tensor::from_slice(&[1.0f32, -1.0, 4.0, -4.0, 3.0, -2.9999]).view([3, 2]));
 }
 
 fn plan_of(_: &Camera) -> Plan {

@@ -11,6 +11,9 @@ use crate::trace::observer::{Axes, Probe};
 use crate::trace::schema::{Plan, RunRecord};
 use tch::{Device, Kind, Tensor};
 
+/// The mean of a chunk that is worth restoring, in standard deviations. CLIP's is about a tenth.
+const LEAST_MEAN: f64 = 0.001;
+
 /// What has to be encoded for a run.
 #[derive(Debug)]
 pub struct Request {
@@ -155,15 +158,18 @@ fn place_weights(chunk: &[WeightedToken], window: usize) -> Vec<f32> {
 }
 
 /// Embeddings `[chunks, tokens, width]` times the weights of their tokens `[chunks, tokens]`, then brought back to the mean
-/// that each chunk had: without that, the whole prompt would grow with the weights.
+/// that each chunk had: without that, the whole prompt would grow with the weights. Where that mean is no more than
+/// rounding beside the spread of the embeddings, their ratio says nothing and may be anything: then it is left alone.
 pub fn weighted(embeddings: &Tensor, weights: &Tensor) -> Tensor {
     let mean = |z: &Tensor| z.mean_dim([1i64, 2].as_slice(), true, Kind::Float);
     let z = embeddings.to_kind(Kind::Float);
     let heavier = &z * weights.unsqueeze(-1);
     let restored = &heavier * (mean(&z) / mean(&heavier));
+    let meant = mean(&z).abs().ge_tensor(&(z.std_dim([1i64, 2].as_slice(), false, true) * LEAST_MEAN));
+    let changed = restored.where_self(&meant, &heavier);
     // A chunk without weights stays as it is, to the last bit.
     let untouched = weights.eq(1.0).all_dim(1, false).view([-1, 1, 1]);
-    z.where_self(&untouched, &restored).to_kind(embeddings.kind())
+    z.where_self(&untouched, &changed).to_kind(embeddings.kind())
 }
 
 /// What the model is told, step by step.
