@@ -56,6 +56,23 @@ impl Data {
     }
 }
 
+impl Data {
+    /// These pictures and others, each half of the whole: the fewer are repeated.
+    pub fn half_and_half(self, others: Data) -> Data {
+        let (own, their) = (self.captions.len(), others.captions.len());
+        let count = own.max(their) as i64;
+        let repeated = |data: Data| {
+            let index: Vec<i64> = (0..count).map(|i| i % data.captions.len() as i64).collect();
+            let captions: Vec<String> = index.iter().map(|i| data.captions[*i as usize].clone()).collect();
+            (data.pictures.index_select(0, &Tensor::from_slice(&index)), captions, data.skipped)
+        };
+        let ((a, mut captions, mut skipped), (b, more, left_out)) = (repeated(self), repeated(others));
+        captions.extend(more);
+        skipped.extend(left_out);
+        Data { pictures: Tensor::cat(&[a, b], 0), captions, skipped }
+    }
+}
+
 type Listed = (Vec<(PathBuf, String)>, Vec<(PathBuf, String)>);
 
 /// The pictures that `metadata.jsonl` lists.

@@ -34,6 +34,8 @@ use tch::{Device, Kind, Tensor};
 pub struct Request<'a> {
     /// Pictures with captions.
     pub data: &'a Path,
+    /// Pictures with captions of what a model that is taught must not forget.
+    pub keep: Option<&'a Path>,
     /// What is trained and how.
     pub config: TrainConfig,
     /// The folder of the training.
@@ -88,19 +90,23 @@ impl Request<'_> {
     }
 
     pub(super) fn data(&self, size: i64, say: Say) -> Result<Data> {
-        let data = Data::read(self.data, size as u32)?;
-        for (path, why) in data.skipped.iter().take(10) {
-            say(&format!("warning: `{}` is left out: {why}", path.display()));
+        let read = |folder: &Path| -> Result<Data> {
+            let data = Data::read(folder, size as u32)?;
+            for (path, why) in data.skipped.iter().take(10) {
+                say(&format!("warning: `{}` is left out: {why}", path.display()));
+            }
+            let (used, left_out) = (data.captions.len(), data.skipped.len());
+            if left_out > 0 {
+                say(&format!("warning: {left_out} of {} pictures are left out", left_out + used));
+            }
+            say(&format!("`{}`: {used} pictures with captions, {size}×{size}", folder.display()));
+            Ok(data)
+        };
+        let own = read(self.data)?;
+        match self.keep {
+            Some(keep) => Ok(own.half_and_half(read(keep)?)),
+            None => Ok(own),
         }
-        if !data.skipped.is_empty() {
-            say(&format!(
-                "warning: {} of {} pictures are left out",
-                data.skipped.len(),
-                data.skipped.len() + data.captions.len()
-            ));
-        }
-        say(&format!("{} pictures with captions, {size}×{size}", data.captions.len()));
-        Ok(data)
     }
 
     /// What is drawn on the way: the configuration's prompts, or else the first captions.

@@ -71,6 +71,10 @@ pub struct PersonalArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub course: CourseArgs,
+    /// Folder of pictures with captions that the model must not forget, shown half of the time: of other things, or such
+    /// as it draws itself
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
     /// The model to teach: a folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face
     /// cache, or `pocket` [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL")]

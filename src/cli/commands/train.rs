@@ -10,27 +10,29 @@ use crate::train::judge;
 use crate::train::personal;
 use crate::train::stages::{self, Done, Request, Say};
 use anyhow::Result;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Trains.
 pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
     match &args.command {
         TrainCommand::Vae(args) => {
-            let done = train(&args.course, args.init.as_deref(), talk, stages::vae)?;
+            let done = train(&args.course, (args.init.as_deref(), None), talk, stages::vae)?;
             tell(&done, "sdviz train diffusion", talk);
         }
         TrainCommand::Diffusion(args) => {
-            let done = train(&args.course, args.init.as_deref(), talk, stages::diffusion)?;
+            let done = train(&args.course, (args.init.as_deref(), None), talk, stages::diffusion)?;
             tell(&done, &format!("sdviz trace --model {}", done.learned.display()), talk);
         }
         TrainCommand::Lora(args) => {
-            let done = train(&args.course, args.model.as_deref(), talk, personal::lora)?;
+            let done = train(&args.course, (args.model.as_deref(), args.keep.as_deref()), talk, personal::lora)?;
             tell(&done, &format!("sdviz trace --lora {}", done.learned.display()), talk);
         }
         TrainCommand::Embedding(args) => {
             let (word, like) = (&args.word, args.like.as_deref());
             let stage = |request: &Request, say: Say| personal::embedding(request, word, like, say);
-            let done = train(&args.personal.course, args.personal.model.as_deref(), talk, stage)?;
+            let personal = &args.personal;
+            let done = train(&personal.course, (personal.model.as_deref(), personal.keep.as_deref()), talk, stage)?;
             tell(
                 &done,
                 &format!("sdviz trace --embedding {word}={} --prompt \"… {word} …\"", done.learned.display()),
@@ -38,7 +40,7 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
             );
         }
         TrainCommand::Judge(args) => {
-            let done = train(args, None, talk, judge::judge)?;
+            let done = train(args, (None, None), talk, judge::judge)?;
             tell(&done, &format!("sdviz eval prompts --judge {}", done.learned.display()), talk);
         }
     }
@@ -47,7 +49,7 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
 
 fn train(
     args: &CourseArgs,
-    init: Option<&str>,
+    (init, keep): (Option<&str>, Option<&Path>),
     talk: Talk,
     stage: impl Fn(&Request, Say) -> LibResult<Done>,
 ) -> Result<Done> {
@@ -68,6 +70,7 @@ fn train(
     }
     let request = Request {
         data: &args.data,
+        keep,
         config,
         out: &args.out,
         init,
