@@ -3,6 +3,7 @@
 mod animations;
 mod dataset;
 mod eval;
+mod hires;
 mod models;
 mod runs;
 mod train;
@@ -12,6 +13,7 @@ pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs
 use clap::{Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use eval::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
+pub use hires::HiresArgs;
 pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
@@ -234,6 +236,9 @@ pub struct TraceArgs {
         help_heading = "Image to image"
     )]
     pub strength: Option<f64>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub hires: HiresArgs,
     /// Pictures at once, with seeds that follow each other
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch_size: usize,

@@ -6,11 +6,12 @@ use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
-use crate::pipeline::{LoadOptions, device, start};
+use crate::pipeline::{LoadOptions, device, hires, start};
 use crate::prompt::conditions;
 use crate::scheduler::SchedulerKind;
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, replacement};
+use crate::trace::hires::Hires;
 use crate::trace::inputs::Resize;
 use crate::trace::on_step;
 use crate::trace::parameters::Settings;
@@ -78,11 +79,36 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         resize: strength.map(|_| resize.unwrap_or_default()),
         mask: None,
         paste: args.picture.paste,
+        hires: second_pass(args, steps)?,
         vae_tile: None,
         record,
         decode,
         decode_what,
     })
+}
+
+/// The second pass of a trace whose first has so many steps, if it was asked for.
+fn second_pass(args: &TraceArgs, steps: usize) -> Result<Option<Hires>> {
+    let (typed, usual) = (&args.hires, Hires::default());
+    let Some(scale) = typed.hires else {
+        let lone = [
+            ("--hires-strength", typed.hires_strength.is_some()),
+            ("--hires-upscaler", typed.hires_upscaler.is_some()),
+            ("--hires-steps", typed.hires_steps.is_some()),
+        ];
+        return match lone.into_iter().find(|(_, there)| *there) {
+            None => Ok(None),
+            Some((flag, _)) => Err(Error::invalid(
+                format!("`{flag}` without `--hires`: there is no second pass"),
+                "say how many times larger it shall be: `--hires 2`",
+            )),
+        };
+    };
+    let upscaler = typed.hires_upscaler.as_deref().map_or(Ok(usual.upscaler), str::parse)?;
+    let strength = typed.hires_strength.unwrap_or(usual.strength);
+    let asked = Hires { scale, strength, upscaler, steps: typed.hires_steps.unwrap_or(steps) };
+    hires::check(&asked, args.picture.init_image.is_some())?;
+    Ok(Some(asked))
 }
 
 /// The picture that runs begin from, if one was given, and what the plan says of it.
@@ -120,6 +146,17 @@ pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
     }
     if let Some(loras) = ["Lora", "Lora hashes"].iter().find_map(|name| said.parameters.get(*name)) {
         warnings.push(format!("the picture was drawn with the LoRAs {loras}: name them with `--lora`"));
+    }
+    // A run from a picture has one pass, whatever the other picture had.
+    if args.picture.init_image.is_none() {
+        if let (None, Some(upscaler)) = (said.hires, said.parameters.get("Hires upscaler")) {
+            warnings.push(format!("the picture was enlarged with {upscaler}, which is not known here: see `--hires`"));
+        }
+        let (typed, said) = (&mut args.hires, said.hires);
+        typed.hires = typed.hires.or(said.map(|hires| hires.scale));
+        typed.hires_strength = typed.hires_strength.or(said.map(|hires| hires.strength));
+        typed.hires_steps = typed.hires_steps.or(said.map(|hires| hires.steps));
+        typed.hires_upscaler = typed.hires_upscaler.take().or(said.map(|hires| hires.upscaler.to_string()));
     }
     args.prompt = args.prompt.or(Some(said.prompt));
     args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));

@@ -138,13 +138,15 @@ pub(super) fn shared_steps(a: &Run, b: &Run) -> Result<Vec<(usize, usize)>> {
 /// The steps to compare, and notes on those that cannot be.
 fn pairs(a: &Run, b: &Run, not_compared: &mut Vec<String>) -> Result<Vec<(usize, usize)>> {
     let (steps_a, steps_b) = (a.steps()?, b.steps()?);
-    let (calls_a, calls_b) = (calls(a), calls(b));
-    if calls_a != calls_b {
+    let (last_a, last_b) = (a.record().last_step(), b.record().last_step());
+    let second = |run: &Run| run.record().hires.as_ref().map(|second| second.first_step);
+    if (last_a, second(a)) != (last_b, second(b)) {
+        let (calls_a, calls_b) = (calls(a), calls(b));
         not_compared.push(format!(
             "the runs call the model {calls_a} and {calls_b} times: only the starting latents and the end are compared"
         ));
         let mut pairs = vec![];
-        for (step_a, step_b) in [(0, 0), (calls_a, calls_b)] {
+        for (step_a, step_b) in [(0, 0), (last_a, last_b)] {
             if steps_a.contains(&step_a) && steps_b.contains(&step_b) {
                 pairs.push((step_a, step_b));
             }
@@ -214,8 +216,11 @@ fn note(lines: &mut Vec<String>, line: String) {
     }
 }
 
-fn calls(run: &Run) -> usize {
-    run.record().schedule.len().saturating_sub(1)
+/// How often the run calls the model, in each of its passes: `25`, `25 + 15`.
+fn calls(run: &Run) -> String {
+    let (record, all) = (run.record(), run.record().calls());
+    let first = record.hires.as_ref().map(|second| second.first_step - 1);
+    first.map_or(all.to_string(), |first| format!("{first} + {}", all.saturating_sub(first)))
 }
 
 /// The distance of two tensors of one shape.

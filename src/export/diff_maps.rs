@@ -86,7 +86,9 @@ fn thin(pairs: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
 pub fn sheet(a: &Run, b: &Run, batch: usize) -> Result<Vec<u8>> {
     let (what, maps) = maps(a, b, batch)?;
     let largest = maps.iter().flat_map(|m| &m.values).copied().filter(|v| v.is_finite()).fold(0.0, f32::max);
-    let (height, width) = maps.first().map_or((1, 1), |m| m.values.dim());
+    // Maps of a smaller first pass are enlarged to those of the second.
+    let dims = || maps.iter().map(|m| m.values.dim());
+    let (height, width) = (dims().map(|d| d.0).max().unwrap_or(1), dims().map(|d| d.1).max().unwrap_or(1));
     let columns = match maps.len() as u32 {
         n @ 1..=5 => n,
         n @ 6..=24 => n.div_ceil(3).max(5),
@@ -103,12 +105,11 @@ pub fn sheet(a: &Run, b: &Run, batch: usize) -> Result<Vec<u8>> {
     let place = |i: u32| (MARGIN + i % columns * (tile_w + GAP), HEAD + i / columns * (tile_h + CAPTION + ROW_GAP));
     for (i, map) in (0..).zip(&maps) {
         let (x, y) = place(i);
-        for ((row, column), value) in map.values.indexed_iter() {
-            let colour = colour(*value, largest);
-            for dy in 0..zoom {
-                for dx in 0..zoom {
-                    picture.put_pixel(x + column as u32 * zoom + dx, y + CAPTION + row as u32 * zoom + dy, colour);
-                }
+        let (rows, columns) = map.values.dim();
+        for dy in 0..tile_h {
+            for dx in 0..tile_w {
+                let place = [dy as usize * rows / tile_h as usize, dx as usize * columns / tile_w as usize];
+                picture.put_pixel(x + dx, y + CAPTION + dy, colour(map.values[place], largest));
             }
         }
     }

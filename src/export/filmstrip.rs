@@ -4,7 +4,7 @@
 //! and noise level below, and a line that says what was run.
 
 use super::panels::{Shown, Size};
-use super::{Outputs, words};
+use super::{Outputs, sizes, words};
 use crate::error::{Error, Result};
 use crate::export::latents::{Painter, Settings};
 use crate::trace::metadata::png_bytes;
@@ -84,7 +84,10 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
     for step in spread(&steps, options.frames) {
         let picture = match &painter {
             Some(painter) => Some(painter.paint(run, step)?.0),
-            None => run.picture(step, options.shown.quantity(), options.batch)?,
+            None => {
+                let picture = run.picture(step, options.shown.quantity(), options.batch)?;
+                picture.map(|picture| sizes::picture(run, step, picture))
+            }
         };
         pictures.extend(picture.map(|picture| frame(run, step, &options.size.apply(&picture), options)));
     }
@@ -144,6 +147,7 @@ fn about(run: &Run, batch: usize) -> String {
     let plan = &run.record().plan;
     let seed = plan.seed.wrapping_add(batch as u64);
     let steps = format!("{} step{}", plan.steps, if plan.steps == 1 { "" } else { "s" });
+    let steps = plan.hires.map_or(steps.clone(), |hires| format!("{steps}, then {}× larger", hires.scale));
     format!("“{}” · {} · {steps} · guidance {} · seed {seed}", plan.prompt.trim(), plan.scheduler, plan.guidance_scale)
 }
 

@@ -5,7 +5,7 @@
 //! steps.
 
 use super::panels::{Look, Panels, Shown, Size};
-use super::{Outputs, words};
+use super::{Outputs, sizes, words};
 use crate::error::{IoContext, Result};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
@@ -59,7 +59,8 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
     let digits = steps.len().saturating_sub(1).to_string().len().max(2);
     for (number, &step) in steps.iter().enumerate() {
         let as_recorded = options.size == Size::Native && !options.captions && options.shown != Shown::Latents;
-        let bytes = if as_recorded {
+        // The first of two passes is smaller: a sequence has one size.
+        let bytes = if as_recorded && !sizes::is_small(run, step) {
             let path = run.dir().join(schema::picture_file(step, options.shown.quantity(), options.batch));
             std::fs::read(&path).at("read", &path)?
         } else {

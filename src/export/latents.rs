@@ -11,10 +11,12 @@
 //! byte  = np.floor(np.clip((x.astype(np.float64) - lo) / (hi - lo), 0, 1) * 255 + 0.5).astype(np.uint8)
 //! pixel = byte[[R, G, B]], each repeated zoom × zoom times
 //! ```
+//!
+//! In a run with a second, larger pass, the first pass's latents are repeated to its size before: `zoom` is the second's.
 
 use super::animate::{Files, Pace, animate};
 use super::encode::AnimationFormat;
-use super::{Outputs, measures, words};
+use super::{Outputs, measures, sizes, words};
 use crate::error::{Error, Result};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
@@ -161,13 +163,14 @@ impl Painter {
         Ok((Painter { settings, ranges: finder.finish()? }, steps))
     }
 
-    /// A step's picture, one pixel per latent, and what was done to the numbers.
+    /// A step's picture, one pixel per latent (of the second pass, where there is one), and what was done to the numbers.
     ///
     /// # Errors
     /// When the step cannot be read or does not have the tensor.
     pub fn paint(&self, run: &Run, step: usize) -> Result<(RgbImage, FrameRecord)> {
         let (values, divided_by, range) = self.step(run, step)?;
         let picture = paint(values.view(), self.settings.channels, range)?;
+        let picture = sizes::picture_of_latents(run, step, picture);
         Ok((picture, record(step, divided_by, range, &values, &self.settings.channels.0)))
     }
 

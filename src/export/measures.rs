@@ -106,6 +106,7 @@ pub fn change(run: &Run, batch: usize) -> Result<Curve> {
         // Only neighbours are compared: a step that is missing leaves a gap rather than a jump.
         if let Some((last, before)) = &before
             && last + 1 == step
+            && before.dim() == now.dim()
         {
             curve.push((step, distance_between(now, before) / norm(now.view()).max(f64::MIN_POSITIVE)));
         }
@@ -161,7 +162,10 @@ pub fn distance(run: &Run, batch: usize) -> Result<Distance> {
         let result = each_step(run, &[what], batch, |step, tensors| {
             let scale = if what == Quantity::Latents { latent_scale(run, step) as f32 } else { 1.0 };
             let scaled = &tensors[0] / scale;
-            curve.push((step, distance_between(&scaled, &end) * root_mean));
+            // A first pass of another size has no distance to the end of the second.
+            if scaled.dim() == end.dim() {
+                curve.push((step, distance_between(&scaled, &end) * root_mean));
+            }
         });
         match result {
             Ok(()) | Err(Error::NotRecorded { .. }) => {}

@@ -19,6 +19,7 @@ pub mod panels;
 pub mod plots;
 pub mod preview;
 pub mod schedules;
+mod sizes;
 pub mod video;
 mod words;
 

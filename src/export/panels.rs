@@ -5,7 +5,7 @@
 //! is empty. One picture per panel is in memory at a time.
 
 use super::latents::{self, Painter, Settings};
-use super::words;
+use super::{sizes, words};
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
 use crate::trace::schema::Quantity;
@@ -102,7 +102,7 @@ impl Panel<'_> {
             return Ok(painter.paint(self.run, step)?.0);
         }
         let picture = self.run.picture(step, self.shown.quantity(), self.batch)?;
-        picture.ok_or_else(|| Error::NotRecorded {
+        picture.map(|picture| sizes::picture(self.run, step, picture)).ok_or_else(|| Error::NotRecorded {
             message: format!("the picture of step {step} of `{}` has gone", self.run.dir().display()),
             hint: "is another program clearing the run's folder?".into(),
         })

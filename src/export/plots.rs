@@ -6,6 +6,7 @@
 use super::figure::{Figure, Line, Panel};
 use super::manager::Outputs;
 use super::measures::{self, Curve};
+use super::words;
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
 use crate::trace::schema::{Quantity, Status};
@@ -54,6 +55,7 @@ impl Plot {
             Plot::Change => change(run, batch)?,
             Plot::Distance => distance(run, batch)?,
         };
+        let note = [note, second_pass(run, self)].into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>().join(" ");
         Ok(Figure { title: title.into(), subtitle: subtitle(run, batch), panels, note })
     }
 }
@@ -163,6 +165,17 @@ pub fn make(run: &Run, what: &[Plot], formats: &[Format], batch: usize, outputs:
         outputs.leave_out(Error::NotRecorded { message, hint });
     }
     Ok(())
+}
+
+/// What a second pass means for a plot.
+fn second_pass(run: &Run, plot: Plot) -> String {
+    let Some(second) = &run.record().hires else { return String::new() };
+    let begins = format!("A second pass, {}×{}, begins at step {}", second.width, second.height, second.first_step);
+    match plot {
+        Plot::Schedule | Plot::Guidance | Plot::Change => format!("{begins}."),
+        Plot::Norms => format!("{begins}: its vectors have more numbers, and are longer."),
+        Plot::Distance => format!("{begins}; steps of another size than the last have no distance."),
+    }
 }
 
 type Parts = (&'static str, Vec<Panel>, String);
@@ -278,7 +291,7 @@ fn distance(run: &Run, batch: usize) -> Result<Parts> {
     if !curves.is_empty() {
         panels.push(panel(run, "distance in pixels", "decoded; root mean square, grey levels of 255", false, curves));
     }
-    let last = calls(run);
+    let last = run.record().last_step();
     let note = match distance.to {
         to if to == last => String::new(),
         to => format!("Distance to step {to}, the last one that is there; the run has {last}."),
@@ -292,10 +305,9 @@ fn one(run: &Run, y: &str, about: &str, log: bool, curve: Curve) -> Panel {
 }
 
 fn panel(run: &Run, y: &str, about: &str, log: bool, curves: Vec<Line>) -> Panel {
-    let steps = run.record().plan.steps;
-    let x = if calls(run) == steps { "step" } else { "model call" };
+    let x = if words::counts_calls(run) { "model call" } else { "step" };
     let last = curves.iter().flat_map(|line| line.points.last()).map(|p| p.0).fold(0.0, f64::max);
-    let x_end = last.max(calls(run) as f64);
+    let x_end = last.max(run.record().last_step() as f64);
     Panel { y: y.into(), about: about.into(), x: x.into(), x_end, log, curves }
 }
 
@@ -303,18 +315,13 @@ fn line(name: &str, look: usize, curve: Curve) -> Line {
     Line { name: name.into(), points: curve.into_iter().map(|(step, value)| (step as f64, value)).collect(), look }
 }
 
-/// How often the run calls the model.
-fn calls(run: &Run) -> usize {
-    run.record().schedule.len().saturating_sub(1)
-}
-
 /// `“a red apple” · pndm · 25 steps · guidance 7.5 · seed 0`.
 fn subtitle(run: &Run, batch: usize) -> String {
     let (record, plan) = (run.record(), &run.record().plan);
     let mut parts = vec![format!("“{}”", shortened(&plan.prompt, 44)), plan.scheduler.clone()];
     parts.push(count(plan.steps, "step"));
-    if calls(run) != plan.steps && calls(run) > 0 {
-        parts.push(count(calls(run), "model call"));
+    if record.calls() != plan.steps && record.calls() > 0 {
+        parts.push(count(record.calls(), "model call"));
     }
     parts.push(format!("guidance {}", plan.guidance_scale));
     parts.push(format!("seed {}", plan.seed.wrapping_add(batch as u64)));

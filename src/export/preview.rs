@@ -7,7 +7,7 @@
 use super::animate::{Files, Pace, animate};
 use super::encode::AnimationFormat;
 use super::panels::{DARK, Shown, Size};
-use super::{Outputs, latents, measures, words};
+use super::{Outputs, latents, measures, sizes, words};
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
 use crate::trace::schema::Quantity;
@@ -227,6 +227,8 @@ fn draw(run: &Run, step: usize, map: &LinearMap, options: &Options) -> Result<(R
     let what = options.shown.quantity();
     let compared = grade(run, step, map, options)?.ok_or_else(|| measures::not_recorded(run, &[what]))?;
     let Compared { preview, decoded, row } = compared;
+    let preview = sizes::picture_of_latents(run, step, preview);
+    let decoded = decoded.map(|decoded| sizes::picture(run, step, decoded));
     let scale = run.record().model.vae_scale_factor.clamp(1, 64) as u32;
     let (width, height) =
         decoded.as_ref().map_or((preview.width() * scale, preview.height() * scale), RgbImage::dimensions);

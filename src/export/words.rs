@@ -10,20 +10,29 @@ use crate::trace::schema::{Decode, Quantity, Status};
 ///
 /// The level is that of the latents after step `step`; for the predicted original and the noise predictions it is the
 /// one that they were made at, the level before. Where a scheduler calls the model more often than there are steps, the
-/// calls are counted: `call 12/26`.
+/// calls are counted: `call 12/26`. In a run of two passes the last part says which.
 pub fn place_in_run(run: &Run, step: usize, what: Quantity) -> Vec<String> {
-    let calls = run.record().schedule.len().saturating_sub(1);
-    let noun = if calls == run.record().plan.steps || calls == 0 { "step" } else { "call" };
-    let mut parts = vec![match calls {
+    let noun = if counts_calls(run) { "call" } else { "step" };
+    let mut parts = vec![match run.record().last_step() {
         0 => format!("{noun} {step}"),
-        calls => format!("{noun} {step}/{calls}"),
+        last => format!("{noun} {step}/{last}"),
     }];
     let entered = if what == Quantity::Latents { Some(step) } else { step.checked_sub(1) };
     if let Some(level) = entered.and_then(|step| run.level(step)) {
         parts.extend(level.timestep.map(|t| if t.fract() == 0.0 { format!("t {t}") } else { format!("t {t:.1}") }));
         parts.push(format!("σ {}", short(level.sigma)));
     }
+    if run.record().hires.is_some() {
+        parts.push(format!("pass {}", run.record().pass(step)));
+    }
     parts
+}
+
+/// Whether the scheduler calls the model more or less often than there are steps, in the first pass.
+pub fn counts_calls(run: &Run) -> bool {
+    let record = run.record();
+    let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
+    calls != record.plan.steps && calls > 0
 }
 
 /// A number in about three digits: `0`, `0.029`, `1.62`, `11.7`, `157`.
@@ -56,13 +65,14 @@ pub fn names(runs: &[&Run]) -> Vec<String> {
 
 /// A remark on a run that has not all its steps, of which `last` is the last one there.
 pub fn unfinished(run: &Run, last: usize) -> Option<String> {
-    let calls = run.record().schedule.len().saturating_sub(1);
+    let last_step = run.record().last_step();
     let state = match run.record().status {
         Status::Complete => return None,
         Status::Running => "is still going or was killed",
         Status::Failed => "failed",
     };
-    (last < calls).then(|| format!("`{}` {state}: step {last} of {calls} is the last one there", run.dir().display()))
+    let told = || format!("`{}` {state}: step {last} of {last_step} is the last one there", run.dir().display());
+    (last < last_step).then(told)
 }
 
 /// The steps of which there is a decoded picture of `what`.

@@ -30,6 +30,8 @@ pub struct Denoise<'a, 'p> {
     pub noise: &'a mut NoiseStream,
     /// The call at which the loop begins: 0 from pure noise, later from a picture.
     pub first_call: usize,
+    /// The number of the step that the loop begins with: its starting latents.
+    pub first_step: usize,
     /// What of a picture is put back after each step, where a mask says so.
     pub kept: Option<&'a Kept>,
     /// Who watches the tensors.
@@ -53,9 +55,13 @@ impl Denoise<'_, '_> {
     /// # Errors
     /// When a prediction is not finite, or an observer fails.
     pub fn run(&mut self, mut latents: Tensor, teller: &mut Teller) -> Result<Denoised> {
+        self.probe.set_step(self.first_step);
+        if teller.tell(self.first_step, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
+            return Ok(Denoised { latents, stopped: true });
+        }
         let timesteps = self.scheduler.timesteps().to_vec();
         for (call, &timestep) in timesteps.iter().enumerate().skip(self.first_call) {
-            let step = call + 1 - self.first_call;
+            let step = self.first_step + call + 1 - self.first_call;
             self.probe.set_step(step);
 
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
@@ -109,7 +115,7 @@ impl Denoise<'_, '_> {
                     (Quantity::Latents, &latents),
                 ])
                 .collect();
-            if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && call + 1 < timesteps.len() {
+            if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && !teller.is_last(step) {
                 return Ok(Denoised { latents, stopped: true });
             }
         }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod conditioning;
 pub mod denoise;
 pub mod device;
+pub mod hires;
 pub mod init_image;
 pub mod noise;
 mod sentinel;
@@ -33,8 +34,7 @@ use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::trace::conditions::{Conditions, at};
 use crate::trace::observer::{Event, Flow, Probe};
 use crate::trace::schema::{
-    ComponentRecord, Environment, Level, ModelRecord, Plan, Quantity, RunRecord, SCHEMA_VERSION, Stage, Status,
-    Timings, Tokens,
+    ComponentRecord, Environment, Level, ModelRecord, Plan, RunRecord, SCHEMA_VERSION, Stage, Status, Timings, Tokens,
 };
 use clock::Clock;
 use conditioning::{Conditioning, Request};
@@ -42,7 +42,6 @@ use denoise::Denoise;
 use image::RgbImage;
 use init_image::Input;
 use shared::Shared;
-use start::Start;
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 use teller::Teller;
@@ -214,12 +213,18 @@ impl Pipeline {
         self.text_encoder.check_clip_skip(plan.clip_skip)?;
         let begin = plan.strength.map(|s| start::begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
         let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
-        let schedule = levels(scheduler.as_ref(), first_call);
-        let (tokens, conditions) = self.read_prompts(plan, schedule.len() - 1)?;
+        let mut schedule = levels(scheduler.as_ref(), first_call);
+        let (calls, factor) = (schedule.len() - 1, self.model.vae_scale_factor);
+        let hires = hires::plan(plan, &self.scheduler_config, factor, calls)?.map(|(second, scheduler)| {
+            schedule.extend(levels(scheduler.as_ref(), second.begin.first_call));
+            second
+        });
+        let (tokens, conditions) = self.read_prompts(plan, calls)?;
         let mut plan = plan.clone();
         plan.scheduler = kind.name().into();
         plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
-        plan.vae_tile = self.vae_tile(plan.width, plan.height);
+        let largest = hires.as_ref().map_or((plan.width, plan.height), |second| (second.width, second.height));
+        plan.vae_tile = self.vae_tile(largest.0, largest.1);
         let record = RunRecord {
             schema_version: SCHEMA_VERSION,
             sdviz_version: env!("CARGO_PKG_VERSION").into(),
@@ -231,6 +236,7 @@ impl Pipeline {
             conditions,
             schedule,
             begin,
+            hires,
             on_step: None,
             environment: self.environment(),
             timings: Timings::default(),
@@ -306,38 +312,37 @@ impl Pipeline {
             return Err(Error::Cancelled);
         }
 
-        let conditioning = clock.time("text", || self.condition(&record, shared, probe))?;
+        let conditioning = &clock.time("text", || self.condition(&record, shared, probe))?;
 
-        let calls = record.schedule.len() - 1;
+        let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
         let draws = 1 + usize::from(input.is_some()) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
         let device = self.options.device;
-        let Start { latents, kept } = match input {
-            None => start::from_noise(scheduler.as_ref(), &mut noise, device, probe)?,
-            Some(input) => {
-                let from = (input, first_call);
-                start::from_picture(&self.vae, scheduler.as_ref(), from, &mut noise, device, (probe, &clock))?
-            }
-        };
+        let start = match input.map(|input| (input, first_call)) {
+            None => start::from_noise(scheduler.as_ref(), &mut noise, device, probe),
+            Some(from) => start::from_picture(&self.vae, scheduler.as_ref(), from, &mut noise, device, (probe, &clock)),
+        }?;
 
-        let mut teller = Teller::new(&self.vae, probe, &clock, &record.schedule);
-        if teller.tell(0, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
-            return Ok(Outcome { latents, images: vec![], stopped: true, stages: clock.stages() });
+        let mut teller = Teller::new(&self.vae, probe, &clock, &record);
+        let (unet, vae, factor, clock) = (&self.unet, &self.vae, self.model.vae_scale_factor, &clock);
+        let (kept, scheduler, noise) = (start.kept.as_ref(), scheduler.as_mut(), &mut noise);
+        let mut denoise =
+            Denoise { unet, scheduler, conditioning, noise, first_call, first_step: 0, kept, probe, clock };
+        let mut denoised = denoise.run(start.latents, &mut teller)?;
+        let second = hires::plan(plan, &self.scheduler_config, factor, calls)?;
+        if let Some((second, mut scheduler)) = second.filter(|_| !denoised.stopped) {
+            let enlarge = hires::Enlarge { vae, second: &second, factor, device, probe, clock };
+            let (start, mut noise) =
+                enlarge.start(&denoised.latents, (seeds, draws), scheduler.as_ref(), &mut teller)?;
+            let (first_call, first_step) = (second.begin.first_call, second.first_step);
+            let (scheduler, noise) = (scheduler.as_mut(), &mut noise);
+            let mut denoise = Denoise { scheduler, noise, first_call, first_step, kept: None, ..denoise };
+            denoised = denoise.run(start, &mut teller)?;
         }
-        let mut denoise = Denoise {
-            unet: &self.unet,
-            scheduler: scheduler.as_mut(),
-            conditioning: &conditioning,
-            noise: &mut noise,
-            first_call,
-            kept: kept.as_ref(),
-            probe,
-            clock: &clock,
-        };
-        let denoised = denoise.run(latents, &mut teller)?;
         let wanted = !denoised.stopped && plan.decode != crate::trace::schema::Decode::Nothing;
-        let mut images = if wanted { teller.finish(&denoised.latents)? } else { vec![] };
+        let last_step = record.last_step();
+        let mut images = if wanted { teller.pictures(&denoised.latents, last_step)? } else { vec![] };
         if let Some(input) = input.filter(|_| plan.paste) {
             images.iter_mut().for_each(|image| *image = input.pasted_over(image));
         }

@@ -38,8 +38,14 @@ impl NoiseStream {
 
 /// The first `count` draws of a seed, `[1, shape…]` each. A longer stream begins with the very same numbers.
 pub fn draw(seed: u64, shape: &[i64], count: usize) -> Vec<Tensor> {
-    let shape: Vec<i64> = [&[1], shape].concat();
+    draw_after(seed, (shape, 0), shape, count)
+}
+
+/// `count` draws of a seed, `[1, shape…]` each, that follow `before.1` draws `[1, before.0…]` of the same generator.
+pub fn draw_after(seed: u64, before: (&[i64], usize), shape: &[i64], count: usize) -> Vec<Tensor> {
+    let one = |shape: &[i64]| Tensor::randn([&[1], shape].concat(), (Kind::Float, Device::Cpu));
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed as i64);
-    (0..count).map(|_| Tensor::randn(shape.as_slice(), (Kind::Float, Device::Cpu))).collect()
+    (0..before.1).for_each(|_| drop(one(before.0)));
+    (0..count).map(|_| one(shape)).collect()
 }

@@ -3,15 +3,14 @@
 //! Enters: a plan for what the pictures share, and for each its prompts and its seed. Leaves: pictures, the same as if
 //! each had been drawn alone, up to the order in which a batch adds up its numbers.
 
+use super::Pipeline;
 use super::clock::Clock;
 use super::conditioning::Conditioning;
 use super::denoise::Denoise;
 use super::noise::NoiseStream;
 use super::start::{self, Start};
 use super::teller::Teller;
-use super::{Pipeline, levels};
 use crate::error::Result;
-use crate::scheduler::Scheduler;
 use crate::trace::observer::Probe;
 use crate::trace::schema::Plan;
 use image::RgbImage;
@@ -29,14 +28,14 @@ pub struct Wish {
 }
 
 impl Pipeline {
-    /// Draws a picture for each wish, all in one batch. Prompts, seed and batch size of the plan are not
+    /// Draws a picture for each wish, all in one batch. Prompts, seed, batch size and second pass of the plan are not
     /// used, and the prompts are read plainly.
     ///
     /// # Errors
     /// When the plan cannot be carried out, or a tensor is not finite.
     pub fn draw_each(&self, plan: &Plan, wishes: &[Wish]) -> Result<Vec<RgbImage>> {
         let _no_gradients = tch::no_grad_guard();
-        let (record, mut scheduler) = self.plan(&Plan { batch_size: wishes.len(), ..plan.clone() })?;
+        let (record, mut scheduler) = self.plan(&Plan { batch_size: wishes.len(), hires: None, ..plan.clone() })?;
         let (plan, device, probe) = (&record.plan, self.options.device, Probe::silent());
         let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
         let negative = wishes.iter().map(|wish| &wish.negative_prompt).filter(|_| guidance_scale.is_some());
@@ -50,19 +49,19 @@ impl Pipeline {
         let mut noise = NoiseStream::new(&seeds, &self.latent_shape(plan), draws);
         let Start { latents, .. } = start::from_noise(scheduler.as_ref(), &mut noise, device, &probe)?;
         let clock = Clock::new(device);
-        let levels = levels(scheduler.as_ref() as &dyn Scheduler, 0);
-        let mut teller = Teller::new(&self.vae, &probe, &clock, &levels);
+        let mut teller = Teller::new(&self.vae, &probe, &clock, &record);
         let denoised = Denoise {
             unet: &self.unet,
             scheduler: scheduler.as_mut(),
             conditioning: &Conditioning::unchanging(text, guidance_scale),
             noise: &mut noise,
             first_call: 0,
+            first_step: 0,
             kept: None,
             probe: &probe,
             clock: &clock,
         }
         .run(latents, &mut teller)?;
-        teller.finish(&denoised.latents)
+        teller.pictures(&denoised.latents, record.last_step())
     }
 }

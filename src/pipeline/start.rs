@@ -9,7 +9,7 @@ use super::init_image::Input;
 use super::noise::NoiseStream;
 use super::sentinel;
 use crate::error::{Error, Result};
-use crate::model::vae::Vae;
+use crate::model::vae::{Posterior, Vae};
 use crate::scheduler::Scheduler;
 use crate::trace::inputs::Begin;
 use crate::trace::observer::{Axes, Probe};
@@ -114,19 +114,7 @@ pub fn from_picture(
 ) -> Result<Start> {
     let picture = to_tensor(&input.picture).to_device(device);
     probe.see("init_image", Axes::Image, &picture)?;
-    let posterior = clock.time("encode", || vae.encode(&picture, probe))?;
-    let (mean, logvar) = (posterior.mean.to_kind(Kind::Float), posterior.logvar.to_kind(Kind::Float));
-    if !sentinel::is_finite(&mean) || !sentinel::is_finite(&logvar) {
-        return Err(sentinel::first_bad_site(0, |probe| vae.encode(&picture, probe).map(|p| p.mean)));
-    }
-    probe.see("posterior.mean", Axes::Image, &mean)?;
-    probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
-
-    // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
-    let grain = next(noise, device)?;
-    probe.see("posterior.noise", Axes::Image, &grain)?;
-    let posterior = crate::model::vae::Posterior { mean, logvar };
-    let encoded = posterior.sample(&grain) * vae.config().scaling_factor;
+    let encoded = encode(vae, &picture, 0, noise, device, (probe, clock))?;
     probe.see("encoded", Axes::Image, &encoded)?;
 
     let mask = input.mask.as_ref().map(|mask| {
@@ -144,7 +132,45 @@ pub fn from_picture(
     Ok(Start { latents, kept: mask.map(|mask| Kept { mask, encoded, noise }) })
 }
 
-fn next(noise: &mut NoiseStream, device: Device) -> Result<Tensor> {
+/// Pictures `[n, 3, height, width]` in −1..1 as latents: a sample of each one's posterior, times the scaling factor. One
+/// picture for a whole batch has a sample for each of the batch. `step` is what an error names.
+///
+/// # Errors
+/// When the posterior is not finite; an observer's.
+pub fn encode(
+    vae: &Vae,
+    pictures: &Tensor,
+    step: usize,
+    noise: &mut NoiseStream,
+    device: Device,
+    (probe, clock): (&Probe, &Clock),
+) -> Result<Tensor> {
+    let (mut means, mut logvars) = (vec![], vec![]);
+    // One by one: a picture does not depend on its batch, and memory stays that of one.
+    for picture in pictures.split(1, 0) {
+        let posterior = clock.time("encode", || vae.encode(&picture, probe))?;
+        let (mean, logvar) = (posterior.mean.to_kind(Kind::Float), posterior.logvar.to_kind(Kind::Float));
+        if !sentinel::is_finite(&mean) || !sentinel::is_finite(&logvar) {
+            return Err(sentinel::first_bad_site(step, |probe| vae.encode(&picture, probe).map(|p| p.mean)));
+        }
+        means.push(mean);
+        logvars.push(logvar);
+    }
+    let (mean, logvar) = (Tensor::cat(&means, 0), Tensor::cat(&logvars, 0));
+    probe.see("posterior.mean", Axes::Image, &mean)?;
+    probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
+
+    // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
+    let grain = next(noise, device)?;
+    probe.see("posterior.noise", Axes::Image, &grain)?;
+    Ok(Posterior { mean, logvar }.sample(&grain) * vae.config().scaling_factor)
+}
+
+/// The next draw, on the device.
+///
+/// # Errors
+/// When all are used up.
+pub fn next(noise: &mut NoiseStream, device: Device) -> Result<Tensor> {
     let drawn = noise.next_draw().map(|n| n.to_device(device));
     drawn.ok_or_else(|| Error::Torch("less noise was drawn than the start needs".into()))
 }

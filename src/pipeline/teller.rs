@@ -6,7 +6,7 @@ use super::start::to_picture;
 use crate::error::Result;
 use crate::model::vae::Vae;
 use crate::trace::observer::{Ask, Axes, Event, Flow, Probe, Step};
-use crate::trace::schema::{Level, Quantity};
+use crate::trace::schema::{Quantity, RunRecord};
 use image::RgbImage;
 use tch::{Kind, Tensor};
 
@@ -15,15 +15,20 @@ pub struct Teller<'a, 'p> {
     vae: &'a Vae,
     probe: &'a Probe<'p>,
     clock: &'a Clock,
-    levels: &'a [Level],
-    /// The pictures of the last step, so that the finished picture is not decoded twice.
-    finished: Option<Vec<RgbImage>>,
+    record: &'a RunRecord,
+    /// The last step of a pass and its pictures, so that what goes on or is finished is not decoded twice.
+    finished: Option<(usize, Vec<RgbImage>)>,
 }
 
 impl<'a, 'p> Teller<'a, 'p> {
-    /// For a run over these noise levels.
-    pub fn new(vae: &'a Vae, probe: &'a Probe<'p>, clock: &'a Clock, levels: &'a [Level]) -> Teller<'a, 'p> {
-        Teller { vae, probe, clock, levels, finished: None }
+    /// For a run with this record.
+    pub fn new(vae: &'a Vae, probe: &'a Probe<'p>, clock: &'a Clock, record: &'a RunRecord) -> Teller<'a, 'p> {
+        Teller { vae, probe, clock, record, finished: None }
+    }
+
+    /// Whether no step comes after this one.
+    pub fn is_last(&self, index: usize) -> bool {
+        index == self.record.last_step()
     }
 
     /// Tells of step `index`, with the quantities that were computed in it.
@@ -31,24 +36,25 @@ impl<'a, 'p> Teller<'a, 'p> {
     /// # Errors
     /// When a picture cannot be decoded, or an observer fails.
     pub fn tell(&mut self, index: usize, timestep: Option<f64>, quantities: &[(Quantity, &Tensor)]) -> Result<Flow> {
-        let last = self.levels.len() - 1;
-        let level = self.levels[index];
+        let (last, level) = (self.record.last_step(), self.record.schedule[index]);
+        let ends_pass = self.record.ends_pass(index);
+        let begins = if self.record.pass(index) == 1 { "starting_latents" } else { "hires.starting_latents" };
         for (what, tensor) in quantities {
-            let name = if index == 0 { "starting_latents" } else { what.key() };
+            let name = if timestep.is_none() { begins } else { what.key() };
             self.probe.see(name, Axes::Image, tensor)?;
         }
         let wanted = quantities.iter().filter(|(what, _)| self.probe.wants(Ask::Quantity(*what, index)));
         let tensors = wanted.map(|(what, tensor)| (*what, tensor.shallow_clone())).collect();
         let mut pictures = vec![];
         for (what, tensor) in quantities {
-            if !self.probe.wants(Ask::Picture { what: *what, step: index, last: index == last }) {
+            if !self.probe.wants(Ask::Picture { what: *what, step: index, last: ends_pass }) {
                 continue;
             }
             // The predicted original has the variance of clean latents whatever the scheduler's convention.
             let scale = if *what == Quantity::Latents { level.latent_scale } else { 1.0 };
             let decoded = self.decode(&(*tensor / scale), index)?;
-            if index == last && *what == Quantity::Latents {
-                self.finished = Some(decoded.clone());
+            if ends_pass && *what == Quantity::Latents {
+                self.finished = Some((index, decoded.clone()));
             }
             pictures.push((*what, decoded));
         }
@@ -59,14 +65,15 @@ impl<'a, 'p> Teller<'a, 'p> {
         flow
     }
 
-    /// The finished pictures: those of the last step if it was decoded, else decoded now.
+    /// The pictures of the clean latents with which a pass ends at `step`: as decoded when it was told of, else decoded
+    /// now.
     ///
     /// # Errors
     /// As [`Teller::tell`].
-    pub fn finish(mut self, latents: &Tensor) -> Result<Vec<RgbImage>> {
+    pub fn pictures(&mut self, latents: &Tensor, step: usize) -> Result<Vec<RgbImage>> {
         match self.finished.take() {
-            Some(pictures) => Ok(pictures),
-            None => self.decode(latents, self.levels.len() - 1),
+            Some((told, pictures)) if told == step => Ok(pictures),
+            _ => self.decode(latents, step),
         }
     }
 

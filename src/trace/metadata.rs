@@ -37,6 +37,12 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
     if let Some(strength) = plan.strength {
         pairs.push(("Denoising strength", strength.to_string()));
     }
+    if let Some(hires) = plan.hires {
+        pairs.push(("Denoising strength", hires.strength.to_string()));
+        pairs.push(("Hires upscale", hires.scale.to_string()));
+        pairs.push(("Hires steps", hires.steps.to_string()));
+        pairs.push(("Hires upscaler", hires.upscaler.a1111_name().into()));
+    }
     // Web UIs name the autoencoder only where it is not the model's own.
     if let Some((vae, name)) = record.model.components.iter().find_map(|c| Some((c, c.from.as_ref()?))) {
         pairs.push(("VAE hash", vae.sha256.get(..10).unwrap_or_default().to_string()));

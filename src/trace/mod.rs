@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod conditions;
+pub mod hires;
 pub mod inputs;
 pub mod metadata;
 pub mod observer;

@@ -23,13 +23,14 @@ pub enum Flow {
 pub enum Ask<'a> {
     /// The tensor of a step.
     Quantity(Quantity, usize),
-    /// The decoded picture of a step's latents or predicted original. `last` says whether the step is the last.
+    /// The decoded picture of a step's latents or predicted original. `last` says whether the step is the last
+    /// of its pass.
     Picture {
         /// What is decoded.
         what: Quantity,
         /// The step.
         step: usize,
-        /// Whether it is the last step.
+        /// Whether it is the last step of its pass.
         last: bool,
     },
     /// The tensor at a site, by its name, during a step (0: before the first).

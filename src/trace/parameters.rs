@@ -5,6 +5,7 @@
 //! there. The text is read by the web UI's own rules (`parse_generation_parameters`).
 
 use super::conditions::PromptSyntax;
+use super::hires::{Hires, Upscaler};
 use super::schema::Plan;
 use super::texts::{PARAMETERS, SDVIZ, Texts};
 use crate::error::Result;
@@ -57,6 +58,9 @@ pub struct Settings {
     /// DDIM's eta.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta: Option<f64>,
+    /// The second pass over the enlarged result, where its upscaler is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hires: Option<Hires>,
     /// The model as the picture names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -138,6 +142,21 @@ impl Settings {
         let sampler = self.said("Sampler").map(String::from);
         self.scheduler = sampler.as_deref().and_then(|name| scheduler(name, self.said("Schedule type")));
         self.sampler = sampler;
+        self.hires = self.hires();
+    }
+
+    /// The second pass, if the text tells of one that is known here. Web UIs say no steps where they are the first pass's.
+    fn hires(&self) -> Option<Hires> {
+        let upscaler = self.said("Hires upscaler")?;
+        let upscaler = Upscaler::ALL.into_iter().find(|known| known.a1111_name().eq_ignore_ascii_case(upscaler))?;
+        let number = |name| self.said(name).and_then(|v| v.parse::<f64>().ok());
+        let steps = self.said("Hires steps").and_then(|v| v.parse().ok()).filter(|steps| *steps > 0);
+        Some(Hires {
+            scale: number("Hires upscale")?,
+            strength: number("Denoising strength")?,
+            upscaler,
+            steps: steps.or(self.steps)?,
+        })
     }
 
     /// Our own chunk, unless something else is in it.
@@ -158,6 +177,7 @@ impl Settings {
             width: Some(plan.width),
             height: Some(plan.height),
             eta: (plan.eta != 0.0).then_some(plan.eta),
+            hires: plan.hires,
             model: json["model"]["id"].as_str().map(String::from),
             cpu_noise: true,
             parameters: Map::new(),

@@ -30,7 +30,7 @@ impl Observer for Progress {
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
         match event {
-            Event::Begin(run) => self.bar.set_length(run.schedule.len().saturating_sub(1) as u64),
+            Event::Begin(run) => self.bar.set_length(run.last_step() as u64),
             Event::Step(step) => {
                 self.bar.set_message(format!("σ {:.3}", step.level.sigma));
                 self.bar.set_position(step.index as u64);

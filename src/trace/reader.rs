@@ -106,12 +106,13 @@ impl Run {
     }
 
     /// The encoded picture of a run that begins from one, `[batch, channels, height/8, width/8]`, times the scaling
-    /// factor; `None` where there is none.
+    /// factor; of a run with a second pass, the enlarged latents or encoded picture that it begins from. `None` where
+    /// there is none.
     ///
     /// # Errors
     /// As [`Run::tensors`].
     pub fn encoded(&self) -> Result<Option<Array4<f32>>> {
-        self.named(0, "encoded")
+        self.named(self.record.hires.as_ref().map_or(0, |second| second.first_step), "encoded")
     }
 
     /// The mask among the latents, `[1, 1, height/8, width/8]`, 1 where the picture was repainted; `None` where there is

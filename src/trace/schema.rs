@@ -5,6 +5,7 @@
 
 use super::answers::OnStepRecord;
 use super::conditions::{Conditions, PromptSyntax};
+use super::hires::{Hires, SecondPass};
 use super::inputs::{Begin, InputFile, Resize};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -45,12 +46,16 @@ pub struct RunRecord {
     /// What the prompts mean step by step, for a run whose prompts are not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Conditions>,
-    /// The noise levels: entry `k` is the level of the latents in `steps/k`, so there is one more than model calls.
+    /// The noise levels: entry `k` is the level of the latents in `steps/k`, so for each pass there is one more than
+    /// model calls.
     #[serde(default)]
     pub schedule: Vec<Level>,
     /// Where in the scheduler's calls the loop begins, for a run from a picture; `schedule` holds only the calls made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<Begin>,
+    /// The second pass of a run at high resolution. Its levels follow the first pass's in `schedule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hires: Option<SecondPass>,
     /// What the command after `--on-step` answered, written at the end of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_step: Option<OnStepRecord>,
@@ -60,6 +65,28 @@ pub struct RunRecord {
     /// How long each stage took: the one part that differs between two runs of the same plan.
     #[serde(default)]
     pub timings: Timings,
+}
+
+impl RunRecord {
+    /// The number of the last step; 0 without a schedule.
+    pub fn last_step(&self) -> usize {
+        self.schedule.len().saturating_sub(1)
+    }
+
+    /// How often the model is called: once a step, but for the steps that a pass begins with.
+    pub fn calls(&self) -> usize {
+        self.last_step().saturating_sub(usize::from(self.hires.is_some()))
+    }
+
+    /// Which pass a step belongs to, 1 or 2.
+    pub fn pass(&self, step: usize) -> usize {
+        1 + usize::from(self.hires.as_ref().is_some_and(|second| step >= second.first_step))
+    }
+
+    /// Whether a step is the last of its pass.
+    pub fn ends_pass(&self, step: usize) -> bool {
+        step == self.last_step() || self.pass(step) != self.pass(step + 1)
+    }
 }
 
 /// How far a run came.
@@ -135,6 +162,9 @@ pub struct Plan {
     /// the model was loaded and the size: what is asked for here is not heeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vae_tile: Option<usize>,
+    /// A second pass over the enlarged result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hires: Option<Hires>,
     /// What is kept of each step.
     pub record: Vec<Quantity>,
     /// Which steps are decoded to pictures.
@@ -165,6 +195,7 @@ impl Default for Plan {
             mask: None,
             paste: false,
             vae_tile: None,
+            hires: None,
             record: vec![Quantity::Latents, Quantity::PredictedOriginal],
             decode: Decode::Every(1),
             decode_what: vec![Quantity::Latents],

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use tch::{Device, Kind, Tensor};
 
 /// The sites of the short table: what a lecturer points at.
-const BRIEF: [&str; 20] = [
+const BRIEF: [&str; 22] = [
     "tokens",
     "text_embeddings",
     "init_image",
@@ -20,6 +20,8 @@ const BRIEF: [&str; 20] = [
     "encoded",
     "noise",
     "starting_latents",
+    "enlarged",
+    "hires.starting_latents",
     "unet.sample",
     "unet.time_embedding",
     "unet.conv_in",
@@ -50,6 +52,8 @@ struct Scene {
     width: i64,
     /// The side of the tiles in which the autoencoder decodes, in pixels.
     tile: Option<i64>,
+    /// The second pass's first step, height and width.
+    second: Option<(usize, i64, i64)>,
 }
 
 impl ShapeLog {
@@ -63,7 +67,7 @@ impl ShapeLog {
             order: self.rows.len(),
             name: site.name.to_string(),
             brief: whole_block || BRIEF.contains(&site.name),
-            symbolic: self.scene.symbolic(site.axes, &shape),
+            symbolic: self.scene.at(site.step).symbolic(site.axes, &shape),
             dtype: dtype_name(tensor.kind()).into(),
             min,
             max,
@@ -126,7 +130,8 @@ impl Observer for ShapeLog {
             Event::Begin(run) => {
                 let plan = &run.plan;
                 let (batch, height, width) = (plan.batch_size as i64, plan.height as i64, plan.width as i64);
-                self.scene = Scene { batch, height, width, tile: plan.vae_tile.map(|side| side as i64) };
+                let second = run.hires.as_ref().map(|s| (s.first_step, s.height as i64, s.width as i64));
+                self.scene = Scene { batch, height, width, tile: plan.vae_tile.map(|side| side as i64), second };
             }
             // Another observer may have asked for what this one does not want.
             Event::Tensor(site, tensor) if self.wants(Ask::Site(site.name, site.step)) => {
@@ -141,6 +146,19 @@ impl Observer for ShapeLog {
 }
 
 impl Scene {
+    /// What the symbols stand for at a step.
+    fn at(&self, step: usize) -> Scene {
+        match self.second {
+            Some((first, height, width)) if step >= first => Scene { height, width, ..*self },
+            _ => Scene { second: None, ..*self },
+        }
+    }
+
+    /// Height and width as they are written: those of a second pass are `H₂` and `W₂`.
+    fn sides(&self) -> (&'static str, &'static str) {
+        if self.second.is_some() { ("H₂", "W₂") } else { ("H", "W") }
+    }
+
     /// The shape in symbols: `B` pictures of `H`×`W` pixels.
     fn symbolic(&self, axes: Axes, shape: &[i64]) -> String {
         let mut names: Vec<String> = shape.iter().map(i64::to_string).collect();
@@ -153,12 +171,14 @@ impl Scene {
         }
         match (axes, shape) {
             (Axes::Image, [_, _, h, w]) => {
-                names[2] = part("H", self.height, *h);
-                names[3] = part("W", self.width, *w);
+                let (high, wide) = self.sides();
+                names[2] = part(high, self.height, *h);
+                names[3] = part(wide, self.width, *w);
             }
             (Axes::Tile, [_, _, h, w]) => {
-                names[2] = self.part_of_tile("H", self.height, *h);
-                names[3] = self.part_of_tile("W", self.width, *w);
+                let (high, wide) = self.sides();
+                names[2] = self.part_of_tile(high, self.height, *h);
+                names[3] = self.part_of_tile(wide, self.width, *w);
             }
             (Axes::Places, [_, places, _]) => names[1] = self.places(*places),
             (Axes::Attention, [_, _, queries, keys]) => {
@@ -183,11 +203,12 @@ impl Scene {
     /// A number of places as height times width, if it is one at some power of two.
     fn places(&self, places: i64) -> String {
         let up = |size: i64, factor: i64| (size + factor - 1) / factor;
+        let (high, wide) = self.sides();
         (0..8)
             .map(|k| 1 << k)
             .find(|f| up(self.height, *f) * up(self.width, *f) == places)
             .map(|f| {
-                format!("{}·{}", part("H", self.height, up(self.height, f)), part("W", self.width, up(self.width, f)))
+                format!("{}·{}", part(high, self.height, up(self.height, f)), part(wide, self.width, up(self.width, f)))
             })
             .unwrap_or_else(|| places.to_string())
     }
@@ -227,16 +248,16 @@ mod tests {
 
     #[test]
     fn shapes_are_written_in_symbols() {
-        let scene = Scene { batch: 1, height: 512, width: 768, tile: None };
+        let scene = Scene { batch: 1, height: 512, width: 768, tile: None, second: None };
         assert_eq!(scene.symbolic(Axes::Image, &[2, 4, 64, 96]), "[2·B, 4, H/8, W/8]");
         assert_eq!(scene.symbolic(Axes::Image, &[1, 3, 512, 768]), "[B, 3, H, W]");
         assert_eq!(scene.symbolic(Axes::Places, &[2, 1536, 640]), "[2·B, H/16·W/16, 640]");
         assert_eq!(scene.symbolic(Axes::Text, &[2, 77, 768]), "[2·B, 77, 768]");
         assert_eq!(scene.symbolic(Axes::Prompts, &[2, 77, 768]), "[2, 77, 768]");
         assert_eq!(scene.symbolic(Axes::Attention, &[2, 8, 6144, 77]), "[2·B, 8, H/8·W/8, 77]");
-        let odd = Scene { batch: 3, height: 520, width: 520, tile: None };
+        let odd = Scene { batch: 3, height: 520, width: 520, tile: None, second: None };
         assert_eq!(odd.symbolic(Axes::Image, &[6, 4, 33, 33]), "[2·B, 4, ⌈H/16⌉, ⌈W/16⌉]");
-        let tiled = Scene { batch: 1, height: 512, width: 2048, tile: Some(1024) };
+        let tiled = Scene { batch: 1, height: 512, width: 2048, tile: Some(1024), second: None };
         assert_eq!(tiled.symbolic(Axes::Tile, &[1, 64, 64, 128]), "[B, 64, H/8, T/8]");
         assert_eq!(tiled.symbolic(Axes::Image, &[1, 4, 64, 256]), "[B, 4, H/8, W/8]");
     }

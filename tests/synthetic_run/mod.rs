@@ -117,6 +117,7 @@ impl Made {
             conditions: None,
             schedule: schedule.collect(),
             begin: None,
+            hires: None,
             on_step: None,
             environment: Environment::default(),
             timings: Default::default(),

@@ -50,6 +50,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     tell_conditions(&record, talk);
     let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
     tell_start(&record, &pipeline, talk);
+    tell_second_pass(&record, talk);
     record.plan.vae_tile.iter().for_each(|side| talk.say(format!("decoding in tiles of {side}×{side} pixels")));
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
@@ -134,6 +135,21 @@ fn tell_start(record: &RunRecord, pipeline: &Pipeline, talk: Talk) {
     }
 }
 
+/// What the second pass is, for a run at high resolution.
+fn tell_second_pass(record: &RunRecord, talk: Talk) {
+    let (plan, Some(second)) = (&record.plan, &record.hires) else { return };
+    let (asked, begin) = (&second.asked, &second.begin);
+    let times = |side: usize| (side as f64 * asked.scale * 10.0).round() / 10.0;
+    let (wide, high) = (times(plan.width), times(plan.height));
+    let rounded = match (wide, high) == (second.width as f64, second.height as f64) {
+        true => String::new(),
+        false => format!(", rounded from {wide}×{high} to multiples of {}", record.model.vae_scale_factor),
+    };
+    let (width, height) = (second.width, second.height);
+    talk.say(format!("second pass: {width}×{height} ({}), from step {}{rounded}", asked.upscaler, second.first_step));
+    talk.say(format!("its start: {}", begin.why));
+}
+
 fn warn_of_cuts(record: &RunRecord, talk: Talk) {
     let tokens = &record.tokens;
     for (name, cut) in [("prompt", &tokens.prompt_cut), ("negative prompt", &tokens.negative_prompt_cut)] {
@@ -173,7 +189,7 @@ fn timings(started: Instant, stages: Vec<Stage>) -> Timings {
 
 /// Where the record is, where the time went, and what to do next.
 fn tell_success(out: &Path, plan: &Plan, record: &RunRecord, timings: &Timings, talk: Talk) {
-    let calls = record.schedule.len() - 1;
+    let calls = record.calls();
     let part = |stage: &Stage| match stage.count {
         1 => format!("{} {}", stage.name, seconds(stage.seconds)),
         n => format!("{} {} ({n}×)", stage.name, seconds(stage.seconds)),
@@ -214,7 +230,7 @@ fn tell_failures(answers: &OnStepRecord, talk: Talk) {
 /// The words for a run that the command after `--on-step` stopped.
 fn asked_to_stop(answers: Option<&OnStepRecord>, record: &RunRecord) -> Option<String> {
     let step = answers?.stopped_at?;
-    Some(format!("stopped after step {step} of {}, as `--on-step` asked", record.schedule.len() - 1))
+    Some(format!("stopped after step {step} of {}, as `--on-step` asked", record.last_step()))
 }
 
 /// An error with what is left on disk.
@@ -224,10 +240,10 @@ fn stopped(error: Error, kept: LibResult<Kept>, out: &Path, record: &RunRecord) 
 
 /// What a run that did not come to its end has left on disk.
 fn left(kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> String {
-    let calls = record.schedule.len() - 1;
+    let last = record.last_step();
     match kept {
         Ok(Kept { last_step: Some(step), .. }) => {
-            format!("kept in `{}`: steps 0 to {step} of {calls}, readable as they are", out.display())
+            format!("kept in `{}`: steps 0 to {step} of {last}, readable as they are", out.display())
         }
         Ok(_) => format!("nothing was recorded in `{}` yet", out.display()),
         Err(error) => {

@@ -1,0 +1,131 @@
+//! High resolution: a second pass over the enlarged result of the first, so that a picture may be larger than those the
+//! model was trained on and still be one picture.
+//!
+//! Enters: the first pass's clean latents. Leaves: the second pass's starting latents, noised as those of a run from a
+//! picture. The loop is the same. The noise goes on where the first pass's ended: a generator with the picture's seed
+//! draws all of the first pass's numbers, then the second's, of the larger shape.
+
+use super::clock::Clock;
+use super::noise::{self, NoiseStream};
+use super::start;
+use super::teller::Teller;
+use crate::error::{Error, Result};
+use crate::model::vae::Vae;
+use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::trace::hires::{Hires, SecondPass, Upscaler};
+use crate::trace::observer::{Axes, Probe};
+use crate::trace::schema::Plan;
+use image::RgbImage;
+use image::imageops::{self, FilterType};
+use tch::{Device, Tensor};
+
+/// Whether a second pass means anything, whatever the model.
+///
+/// # Errors
+/// When scale, strength or steps cannot be, or when the run also begins from a picture.
+pub fn check(asked: &Hires, from_picture: bool) -> Result<()> {
+    if from_picture {
+        return Err(Error::invalid(
+            "a run from a picture has no second pass: `--hires` and `--init-image` do not go together",
+            "make two runs of it: the second with `--init-image FIRST/final.png`, `--width` and `--height`",
+        ));
+    }
+    asked.check_scale()?;
+    start::check_strength(asked.strength)?;
+    if asked.steps == 0 {
+        return Err(Error::invalid("a second pass of 0 steps", "ask for at least one with `--hires-steps`"));
+    }
+    Ok(())
+}
+
+/// The second pass of a plan, if it has one, and its scheduler. The first pass ends at step `first_calls`.
+///
+/// # Errors
+/// As [`check`]; also when the result would not be larger, or no step is left to make.
+pub fn plan(
+    plan: &Plan,
+    config: &SchedulerConfig,
+    factor: usize,
+    first_calls: usize,
+) -> Result<Option<(SecondPass, Box<dyn Scheduler>)>> {
+    let Some(asked) = plan.hires else { return Ok(None) };
+    check(&asked, plan.strength.is_some())?;
+    let (width, height) = asked.size(plan.width, plan.height, factor)?;
+    let kind = SchedulerKind::parse(&plan.scheduler)?;
+    let scheduler = scheduler::build(kind, config, asked.steps, plan.eta)?;
+    let begin = start::begin(scheduler.as_ref(), asked.steps, asked.strength)?;
+    Ok(Some((SecondPass { asked, width, height, first_step: first_calls + 1, begin }, scheduler)))
+}
+
+/// What the first pass's result is enlarged with.
+pub struct Enlarge<'a, 'p> {
+    /// The autoencoder.
+    pub vae: &'a Vae,
+    /// The second pass.
+    pub second: &'a SecondPass,
+    /// The autoencoder's pixels per latent.
+    pub factor: usize,
+    /// Where it is computed.
+    pub device: Device,
+    /// Who watches the tensors.
+    pub probe: &'a Probe<'p>,
+    /// Where the time goes.
+    pub clock: &'a Clock,
+}
+
+impl Enlarge<'_, '_> {
+    /// From the first pass's clean latents `[batch, 4, height/8, width/8]` to those that the second pass begins with, of
+    /// its size, and the noise that is left for its steps. The first pass drew `drawn` times for each of `seeds`.
+    ///
+    /// # Errors
+    /// When a picture or its encoding is not finite; an observer's.
+    pub fn start(
+        &self,
+        latents: &Tensor,
+        (seeds, drawn): (&[u64], usize),
+        scheduler: &dyn Scheduler,
+        teller: &mut Teller,
+    ) -> Result<(Tensor, NoiseStream)> {
+        let (second, probe) = (self.second, self.probe);
+        probe.set_step(second.first_step);
+        let (height, width) = ((second.height / self.factor) as i64, (second.width / self.factor) as i64);
+        let before = latents.size()[1..].to_vec();
+        let count = self.draws(scheduler);
+        let draw = |seed: &u64| noise::draw_after(*seed, (&before, drawn), &[before[0], height, width], count);
+        let mut noise = NoiseStream::of(&seeds.iter().map(draw).collect::<Vec<_>>());
+        let encoded = match second.asked.upscaler {
+            Upscaler::Latent => enlarged_latents(latents, height, width),
+            Upscaler::Lanczos => {
+                let pictures = teller.pictures(latents, second.first_step - 1)?;
+                let enlarge = |picture: &RgbImage| start::to_tensor(&enlarged_picture(picture, second));
+                let pictures = Tensor::cat(&pictures.iter().map(enlarge).collect::<Vec<_>>(), 0).to_device(self.device);
+                probe.see("enlarged", Axes::Image, &pictures)?;
+                let watched = (probe, self.clock);
+                start::encode(self.vae, &pictures, second.first_step, &mut noise, self.device, watched)?
+            }
+        };
+        probe.see("encoded", Axes::Image, &encoded)?;
+        let level = second.begin.first_call;
+        let noised = scheduler.add_noise(&encoded, &start::next(&mut noise, self.device)?, level);
+        Ok((noised, noise))
+    }
+
+    /// How often the second pass draws noise: for the posterior where a picture is encoded, for the start, and for each
+    /// call of a stochastic scheduler.
+    fn draws(&self, scheduler: &dyn Scheduler) -> usize {
+        let begin = &self.second.begin;
+        let calls = if scheduler.is_stochastic() { begin.scheduled_calls - begin.first_call } else { 0 };
+        1 + usize::from(self.second.asked.upscaler == Upscaler::Lanczos) + calls
+    }
+}
+
+/// Latents with `height`×`width` places, bilinear between the centres of the old ones, the outermost kept beyond them:
+/// `torch.nn.functional.interpolate(latents, size=(height, width), mode="bilinear", align_corners=False)`.
+pub fn enlarged_latents(latents: &Tensor, height: i64, width: i64) -> Tensor {
+    latents.upsample_bilinear2d([height, width], false, None, None)
+}
+
+/// A picture of the second pass's size, by Lanczos' kernel with three lobes.
+pub fn enlarged_picture(picture: &RgbImage, second: &SecondPass) -> RgbImage {
+    imageops::resize(picture, second.width as u32, second.height as u32, FilterType::Lanczos3)
+}
