@@ -121,8 +121,9 @@ fn frame(run: &Run, step: usize, picture: &RgbImage, options: &Options) -> RgbIm
     let text = TextStyle::new((picture.width() as f32 / 11.0).clamp(11.0, 64.0).round(), INK);
     let style = CaptionStyle { text, background: WHITE, lines: 2, padding: (text.px / 4.0).ceil() as u32 };
     let parts = words::place_in_run(run, step, options.shown.quantity());
-    let (first, rest) = parts.split_first().map_or(("", [].as_slice()), |(first, rest)| (first.as_str(), rest));
-    with_caption(picture, &format!("{first}\n{}", rest.join(" · ")), &style)
+    // The step, and which pass it belongs to where there are two.
+    let (first, rest) = parts.split_at(parts.len().min(1 + usize::from(run.record().hires.is_some())));
+    with_caption(picture, &format!("{}\n{}", first.join(" · "), rest.join(" · ")), &style)
 }
 
 fn lay_out(run: &Run, pictures: &[RgbImage], options: &Options) -> RgbImage {

@@ -10,20 +10,20 @@ use crate::trace::schema::{Decode, Quantity, Status};
 ///
 /// The level is that of the latents after step `step`; for the predicted original and the noise predictions it is the
 /// one that they were made at, the level before. Where a scheduler calls the model more often than there are steps, the
-/// calls are counted: `call 12/26`. In a run of two passes the last part says which.
+/// calls are counted: `call 12/26`. In a run of two passes the second part says which.
 pub fn place_in_run(run: &Run, step: usize, what: Quantity) -> Vec<String> {
     let noun = if counts_calls(run) { "call" } else { "step" };
     let mut parts = vec![match run.record().last_step() {
         0 => format!("{noun} {step}"),
         last => format!("{noun} {step}/{last}"),
     }];
+    if run.record().hires.is_some() {
+        parts.push(format!("pass {}", run.record().pass(step)));
+    }
     let entered = if what == Quantity::Latents { Some(step) } else { step.checked_sub(1) };
     if let Some(level) = entered.and_then(|step| run.level(step)) {
         parts.extend(level.timestep.map(|t| if t.fract() == 0.0 { format!("t {t}") } else { format!("t {t:.1}") }));
         parts.push(format!("σ {}", short(level.sigma)));
-    }
-    if run.record().hires.is_some() {
-        parts.push(format!("pass {}", run.record().pass(step)));
     }
     parts
 }
