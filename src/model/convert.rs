@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
+use tch::{Device, Kind, Tensor};
 
 /// The text files of a model folder.
 pub const TEXTS: [&str; 10] = [
@@ -60,6 +61,42 @@ impl View for Lazy {
 
     fn data_len(&self) -> usize {
         self.file.data(&self.entry).len()
+    }
+}
+
+/// A tensor's numbers on their way into a file.
+pub struct Numbers {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Numbers {
+    /// In half precision, or in f32.
+    pub fn of(tensor: &Tensor, half: bool) -> Numbers {
+        let (kind, dtype) = if half { (Kind::Half, Dtype::F16) } else { (Kind::Float, Dtype::F32) };
+        let tensor = tensor.detach().to_device(Device::Cpu).to_kind(kind).contiguous();
+        let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        Numbers { dtype, shape: tensor.size().iter().map(|n| *n as usize).collect(), bytes }
+    }
+}
+
+impl View for Numbers {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
     }
 }
 

@@ -4,50 +4,11 @@
 //! and so on. Each file appears under its name when it is whole.
 
 use crate::error::{IoContext, Result};
-use crate::model::convert::{self, weights_file};
+use crate::model::convert::{self, Numbers, weights_file};
 use crate::trace::writer::write_atomically;
-use safetensors::Dtype;
-use safetensors::tensor::View;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
-
-/// A tensor on its way into a file.
-struct Out {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for Out {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl Out {
-    /// In half precision, or f32 if that is what the tensor is to be written in.
-    fn new(tensor: &Tensor, half: bool) -> Out {
-        let (kind, dtype) = if half { (Kind::Half, Dtype::F16) } else { (Kind::Float, Dtype::F32) };
-        let tensor = tensor.to_device(Device::Cpu).to_kind(kind).contiguous();
-        let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
-        Out { dtype, shape: tensor.size().iter().map(|n| *n as usize).collect(), bytes }
-    }
-}
+use tch::Tensor;
 
 /// Writes safetensors, in half precision if `half`.
 ///
@@ -56,7 +17,7 @@ impl Out {
 pub fn tensors(path: &Path, tensors: &[(String, Tensor)], half: bool, metadata: (&str, String)) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).at("create", parent)?;
-    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), Out::new(tensor, half))).collect();
+    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), Numbers::of(tensor, half))).collect();
     let temporary = path.with_extension("part");
     let written = convert::write(&temporary, tensors, metadata);
     if written.is_err() {

@@ -4,14 +4,11 @@
 
 use super::METADATA_KEY;
 use crate::error::Result;
-use crate::model::convert;
-use safetensors::Dtype;
-use safetensors::tensor::View;
+use crate::model::convert::{self, Numbers};
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 /// What was trained for a layer.
 #[derive(Debug)]
@@ -26,39 +23,6 @@ pub struct Trained {
     pub up: Tensor,
 }
 
-/// A tensor's numbers in f32.
-struct Numbers {
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Numbers {
-    fn of(tensor: &Tensor) -> Result<Numbers> {
-        let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
-        let values: Vec<f32> = Vec::try_from(&flat)?;
-        let shape = tensor.size().iter().map(|n| *n as usize).collect();
-        Ok(Numbers { shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() })
-    }
-}
-
-impl View for Numbers {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
 /// Writes a LoRA file: the product of each layer's `up` and `down` counts alpha / rank.
 ///
 /// # Errors
@@ -67,7 +31,7 @@ pub fn write(path: &Path, layers: &[Trained], alpha: f64) -> Result<()> {
     let mut tensors = vec![];
     for Trained { component, layer, down, up } in layers {
         for (part, tensor) in [("lora_A", down), ("lora_B", up)] {
-            tensors.push((format!("{component}.{layer}.{part}.weight"), Numbers::of(tensor)?));
+            tensors.push((format!("{component}.{layer}.{part}.weight"), Numbers::of(tensor, false)));
         }
     }
     convert::write(path, tensors, (METADATA_KEY, Value::Object(settings(layers, alpha)).to_string()))
