@@ -236,3 +236,28 @@ fn what_cannot_be_used_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("10 captions are longer than 20 tokens"), "{said}");
 }
+
+/// A new word is learned beside a model that stays, and what it learned can be drawn with.
+#[test]
+fn a_new_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    for i in 0..3u8 {
+        let picture = image::RgbImage::from_pixel(32, 32, image::Rgb([80 * i, 40, 200]));
+        picture.save(folder.path().join(format!("data/{i}.png"))).unwrap();
+        std::fs::write(folder.path().join(format!("data/{i}.txt")), "a qzx on a table").unwrap();
+    }
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tiny-sd").display().to_string();
+    let (data, out) = (path("data"), path("out"));
+    let train = ["train", "embedding", "--model", &model, "--data", &data, "--out", &out, "--steps", "2", "--word"];
+    done(&[&train[..], &["qzx"]].concat());
+    assert!(refused(&[&train[..], &["xyzzy"]].concat()).contains("no caption has the word `xyzzy`"));
+
+    let draw = ["trace", "--model", &model, "--prompt", "a qzx", "--steps", "2", "--decode", "none", "--out"];
+    let (plain, with, word) = (path("plain"), path("with"), format!("qzx={}", path("out/qzx.safetensors")));
+    done(&[&draw[..], &[&plain]].concat());
+    done(&[&draw[..], &[&with, "--embedding", &word]].concat());
+    let differ = sdviz(&["diff", &plain, &with, "--tolerance", "0"]).stdout(Stdio::null()).status().unwrap();
+    assert_eq!(differ.code(), Some(1), "the word means nothing");
+}
