@@ -144,7 +144,17 @@ fn a_model_from_scratch() {
     println!("vae: loss {} psnr {psnr}", last.loss);
     assert!(last.step == 250 && last.loss < 1.3 && psnr > 15.0, "loss {}, {psnr} dB", last.loss);
 
-    done(&words(&w.train("diffusion", "t", &["--seed", "3"])));
+    // Threads that share a batch learn the same from it.
+    let learned = |workers: &str| {
+        std::fs::write(w.path("tiny.toml"), TINY.replace("[diffusion]", &format!("[diffusion]\nworkers = {workers}")))
+            .unwrap();
+        done(&words(&w.train("diffusion", "t", &["--seed", "3", "--steps", "10", "--force"])));
+        w.log("t/diffusion").last().unwrap().loss
+    };
+    let (alone, shared) = (learned("1"), learned("3"));
+    assert!((alone / shared - 1.0).abs() < 1e-4, "{alone} {shared}");
+
+    done(&words(&w.train("diffusion", "t", &["--seed", "3", "--force"])));
     let log = w.log("t/diffusion");
     let last = log.last().unwrap();
     println!("diffusion: loss {} unweighted {}", last.loss, last.more["unweighted"]);
@@ -191,10 +201,13 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     let losses = |out: &str| w.log(out).iter().map(|line| (line.step, line.loss)).collect::<Vec<_>>();
     assert_eq!(losses("killed/vae"), losses("whole/vae"));
 
-    // Other settings are another training.
+    // How fast it learns may change, what it learns may not.
     std::fs::write(w.path("tiny.toml"), TINY.replace("learning_rate = 4e-3", "learning_rate = 5e-3")).unwrap();
+    done(&words(&w.train("vae", "killed", &["--steps", "26"])));
+    assert_eq!(w.log("killed/vae").last().unwrap().step, 26);
+    std::fs::write(w.path("tiny.toml"), TINY.replace("crop = 32", "crop = 24")).unwrap();
     let said = refused(&words(&killed));
-    assert!(said.contains("another configuration: `training.learning_rate` is 0.005, it was 0.004"), "{said}");
+    assert!(said.contains("another configuration: `training.crop` is 24, it was 32"), "{said}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use image::imageops::FilterType;
 use image::{DynamicImage, Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// Side of the pictures that the network sees.
@@ -188,7 +188,7 @@ impl Judge {
     fn new(classes: &str, weights: Bytes, folder: &Path, device: Device) -> Result<Judge> {
         let bad = |e| Error::bad_file(&folder.join(CLASSES_FILE), "list of classes", e);
         let classes: Classes = serde_json::from_str(classes).map_err(bad)?;
-        let file = Rc::new(WeightFile::new(&folder.join(WEIGHTS_FILE), weights)?);
+        let file = Arc::new(WeightFile::new(&folder.join(WEIGHTS_FILE), weights)?);
         let weights = Weights::new("judge", file, device, Kind::Float);
         let network = Network::new(&weights, classes.objects.len() as i64)?;
         weights.finish()?;

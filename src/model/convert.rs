@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// The text files of a model folder.
@@ -41,7 +41,7 @@ pub fn weights_file(component: &str) -> String {
 
 /// A tensor that is read when it is written.
 struct Lazy {
-    file: Rc<WeightFile>,
+    file: Arc<WeightFile>,
     entry: Entry,
     shape: Vec<usize>,
 }

@@ -4,7 +4,6 @@ use super::single_file::SingleFile;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, IoContext, Result};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// A file inside the program: its name in the model folder and its bytes.
@@ -111,7 +110,7 @@ impl ModelFiles {
     ///
     /// # Errors
     /// When there is no such file (pickles are named as refused), or it is not a valid safetensors file.
-    pub fn weights(&self, component: &str, variant: Option<&str>) -> Result<(String, Rc<WeightFile>)> {
+    pub fn weights(&self, component: &str, variant: Option<&str>) -> Result<(String, Arc<WeightFile>)> {
         if let ModelFiles::WithVae { .. } = self {
             // The variant is the model's; an autoencoder from elsewhere need not have it.
             let (files, own) = (self.of(component), self.origin(component).is_none());
@@ -136,7 +135,7 @@ impl ModelFiles {
             _ => Bytes::map(&path)?,
         };
         let shown = if let ModelFiles::Component(_) = self { inside(&name).to_string() } else { name };
-        Ok((shown, Rc::new(WeightFile::new(&path, bytes)?)))
+        Ok((shown, Arc::new(WeightFile::new(&path, bytes)?)))
     }
 
     fn weights_name(&self, component: &str, variant: Option<&str>) -> Result<String> {

@@ -20,6 +20,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// The key of peft's settings in the header of a file that diffusers wrote.
@@ -63,7 +64,7 @@ impl LoraChoice {
 /// What a file adds to one layer.
 #[derive(Debug, Clone)]
 struct Addition {
-    file: Rc<WeightFile>,
+    file: Arc<WeightFile>,
     down: Entry,
     up: Entry,
     mid: Option<Entry>,
@@ -87,7 +88,7 @@ impl Adapters {
     pub fn open(
         choices: &[LoraChoice],
         config: &UNetConfig,
-        weights: impl Fn(&str) -> Result<Rc<WeightFile>>,
+        weights: impl Fn(&str) -> Result<Arc<WeightFile>>,
     ) -> Result<Adapters> {
         let mut adapters = Adapters::default();
         if choices.is_empty() {
@@ -104,7 +105,7 @@ impl Adapters {
         let path = &choice.path;
         let hint = "take the same LoRA as .safetensors, or load and save it once with diffusers";
         let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
-        let file = Rc::new(WeightFile::new(path, bytes)?);
+        let file = Arc::new(WeightFile::new(path, bytes)?);
         let settings = Settings::read(&file)?;
         let layers = layers(&file, names)?;
         self.records.push(LoraRecord {
@@ -138,7 +139,7 @@ impl Adapters {
     }
 
     /// The root of a component's weights with the additions in them.
-    pub fn weights(&self, component: &'static str, file: Rc<WeightFile>, device: Device, kind: Kind) -> Weights {
+    pub fn weights(&self, component: &'static str, file: Arc<WeightFile>, device: Device, kind: Kind) -> Weights {
         let Some(additions) = self.additions.get(component).cloned() else {
             return Weights::new(component, file, device, kind);
         };

@@ -16,7 +16,7 @@ use safetensors::tensor::View;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How numbers are mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ struct Mixed {
     mode: Mode,
     /// None: it stays as it is in the first.
     ratio: Option<f32>,
-    from: Vec<(Rc<WeightFile>, Entry)>,
+    from: Vec<(Arc<WeightFile>, Entry)>,
     shape: Vec<usize>,
 }
 
@@ -171,7 +171,7 @@ pub fn merge(models: &[ModelChoice], variant: Option<&str>, recipe: &Recipe, out
 /// The tensors of a component, ready to be mixed.
 fn mixed(
     component: &str,
-    files: &[Rc<WeightFile>],
+    files: &[Arc<WeightFile>],
     models: &[ModelChoice],
     recipe: &Recipe,
 ) -> Result<Vec<(String, Mixed)>> {

@@ -13,7 +13,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The key of our configuration in the file's header: a JSON object of file names and texts.
 pub const METADATA_KEY: &str = "sdviz";
@@ -123,7 +123,7 @@ impl SingleFile {
     ///
     /// # Errors
     /// When the file cannot be read any more.
-    pub fn weights(&self, component: &str) -> Result<Rc<WeightFile>> {
+    pub fn weights(&self, component: &str) -> Result<Arc<WeightFile>> {
         let prefix = match PREFIXES.iter().find(|(name, _)| *name == component) {
             Some(("vae", _)) => self.vae_prefix,
             Some((_, prefix)) => prefix,
@@ -134,7 +134,7 @@ impl SingleFile {
             let bare = component == "text_encoder" && !key.starts_with("text_model.");
             if bare { self.rename(component, &format!("text_model.{key}")) } else { self.rename(component, key) }
         };
-        Ok(Rc::new(WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?))
+        Ok(Arc::new(WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?))
     }
 }
 

@@ -4,10 +4,11 @@
 //! is causal and has no padding mask: the model was trained so.
 
 use super::layers::{LayerNorm, Linear};
-use super::weights::Weights;
+use super::weights::{WeightFile, Weights};
 use crate::config::TextConfig;
 use crate::error::{Error, Result};
 use crate::trace::observer::{Axes, Probe};
+use std::sync::Arc;
 use tch::Tensor;
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub struct TextEncoder {
     position_embedding: Tensor,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
-    _weights: Weights,
+    _file: Option<Arc<WeightFile>>,
 }
 
 impl TextEncoder {
@@ -78,7 +79,7 @@ impl TextEncoder {
             layers: (0..config.num_hidden_layers as usize).map(layer).collect::<Result<_>>()?,
             final_layer_norm: LayerNorm::new(&at / "final_layer_norm", width, config.layer_norm_eps)?,
             config,
-            _weights: root.clone(),
+            _file: root.file(),
         };
         root.finish()?;
         Ok(encoder)

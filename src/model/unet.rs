@@ -6,10 +6,11 @@
 use super::attention::{Transformer2D, TransformerShape};
 use super::layers::{Conv2d, GroupNorm, Linear, silu, timestep_embedding};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
-use super::weights::Weights;
+use super::weights::{WeightFile, Weights};
 use crate::config::UNetConfig;
 use crate::error::Result;
 use crate::trace::observer::{Axes, Probe};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// A block of either way: ResNet blocks, each followed by an attention in the cross-attention blocks.
@@ -69,7 +70,7 @@ pub struct UNet {
     up_blocks: Vec<(Block, Option<Upsample>)>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
-    _weights: Weights,
+    _file: Option<Arc<WeightFile>>,
 }
 
 impl UNet {
@@ -151,7 +152,7 @@ impl UNet {
             conv_norm_out: GroupNorm::new(at / "conv_norm_out", config.norm_num_groups, first, config.norm_eps)?,
             conv_out: Conv2d::new(at / "conv_out", first, config.out_channels, config.conv_out_kernel)?,
             config,
-            _weights: at.clone(),
+            _file: at.file(),
         };
         at.finish()?;
         Ok(unet)

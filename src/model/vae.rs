@@ -7,10 +7,11 @@ use super::attention::ImageAttention;
 use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::tiling::{OfTile, Tiles, Tiling};
-use super::weights::Weights;
+use super::weights::{WeightFile, Weights};
 use crate::config::VaeConfig;
 use crate::error::Result;
 use crate::trace::observer::{Axes, Probe};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// diffusers' `UNetMidBlock2D`: ResNet, attention (unless switched off), ResNet.
@@ -109,7 +110,7 @@ pub struct Vae {
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
     tiling: Tiling,
-    _weights: Weights,
+    _file: Option<Arc<WeightFile>>,
 }
 
 impl Vae {
@@ -135,7 +136,7 @@ impl Vae {
             decoder: decoder(at / "decoder", &config, &shape)?,
             tiling: Tiling::default(),
             config,
-            _weights: at.clone(),
+            _file: at.file(),
         };
         at.finish()?;
         Ok(vae)

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Div;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// Where a weight file's bytes are.
@@ -171,7 +172,7 @@ fn canonical(key: &str) -> Option<String> {
 /// Where a component's tensors come from.
 enum Source {
     /// A file, with what changes a tensor on its way out, if anything does.
-    File(Rc<WeightFile>, Option<Rc<Change>>),
+    File(Arc<WeightFile>, Option<Rc<Change>>),
     /// Somebody who makes each tensor: a trainer with its parameters.
     Made(Rc<Make>),
 }
@@ -196,8 +197,8 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// A place in a component's weights: modules take their tensors from it and hand deeper places to their parts. It keeps
-/// the mapped file alive: whoever holds tensors must hold it, or another place of the same file, too.
+/// A place in a component's weights: modules take their tensors from it and hand deeper places to their parts. Tensors
+/// may be views of the mapped file: whoever holds them must hold [`Weights::file`], too.
 #[derive(Debug, Clone)]
 pub struct Weights {
     store: Rc<Store>,
@@ -208,14 +209,14 @@ pub struct Weights {
 
 impl Weights {
     /// The root of a component's weights, handed out as `kind` on `device`.
-    pub fn new(component: &'static str, file: Rc<WeightFile>, device: Device, kind: Kind) -> Weights {
+    pub fn new(component: &'static str, file: Arc<WeightFile>, device: Device, kind: Kind) -> Weights {
         Weights::root(component, Source::File(file, None), device, kind)
     }
 
     /// The same, each tensor changed by `change` on its way out. It is asked for every tensor.
     pub fn changed(
         component: &'static str,
-        file: Rc<WeightFile>,
+        file: Arc<WeightFile>,
         device: Device,
         kind: Kind,
         change: Rc<Change>,
@@ -236,6 +237,14 @@ impl Weights {
     /// The name of this place as a tensor site: the component and the key path, `unet.mid_block.resnets.0`.
     pub fn site(&self) -> String {
         if self.path.is_empty() { self.component.to_string() } else { format!("{}.{}", self.component, self.path) }
+    }
+
+    /// The file the tensors are views of, if there is one.
+    pub fn file(&self) -> Option<Arc<WeightFile>> {
+        match &self.store.source {
+            Source::File(file, _) => Some(file.clone()),
+            Source::Made(_) => None,
+        }
     }
 
     /// The dtype the tensors are handed out in.

@@ -170,12 +170,14 @@ pub struct DiffusionTraining {
     pub snr_least: f64,
     /// Deviation of a noise that is one number for a whole channel.
     pub offset_noise: f64,
+    /// Threads that share each batch on a processor, when text encoder and UNet are trained.
+    pub workers: usize,
 }
 
 impl Default for DiffusionTraining {
     fn default() -> Self {
         let course = Course::default();
-        DiffusionTraining { course, drop_captions: 0.1, snr_most: 5.0, snr_least: 0.2, offset_noise: 0.0 }
+        DiffusionTraining { course, drop_captions: 0.1, snr_most: 5.0, snr_least: 0.2, offset_noise: 0.0, workers: 1 }
     }
 }
 

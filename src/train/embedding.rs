@@ -8,7 +8,7 @@ use super::diffusion::draw_samples;
 use super::noise::NoiseLoss;
 use super::parameters::{Layout, Parameters};
 use super::save;
-use super::trainer::Task;
+use super::trainer::{Lesson, Task};
 use crate::config::{TextConfig, UNetConfig};
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
@@ -95,13 +95,13 @@ impl<'a> EmbeddingTask<'a> {
 }
 
 impl Task for EmbeddingTask<'_> {
-    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+    fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
         let setting = &self.setting;
         let mut text_encoder = TextEncoder::new(&setting.base.component("text_encoder"), setting.text_encoder.clone())?;
         if let Some(vectors) = self.learned.find(VECTORS) {
             text_encoder.add_embedding(setting.first, &vectors);
         }
-        setting.noise.of(&text_encoder, &self.unet)
+        Lesson::of(setting.noise.of(&text_encoder, &self.unet)?, weights)
     }
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {

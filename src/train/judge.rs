@@ -7,7 +7,7 @@ use super::data::Data;
 use super::parameters::{Layout, Parameters};
 use super::save;
 use super::stages::{Done, Request, Say, settings};
-use super::trainer::Task;
+use super::trainer::{Lesson, Task};
 use super::vae::as_input;
 use crate::dataset::manifest::Dataset;
 use crate::error::{Error, Result};
@@ -41,13 +41,13 @@ impl JudgeTask<'_> {
 }
 
 impl Task for JudgeTask<'_> {
-    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+    fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
         let learned_from = (self.data.captions.len() - self.training.held_back) as i64;
         let which = Tensor::f_randint(learned_from, [self.training.course.batch], (Kind::Int64, Device::Cpu))?;
         let (pictures, labels) = self.pictures(&which);
         let scores = self.network.forward(&varied(&pictures, self.training)?);
         let right = scores.argmax(1, false).eq_tensor(&labels).to_kind(Kind::Float).mean(Kind::Float);
-        Ok((scores.cross_entropy_for_logits(&labels), vec![("right", right)]))
+        Lesson::of((scores.cross_entropy_for_logits(&labels), vec![("right", right)]), weights)
     }
 
     fn show(&self, averaged: &Parameters, _: u64, _: &Path) -> Result<Vec<(&'static str, f64)>> {

@@ -8,7 +8,7 @@ use super::config::{LoraTraining, Samples};
 use super::diffusion::draw_samples;
 use super::noise::NoiseLoss;
 use super::parameters::{Layout, Parameters};
-use super::trainer::Task;
+use super::trainer::{Lesson, Task};
 use crate::config::{TextConfig, UNetConfig};
 use crate::error::{Error, Result};
 use crate::model::lora::LoraChoice;
@@ -108,10 +108,10 @@ impl<'a> LoraTask<'a> {
 }
 
 impl Task for LoraTask<'_> {
-    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+    fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
         let text_encoder = TextEncoder::new(&self.component("text_encoder"), self.setting.text_encoder.clone())?;
         let unet = UNet::new(&self.component("unet"), self.setting.unet.clone())?;
-        self.setting.noise.of(&text_encoder, &unet)
+        Lesson::of(self.setting.noise.of(&text_encoder, &unet)?, weights)
     }
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {

@@ -6,6 +6,7 @@
 use super::config::DiffusionTraining;
 use super::data::Data;
 use super::save;
+use super::trainer::Loss;
 use super::vae::as_input;
 use crate::error::{Error, Result};
 use crate::model::text_encoder::TextEncoder;
@@ -142,13 +143,25 @@ impl<'a> NoiseLoss<'a> {
         Ok(NoiseLoss { latents, ids, none, training, alphas, weights, predicts_v, device })
     }
 
-    /// The loss of a random batch, a number with gradients; and without the weights of the noise levels, for the log. All
-    /// that is random comes from the CPU's generator, whatever the device.
+    /// The loss of a random batch, as [`Batch::loss`].
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn of(&self, text_encoder: &TextEncoder, unet: &UNet) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
-        let (training, silent) = (self.training, Probe::silent());
+    pub fn of(&self, text_encoder: &TextEncoder, unet: &UNet) -> Result<Loss> {
+        self.batch()?.loss(text_encoder, unet)
+    }
+
+    /// How many threads are to share a batch.
+    pub fn workers(&self) -> usize {
+        self.training.workers.max(1)
+    }
+
+    /// A random batch. All that is random comes from the CPU's generator, whatever the device.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn batch(&self) -> Result<Batch> {
+        let training = self.training;
         let batch = training.course.batch;
         let count = self.latents.mean.size()[0];
         let host = |kind| (kind, Device::Cpu);
@@ -173,11 +186,59 @@ impl<'a> NoiseLoss<'a> {
         let (signal, rest) = (alpha.sqrt(), (&alpha.ones_like() - &alpha).sqrt());
         let noisy = &signal * &clean + &rest * &noise;
         let target = if self.predicts_v { &signal * &noise - &rest * &clean } else { noise };
-        let context = text_encoder.forward(&here(&ids), &silent)?;
-        let error = unet.forward(&noisy, &timesteps, &context, &silent)? - target;
+        let weights = self.weights.index_select(0, &index);
+        Ok(Batch { noisy, timesteps, ids: here(&ids), target, weights })
+    }
+}
+
+/// What is asked and what should be answered.
+#[derive(Debug)]
+pub struct Batch {
+    /// Latents with noise, `[batch, 4, h, w]`.
+    noisy: Tensor,
+    /// How much of it, `[batch]`.
+    timesteps: Tensor,
+    /// The captions' ids, `[batch, window]`.
+    ids: Tensor,
+    /// What the UNet should say, shaped like `noisy`.
+    target: Tensor,
+    /// What each picture's error counts, `[batch]`.
+    weights: Tensor,
+}
+
+impl Batch {
+    /// The loss, a number with gradients; and without the weights of the noise levels, for the log.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn loss(&self, text_encoder: &TextEncoder, unet: &UNet) -> Result<Loss> {
+        let silent = Probe::silent();
+        let context = text_encoder.forward(&self.ids, &silent)?;
+        let error = unet.forward(&self.noisy, &self.timesteps, &context, &silent)? - &self.target;
         let per_picture = error.square().mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float);
         let plain = per_picture.mean(Kind::Float).detach();
-        Ok(((per_picture * self.weights.index_select(0, &index)).mean(Kind::Float), vec![("unweighted", plain)]))
+        Ok(((per_picture * &self.weights).mean(Kind::Float), vec![("unweighted", plain)]))
+    }
+
+    /// How many pictures it has.
+    pub fn pictures(&self) -> i64 {
+        self.ids.size()[0]
+    }
+
+    /// The same in `parts` about equal parts. Neighbouring pictures, of like timesteps, go to different ones.
+    pub fn split(&self, parts: i64) -> Vec<Batch> {
+        let parts = parts.clamp(1, self.pictures());
+        let one = |part: i64| {
+            let own = |t: &Tensor| t.slice(0, part, None, parts).contiguous();
+            Batch {
+                noisy: own(&self.noisy),
+                timesteps: own(&self.timesteps),
+                ids: own(&self.ids),
+                target: own(&self.target),
+                weights: own(&self.weights),
+            }
+        };
+        (0..parts).map(one).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::model::weights::{WeightFile, Weights};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// The place of one weight in the flat tensor.
@@ -110,8 +111,8 @@ impl Layout {
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub fn read(&self, file: impl Fn(&str) -> Result<Rc<WeightFile>>) -> Result<Tensor> {
-        let mut files: BTreeMap<String, Rc<WeightFile>> = BTreeMap::new();
+    pub fn read(&self, file: impl Fn(&str) -> Result<Arc<WeightFile>>) -> Result<Tensor> {
+        let mut files: BTreeMap<String, Arc<WeightFile>> = BTreeMap::new();
         let mut parts = vec![];
         for slot in &self.slots {
             let (component, key) = slot.split();

@@ -173,15 +173,13 @@ pub(super) fn component<C: Config>(
     Ok((C::parse(&text, &path)?, json.as_object().cloned().unwrap_or_default()))
 }
 
-/// The settings of a stage that a checkpoint must share: all but how long it goes on and how often it tells.
-pub(super) fn settings(stage: &str, seed: u64, course: Value, configs: &[&Map<String, Value>]) -> Value {
-    let mut course = course;
-    if let Some(course) = course.as_object_mut() {
-        for free in ["steps", "log_every", "checkpoint_every", "sample_every"] {
-            course.remove(free);
-        }
+/// The settings of a stage that a checkpoint must share: what is learned, not how long and how fast.
+pub(super) fn settings(stage: &str, seed: u64, training: Value, configs: &[&Map<String, Value>]) -> Value {
+    let mut training = training;
+    if let (Some(training), Some(free)) = (training.as_object_mut(), json!(Course::default()).as_object()) {
+        training.retain(|name, _| !free.contains_key(name) && name != "workers");
     }
-    json!({"stage": stage, "seed": seed, "training": course, "model": configs})
+    json!({"stage": stage, "seed": seed, "training": training, "model": configs})
 }
 
 /// Trains the autoencoder.

@@ -24,18 +24,63 @@ use tch::{Device, Tensor};
 
 /// What is learned.
 pub trait Task {
-    /// The loss of one batch, a number with gradients, and what of it is worth a column in the log. Draws all its random
+    /// The loss of one batch and its gradients by the weights that learn, in the layout's order. Draws all its random
     /// numbers from libtorch's generator.
     ///
     /// # Errors
     /// When libtorch refuses.
-    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)>;
+    fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson>;
 
     /// Shows how far the averaged weights have come, in `folder`: samples, the model. Gives figures for the log.
     ///
     /// # Errors
     /// When something cannot be drawn or written.
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>>;
+}
+
+/// A number with gradients, and what of it is worth a column in the log.
+pub type Loss = (Tensor, Vec<(&'static str, Tensor)>);
+
+/// What one batch teaches.
+#[derive(Debug)]
+pub struct Lesson {
+    /// The loss.
+    pub loss: f64,
+    /// What of it is worth a column in the log.
+    pub parts: Vec<(&'static str, f64)>,
+    /// Its gradient by each weight, in the layout's order; none when the loss is not finite.
+    pub gradients: Vec<Tensor>,
+}
+
+impl Lesson {
+    /// The gradients of a loss by the weights.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn of<T: std::borrow::Borrow<Tensor>>((loss, parts): Loss, weights: &[T]) -> Result<Lesson> {
+        let value = f64::try_from(&loss)?;
+        let parts = parts.into_iter().map(|(name, part)| Ok((name, f64::try_from(part)?))).collect::<Result<_>>()?;
+        let finite = value.is_finite();
+        let gradients = if finite { Tensor::f_run_backward(&[loss], weights, false, false)? } else { vec![] };
+        Ok(Lesson { loss: value, parts, gradients })
+    }
+
+    /// The mean of lessons that each count their share; the same parts in each.
+    pub fn mean(lessons: Vec<Lesson>, shares: &[f64]) -> Lesson {
+        let mut all = Lesson { loss: 0.0, parts: vec![], gradients: vec![] };
+        for (lesson, share) in lessons.into_iter().zip(shares) {
+            all.loss += lesson.loss * share;
+            let own = lesson.gradients.into_iter().map(|gradient| gradient * *share);
+            if all.parts.is_empty() {
+                all.parts = lesson.parts.iter().map(|(name, value)| (*name, value * share)).collect();
+                all.gradients = own.collect();
+            } else {
+                all.parts.iter_mut().zip(lesson.parts).for_each(|(sum, (_, value))| sum.1 += value * share);
+                all.gradients = all.gradients.into_iter().zip(own).map(|(sum, gradient)| sum + gradient).collect();
+            }
+        }
+        all
+    }
 }
 
 /// A line of the log.
@@ -117,13 +162,13 @@ impl Trainer<'_> {
         }
         self.cut_log(first)?;
         let parameters = Parameters::new(layout.clone(), weights, true);
-        let task = task(&parameters)?;
+        let mut task = task(&parameters)?;
         let bar = self.bar(first);
         let mut since = Since::now();
         let mut step = first;
         while step < self.course.steps && !self.interrupted.load(Ordering::Relaxed) {
             step += 1;
-            let gradient = self.step(&task, &parameters, &mut memory, step, &mut since)?;
+            let gradient = self.step(&mut task, &parameters, &mut memory, step, &mut since)?;
             bar.set_position(step);
             let last = step == self.course.steps;
             let shows = last || self.course.sample_every > 0 && step.is_multiple_of(self.course.sample_every);
@@ -158,15 +203,14 @@ impl Trainer<'_> {
     /// One step; gives the gradients' norm.
     fn step<T: Task>(
         &self,
-        task: &T,
+        task: &mut T,
         parameters: &Parameters,
         memory: &mut Memory,
         step: u64,
         since: &mut Since,
     ) -> Result<f64> {
         tch::manual_seed(seed_of(self.seed, step));
-        let (loss, parts) = task.loss()?;
-        let value = f64::try_from(&loss)?;
+        let Lesson { loss: value, parts, gradients } = task.learn(&parameters.views())?;
         let adamw = AdamW {
             betas: (0.9, 0.99),
             eps: 1e-8,
@@ -175,7 +219,6 @@ impl Trainer<'_> {
             ema: self.course.ema,
         };
         let norm = if value.is_finite() {
-            let gradients = Tensor::f_run_backward(&[loss], &parameters.views(), false, false)?;
             adamw.step(parameters.flat(), memory, &gradients, step, self.course.learning_rate_at(step))?
         } else {
             f64::NAN
@@ -188,7 +231,7 @@ impl Trainer<'_> {
                 "go on from it with a lower `learning_rate`, or a lower `clip`",
             ));
         }
-        since.add(value, parts)?;
+        since.add(value, parts);
         Ok(norm)
     }
 
@@ -261,17 +304,15 @@ impl Since {
         Since { started: Instant::now(), steps: 0, loss: 0.0, parts: vec![] }
     }
 
-    fn add(&mut self, loss: f64, parts: Vec<(&'static str, Tensor)>) -> Result<()> {
+    fn add(&mut self, loss: f64, parts: Vec<(&'static str, f64)>) {
         self.steps += 1;
         self.loss += loss;
         for (name, value) in parts {
-            let value = f64::try_from(value)?;
             match self.parts.iter_mut().find(|(n, _)| *n == name) {
                 Some((_, sum)) => *sum += value,
                 None => self.parts.push((name, value)),
             }
         }
-        Ok(())
     }
 
     fn line(&self, step: u64, course: &Course, gradient: f64) -> LogLine {

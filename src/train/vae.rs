@@ -7,7 +7,7 @@ use super::config::VaeTraining;
 use super::data::Data;
 use super::parameters::Parameters;
 use super::save;
-use super::trainer::Task;
+use super::trainer::{Lesson, Task};
 use crate::config::VaeConfig;
 use crate::error::{Error, Result};
 use crate::export::diff::psnr;
@@ -90,7 +90,7 @@ pub(super) fn as_input(bytes: &Tensor, device: Device) -> Tensor {
 }
 
 impl Task for VaeTask<'_> {
-    fn loss(&self) -> Result<(Tensor, Vec<(&'static str, Tensor)>)> {
+    fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
         let silent = Probe::silent();
         let pictures = self.batch()?;
         let posterior = self.vae.encode(&pictures, &silent)?;
@@ -107,7 +107,8 @@ impl Task for VaeTask<'_> {
         let s = self.settings;
         let edges = difference(2) + difference(3);
         let loss = &absolute * s.absolute + &squared * s.squared + edges * s.edges + &kl * s.kl;
-        Ok((loss, vec![("absolute", absolute.detach()), ("squared", squared.detach()), ("kl", kl.detach())]))
+        let parts = vec![("absolute", absolute.detach()), ("squared", squared.detach()), ("kl", kl.detach())];
+        Lesson::of((loss, parts), weights)
     }
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {

@@ -13,7 +13,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A place in a component's tree.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
         components.push((name, file, weights));
     }
     if args.json {
-        let component = |(name, file, weights): &(&str, String, Rc<WeightFile>)| {
+        let component = |(name, file, weights): &(&str, String, Arc<WeightFile>)| {
             let mut value = as_json(&tree(weights), name, &outputs, args.depth);
             value["name"] = json!(name);
             value["file"] = json!(file);
