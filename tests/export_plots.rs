@@ -25,7 +25,7 @@ fn home() -> &'static Path {
         let _ = std::fs::remove_dir_all(&home);
         std::fs::create_dir_all(&home).unwrap();
         let arguments =
-            "trace --steps 8 --record all --decode every --decode-what latents,x0 --model pocket --device cpu";
+            "trace --steps 8 --scheduler pndm --record all --decode every --decode-what latents,x0 --model pocket --device cpu";
         let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
         let output = command.args(arguments.split(' ')).args(["--prompt", "a red apple"]).current_dir(&home).output();
         let output = output.unwrap();

@@ -159,15 +159,15 @@ fn the_hub_cache_is_found_offline() {
 
 #[test]
 fn both_kinds_of_tokenizer_files_give_the_same_ids() {
-    let pocket = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pocket");
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("tokenizer")).unwrap();
-    for file in ["vocab.json", "merges.txt", "tokenizer_config.json"] {
-        let file = format!("tokenizer/{file}");
-        std::fs::copy(pocket.join(&file), folder.path().join(&file)).unwrap();
-    }
-    let json = Tokenizer::load(&ModelFiles::Folder(pocket), 77).unwrap();
-    let vocabulary = Tokenizer::load(&ModelFiles::Folder(folder.path().into()), 77).unwrap();
+    let tokenizer = folder.path().join("tokenizer");
+    std::fs::create_dir(&tokenizer).unwrap();
+    std::fs::copy(goldens.join("tokenizer.json"), tokenizer.join("tokenizer.json")).unwrap();
+    std::fs::copy(goldens.join("tiny-sd2/tokenizer/tokenizer_config.json"), tokenizer.join("tokenizer_config.json"))
+        .unwrap();
+    let json = Tokenizer::load(&ModelFiles::Folder(folder.path().into()), 77).unwrap();
+    let vocabulary = Tokenizer::load(&ModelFiles::Folder(goldens.join("tiny-sd2")), 77).unwrap();
     for prompt in
         ["a red apple", "A  CAT's face,\n on ÉCLAIR-blue… 2024!", "", "zebra ネコ 🦓", "don't <|endoftext|> stop"]
     {

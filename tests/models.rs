@@ -86,7 +86,7 @@ mod vae {
                 .clone();
         assert_eq!((&vae["name"], &vae["from"], &vae["sha256"]), (&"vae".into(), &"pocket".into(), &hash));
         assert_eq!(vae["file"], "vae/diffusion_pytorch_model.safetensors");
-        assert_eq!(json(&swapped.join("run.json"))["model"]["scaling_factor"], 0.4009618179901033);
+        assert_eq!(json(&swapped.join("run.json"))["model"]["scaling_factor"], 0.18215);
         let said = parameters(&swapped.join("final.png"));
         assert!(said.contains(&format!(", VAE hash: {}, VAE: pocket, ", &hash.as_str().unwrap()[..10])), "{said}");
         assert!(!parameters(&own.join("final.png")).contains("VAE"));
@@ -141,21 +141,19 @@ mod vae {
         refused("no_weights", wide.to_str().unwrap());
         refused("no_config", folder.to_str().unwrap());
         refused("not_there", "no/such/folder");
+        let narrow = folder.join("narrow");
+        std::fs::create_dir(&narrow).unwrap();
+        let own = root("tests/goldens/tiny-sd/vae");
+        let config = std::fs::read_to_string(own.join("config.json")).unwrap().replace("0.18215", "0.4");
+        std::fs::write(narrow.join("config.json"), config).unwrap();
+        let weights = "diffusion_pytorch_model.safetensors";
+        std::fs::copy(own.join(weights), narrow.join(weights)).unwrap();
+        let narrow = narrow.display().to_string();
         let output = sdviz(&[
-            "trace",
-            "--prompt",
-            "a cat",
-            "--steps",
-            "1",
-            "--decode",
-            "final",
-            "--out",
-            &out,
-            "--vae",
-            "tests/goldens/tiny-sd",
+            "trace", "--prompt", "a cat", "--steps", "1", "--decode", "final", "--out", &out, "--vae", &narrow,
         ]);
         let said = text(&output.stderr);
-        assert!(said.contains("scales its latents by 0.18215, the model's own by 0.40"), "{said}");
+        assert!(said.contains("scales its latents by 0.4, the model's own by 0.18215"), "{said}");
     }
 }
 

@@ -42,7 +42,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 HERE = pathlib.Path(__file__).resolve().parent
 CLIP_TOKENIZER = HERE / "tiny-sd/tokenizer"
-POCKET_TOKENIZER = HERE.parent.parent / "assets/pocket/tokenizer"
+SMALL_TOKENIZER = HERE / "tiny-sd2/tokenizer"
 SCHEDULERS = {
     "pndm": lambda c: PNDMScheduler.from_config(c),
     "ddim": lambda c: DDIMScheduler.from_config(c),
@@ -141,7 +141,7 @@ def build_sd2(folder):
         num_hidden_layers=2, num_attention_heads=5, max_position_embeddings=77, hidden_act="gelu", layer_norm_eps=1e-5,
         projection_dim=12))
     # The fields of the published v2 file.
-    write_folder(folder, POCKET_TOKENIZER, unet, vae, text, {
+    write_folder(folder, SMALL_TOKENIZER, unet, vae, text, {
         "_class_name": "DDIMScheduler", "_diffusers_version": "0.8.0", "beta_end": 0.012,
         "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": False, "num_train_timesteps": 1000,
         "prediction_type": "v_prediction", "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1,
