@@ -154,6 +154,7 @@ mod vae {
         ]);
         let said = text(&output.stderr);
         assert!(said.contains("scales its latents by 0.4, the model's own by 0.18215"), "{said}");
+        assert_eq!(json(&folder.join("run/run.json"))["model"]["scaling_factor"], 0.4);
     }
 }
 

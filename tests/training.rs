@@ -149,10 +149,12 @@ fn a_model_from_scratch() {
         std::fs::write(w.path("tiny.toml"), TINY.replace("[diffusion]", &format!("[diffusion]\nworkers = {workers}")))
             .unwrap();
         done(&words(&w.train("diffusion", "t", &["--seed", "3", "--steps", "10", "--force"])));
-        w.log("t/diffusion").last().unwrap().loss
+        let last = w.log("t/diffusion").pop().unwrap();
+        (last.loss, last.gradient)
     };
     let (alone, shared) = (learned("1"), learned("3"));
-    assert!((alone / shared - 1.0).abs() < 1e-4, "{alone} {shared}");
+    assert!((alone.0 / shared.0 - 1.0).abs() < 1e-4, "loss {} and {}", alone.0, shared.0);
+    assert!((alone.1 / shared.1 - 1.0).abs() < 1e-3, "gradient {} and {}", alone.1, shared.1);
 
     done(&words(&w.train("diffusion", "t", &["--seed", "3", "--force"])));
     let log = w.log("t/diffusion");
