@@ -203,7 +203,7 @@ impl Observer for Look {
 
     fn on_event(&mut self, event: &Event) -> sdviz::error::Result<Flow> {
         if let Event::Tensor(site, tensor) = event {
-            assert_eq!(site.axes, Axes::Attention);
+            assert_eq!((site.axes, site.grid), (Axes::Attention((2, 2)), Some((2, 2))));
             self.seen.push((site.step, tensor.size()));
         }
         Ok(if self.stop && !self.seen.is_empty() { Flow::Stop } else { Flow::Continue })
@@ -217,7 +217,7 @@ fn attention_can_be_watched_without_changing_the_picture() {
     let mut look = Look { site, stop: false, seen: vec![] };
     let watched = pipeline.generate(&plan(), &Probe::new(vec![&mut look])).unwrap().latents;
     assert_eq!(look.seen, (1..=3).map(|step| (step, vec![2, 4, 4, 77])).collect::<Vec<_>>());
-    assert!(difference(&watched, &latents(&pipeline)) < 1e-5);
+    assert!(watched.equal(&latents(&pipeline)), "who looks changes no bit");
 
     let mut look = Look { site, stop: true, seen: vec![] };
     let stopped = pipeline.generate(&plan(), &Probe::new(vec![&mut look]));

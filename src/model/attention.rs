@@ -1,37 +1,25 @@
 //! Attention and the transformer blocks of the UNet.
 //!
 //! Enters: an image's places in a row, `[batch, height·width, channels]`, and the text embeddings they look at. Leaves: the
-//! same shape. The fused kernel is used unless somebody watches the probabilities, which it never forms.
+//! same shape.
 
+use super::attend::{Attend, Names};
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use super::weights::Weights;
-use crate::error::Result;
-use crate::trace::observer::{Axes, Probe};
+use crate::error::{Error, Result};
+use crate::trace::probe::Probe;
+use crate::trace::site::{Axes, Grid};
 use tch::{Kind, Tensor};
-
-/// Somebody who looks at attention probabilities.
-type Look<'a> = dyn FnMut(&Tensor) -> Result<()> + 'a;
-
-/// softmax(Q·Kᵀ / sqrt(d))·V over `[batch, heads, places, d]`. With `probs`, the probabilities
-/// `[batch, heads, queries, keys]` are formed and handed to it. Softmax runs in f32 whatever the dtype.
-fn attend(q: &Tensor, k: &Tensor, v: &Tensor, probs: Option<&mut Look>) -> Result<Tensor> {
-    let Some(look) = probs else {
-        return Ok(Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, false, None, false));
-    };
-    let scale = (q.size()[3] as f64).powf(-0.5);
-    let scores = (q.matmul(&k.transpose(-1, -2)) * scale).softmax(-1, Kind::Float);
-    look(&scores)?;
-    Ok(scores.to_kind(v.kind()).matmul(v))
-}
 
 /// Multi-head attention, diffusers' `Attention`: self-attention, or cross-attention to a context.
 #[derive(Debug)]
 pub struct Attention {
     site: String,
-    probs_site: String,
-    to_q: Linear,
-    to_k: Linear,
-    to_v: Linear,
+    names: Names,
+    context_site: String,
+    to_q: (String, Linear),
+    to_k: (String, Linear),
+    to_v: (String, Linear),
     to_out: Linear,
     heads: i64,
     upcast: bool,
@@ -42,35 +30,45 @@ impl Attention {
     /// f32; `bias` gives the q, k and v projections a bias.
     pub fn new(at: Weights, width: i64, context: i64, heads: i64, upcast: bool, bias: bool) -> Result<Attention> {
         let linear = if bias { Linear::new } else { Linear::without_bias };
+        let project = |name, input| {
+            let at = &at / name;
+            Ok::<_, Error>((at.site(), linear(at, input, width)?))
+        };
         Ok(Attention {
             site: at.site(),
-            probs_site: format!("{}.probs", at.site()),
-            to_q: linear(&at / "to_q", width, width)?,
-            to_k: linear(&at / "to_k", context, width)?,
-            to_v: linear(&at / "to_v", context, width)?,
+            names: Names::of(&at.site()),
+            context_site: format!("{}.context", at.site()),
+            to_q: project("to_q", width)?,
+            to_k: project("to_k", context)?,
+            to_v: project("to_v", context)?,
             to_out: Linear::new(&at / "to_out" / 0, width, width)?,
             heads,
             upcast,
         })
     }
 
-    /// `x` `[batch, places, width]` looks at `context` `[batch, keys, context width]`; gives the shape of `x`.
-    pub fn forward(&self, x: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
+    /// `x` `[batch, places, width]`, places on `grid`, looks at itself, or at `context` `[batch, keys, context width]`;
+    /// gives the shape of `x`.
+    ///
+    /// # Errors
+    /// An editor's or an observer's.
+    pub fn forward(&self, x: &Tensor, context: Option<&Tensor>, grid: Grid, probe: &Probe) -> Result<Tensor> {
         let (batch, places, width) = x.size3()?;
-        let split = |t: Tensor| t.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
-        let (mut q, mut k) = (split(self.to_q.forward(x)), split(self.to_k.forward(context)));
-        let mut v = split(self.to_v.forward(context));
-        if self.upcast {
-            (q, k, v) = (q.to_kind(Kind::Float), k.to_kind(Kind::Float), v.to_kind(Kind::Float));
-        }
-        let out = if probe.wants_site(&self.probs_site) {
-            attend(&q, &k, &v, Some(&mut |probs| probe.see(&self.probs_site, Axes::Attention, probs)))?
-        } else {
-            attend(&q, &k, &v, None)?
+        let (context, looked_at) = match context {
+            Some(text) => (probe.pass(&self.context_site, Axes::Text, text.shallow_clone())?, Axes::Text),
+            None => (x.shallow_clone(), Axes::Places(grid)),
         };
+        let project = |(site, linear): &(String, Linear), of: &Tensor, axes| -> Result<Tensor> {
+            let projected = probe.pass(site, axes, linear.forward(of))?;
+            let heads = projected.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
+            Ok(if self.upcast { heads.to_kind(Kind::Float) } else { heads })
+        };
+        let q = project(&self.to_q, x, Axes::Places(grid))?;
+        let (k, v) = (project(&self.to_k, &context, looked_at)?, project(&self.to_v, &context, looked_at)?);
+        let axes = (Axes::Attention(grid), Axes::Heads(grid));
+        let out = Attend { q: &q, k: &k, v: &v, causal: false, names: &self.names, axes, probe }.forward()?;
         let out = self.to_out.forward(&out.transpose(1, 2).reshape([batch, places, width]).to_kind(x.kind()));
-        probe.see(&self.site, Axes::Places, &out)?;
-        Ok(out)
+        probe.pass(&self.site, Axes::Places(grid), out)
     }
 }
 
@@ -91,11 +89,10 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: &Tensor, probe: &Probe) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, grid: Grid, probe: &Probe) -> Result<Tensor> {
         let both = self.proj.forward(x).chunk(2, -1);
         let out = self.out.forward(&(&both[0] * both[1].gelu("none")));
-        probe.see(&self.site, Axes::Places, &out)?;
-        Ok(out)
+        probe.pass(&self.site, Axes::Places(grid), out)
     }
 }
 
@@ -103,6 +100,7 @@ impl FeedForward {
 #[derive(Debug)]
 struct TransformerBlock {
     site: String,
+    in_site: String,
     norm1: LayerNorm,
     attn1: Attention,
     norm2: LayerNorm,
@@ -118,6 +116,7 @@ impl TransformerBlock {
             |name, context| Attention::new(&at / name, width, context, shape.heads, shape.upcast_attention, false);
         Ok(TransformerBlock {
             site: at.site(),
+            in_site: format!("{}.in", at.site()),
             norm1: norm("norm1")?,
             attn1: attention("attn1", width)?,
             norm2: norm("norm2")?,
@@ -127,13 +126,13 @@ impl TransformerBlock {
         })
     }
 
-    fn forward(&self, x: Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, context: &Tensor, grid: Grid, probe: &Probe) -> Result<Tensor> {
+        let x = probe.pass(&self.in_site, Axes::Places(grid), x)?;
         let y = self.norm1.forward(&x);
-        let x = x + self.attn1.forward(&y, &y, probe)?;
-        let x = self.attn2.forward(&self.norm2.forward(&x), context, probe)? + x;
-        let x = self.ff.forward(&self.norm3.forward(&x), probe)? + x;
-        probe.see(&self.site, Axes::Places, &x)?;
-        Ok(x)
+        let x = x + self.attn1.forward(&y, None, grid, probe)?;
+        let x = self.attn2.forward(&self.norm2.forward(&x), Some(context), grid, probe)? + x;
+        let x = self.ff.forward(&self.norm3.forward(&x), grid, probe)? + x;
+        probe.pass(&self.site, Axes::Places(grid), x)
     }
 }
 
@@ -175,6 +174,7 @@ impl Projection {
 #[derive(Debug)]
 pub struct Transformer2D {
     site: String,
+    in_site: String,
     norm: GroupNorm,
     proj_in: Projection,
     blocks: Vec<TransformerBlock>,
@@ -187,6 +187,7 @@ impl Transformer2D {
         let block = |i| TransformerBlock::new(&at / "transformer_blocks" / i, channels, shape);
         Ok(Transformer2D {
             site: at.site(),
+            in_site: format!("{}.in", at.site()),
             norm: GroupNorm::new(&at / "norm", shape.groups, channels, 1e-6)?,
             proj_in: Projection::new(&at / "proj_in", channels, shape.linear_projection)?,
             blocks: (0..shape.layers as usize).map(block).collect::<Result<_>>()?,
@@ -197,6 +198,7 @@ impl Transformer2D {
     /// `x` `[batch, channels, h, w]`, `context` `[batch, tokens, context]`; gives the shape of `x`.
     pub fn forward(&self, x: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
         let (batch, channels, h, w) = x.size4()?;
+        let x = &probe.pass(&self.in_site, Axes::Image, x.shallow_clone())?;
         let to_places = |t: &Tensor| t.permute([0, 2, 3, 1]).reshape([batch, h * w, channels]);
         // Back in the layout it came in: a permuted view would have every later convolution run in another one.
         let to_image = |t: &Tensor| t.reshape([batch, h, w, channels]).permute([0, 3, 1, 2]).contiguous();
@@ -206,14 +208,13 @@ impl Transformer2D {
             Projection::Linear(linear) => linear.forward(&to_places(&normed)),
         };
         for block in &self.blocks {
-            places = block.forward(places, context, probe)?;
+            places = block.forward(places, context, (h, w), probe)?;
         }
         let out = match &self.proj_out {
             Projection::Conv(conv) => conv.forward(&to_image(&places)),
             Projection::Linear(linear) => to_image(&linear.forward(&places)),
         } + x;
-        probe.see(&self.site, Axes::Image, &out)?;
-        Ok(out)
+        probe.pass(&self.site, Axes::Image, out)
     }
 }
 
@@ -231,7 +232,10 @@ impl ImageAttention {
         Ok(ImageAttention {
             site: at.site(),
             group_norm: GroupNorm::new(&at / "group_norm", groups, channels, 1e-6)?,
-            attention: Attention::new(at, channels, channels, 1, false, true)?,
+            attention: Attention {
+                site: format!("{}.to_out", at.site()),
+                ..Attention::new(at, channels, channels, 1, false, true)?
+            },
         })
     }
 
@@ -239,38 +243,8 @@ impl ImageAttention {
     pub fn forward(&self, x: &Tensor, probe: &Probe) -> Result<Tensor> {
         let (batch, channels, h, w) = x.size4()?;
         let places = self.group_norm.forward(x).permute([0, 2, 3, 1]).reshape([batch, h * w, channels]);
-        let out = self.attention.forward(&places, &places, &Probe::silent())?;
+        let out = self.attention.forward(&places, None, (h, w), probe)?;
         let out = out.transpose(1, 2).reshape([batch, channels, h, w]) + x;
-        probe.see(&self.site, Axes::Image, &out)?;
-        Ok(out)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use tch::Device;
-
-    /// Who looks at the probabilities must not change the result.
-    #[test]
-    fn watched_attention_equals_the_fused_one() {
-        tch::manual_seed(1);
-        let tensor = || Tensor::randn([2, 3, 20, 8], (Kind::Float, Device::Cpu));
-        let (q, k, v) = (tensor(), tensor(), tensor());
-        let mut rows = None;
-        let watched = attend(
-            &q,
-            &k,
-            &v,
-            Some(&mut |p| {
-                rows = Some(p.sum_dim_intlist(-1, false, Kind::Float));
-                Ok(())
-            }),
-        )
-        .unwrap();
-        let fused = attend(&q, &k, &v, None).unwrap();
-        assert!((watched - fused).abs().max().double_value(&[]) < 1e-6);
-        assert!((rows.unwrap() - 1.0).abs().max().double_value(&[]) < 1e-6, "each place's attention sums to one");
+        probe.pass(&self.site, Axes::Image, out)
     }
 }

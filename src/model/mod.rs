@@ -1,5 +1,6 @@
 //! The model: text encoder, UNet and autoencoder, built from configuration files and weights in diffusers' layout.
 
+mod attend;
 pub mod attention;
 pub mod bundled;
 pub mod convert;

@@ -3,7 +3,8 @@
 use super::layers::{Conv2d, GroupNorm, Linear, silu, upsample_nearest};
 use super::weights::Weights;
 use crate::error::Result;
-use crate::trace::observer::{Axes, Probe};
+use crate::trace::probe::Probe;
+use crate::trace::site::Axes;
 use tch::Tensor;
 
 /// What a [`ResnetBlock`] needs to know beside its channels.
@@ -23,6 +24,8 @@ pub struct ResnetShape {
 #[derive(Debug)]
 pub struct ResnetBlock {
     site: String,
+    in_site: String,
+    residual_site: String,
     norm1: GroupNorm,
     conv1: Conv2d,
     time_emb_proj: Option<Linear>,
@@ -38,6 +41,8 @@ impl ResnetBlock {
         let project = |width| Linear::new(&at / "time_emb_proj", width, output);
         Ok(ResnetBlock {
             site: at.site(),
+            in_site: format!("{}.in", at.site()),
+            residual_site: format!("{}.conv2", at.site()),
             norm1: GroupNorm::new(&at / "norm1", shape.groups, input, shape.eps)?,
             conv1: Conv2d::new(&at / "conv1", input, output, 3)?,
             time_emb_proj: shape.time_embedding.map(project).transpose()?,
@@ -52,11 +57,13 @@ impl ResnetBlock {
 
     /// `x` `[batch, input, h, w]` and the time embedding after SiLU, `[batch, width]`, to `[batch, output, h, w]`.
     pub fn forward(&self, x: &Tensor, time: Option<&Tensor>, probe: &Probe) -> Result<Tensor> {
+        let x = &probe.pass(&self.in_site, Axes::Image, x.shallow_clone())?;
         let mut h = self.conv1.forward(&silu(self.norm1.forward(x)));
         if let (Some(project), Some(time)) = (&self.time_emb_proj, time) {
             h += project.forward(time).unsqueeze(-1).unsqueeze(-1);
         }
         let h = self.conv2.forward(&silu(self.norm2.forward(&h)));
+        let h = probe.pass(&self.residual_site, Axes::Image, h)?;
         let mut out = match &self.conv_shortcut {
             Some(shortcut) => h + shortcut.forward(x),
             None => h + x,
@@ -64,8 +71,7 @@ impl ResnetBlock {
         if self.output_scale_factor != 1.0 {
             out /= self.output_scale_factor;
         }
-        probe.see(&self.site, Axes::Image, &out)?;
-        Ok(out)
+        probe.pass(&self.site, Axes::Image, out)
     }
 }
 
@@ -91,8 +97,7 @@ impl Downsample {
             true => self.conv.forward(&x.constant_pad_nd([0, 1, 0, 1])),
             false => self.conv.forward(x),
         };
-        probe.see(&self.site, Axes::Image, &out)?;
-        Ok(out)
+        probe.pass(&self.site, Axes::Image, out)
     }
 }
 
@@ -112,7 +117,6 @@ impl Upsample {
     /// `[batch, channels, h, w]` to `[batch, channels, height, width]`.
     pub fn forward(&self, x: &Tensor, (height, width): (i64, i64), probe: &Probe) -> Result<Tensor> {
         let out = self.conv.forward(&upsample_nearest(x, height, width));
-        probe.see(&self.site, Axes::Image, &out)?;
-        Ok(out)
+        probe.pass(&self.site, Axes::Image, out)
     }
 }

@@ -3,17 +3,22 @@
 //! Enters: ids, `[batch, 77]`. Leaves: the last hidden state after the final layer norm, `[batch, 77, width]`. Attention
 //! is causal and has no padding mask: the model was trained so.
 
+use super::attend::{Attend, Names};
 use super::layers::{LayerNorm, Linear};
 use super::weights::{WeightFile, Weights};
 use crate::config::TextConfig;
 use crate::error::{Error, Result};
-use crate::trace::observer::{Axes, Probe};
+use crate::trace::probe::Probe;
+use crate::trace::site::Axes;
 use std::sync::Arc;
 use tch::Tensor;
 
 #[derive(Debug)]
 struct Layer {
     site: String,
+    attention_site: String,
+    attention_names: Names,
+    mlp_site: String,
     layer_norm1: LayerNorm,
     q_proj: Linear,
     k_proj: Linear,
@@ -29,8 +34,12 @@ impl Layer {
         let width = config.hidden_size;
         let norm = |name| LayerNorm::new(&at / name, width, config.layer_norm_eps);
         let attention = |name| Linear::new(&at / "self_attn" / name, width, width);
+        let attention_site = format!("{}.self_attn", at.site());
         Ok(Layer {
             site: at.site(),
+            attention_names: Names::of(&attention_site),
+            attention_site,
+            mlp_site: format!("{}.mlp", at.site()),
             layer_norm1: norm("layer_norm1")?,
             q_proj: attention("q_proj")?,
             k_proj: attention("k_proj")?,
@@ -42,12 +51,14 @@ impl Layer {
         })
     }
 
-    fn attend(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
+    fn attend(&self, x: &Tensor, heads: i64, probe: &Probe) -> Result<Tensor> {
         let (batch, tokens, width) = x.size3()?;
         let split = |t: Tensor| t.view([batch, tokens, heads, width / heads]).transpose(1, 2);
         let (q, k, v) = (split(self.q_proj.forward(x)), split(self.k_proj.forward(x)), split(self.v_proj.forward(x)));
-        let out = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, true, None, false);
-        Ok(self.out_proj.forward(&out.transpose(1, 2).reshape([batch, tokens, width])))
+        let (names, axes) = (&self.attention_names, (Axes::Prompts, Axes::Prompts));
+        let out = Attend { q: &q, k: &k, v: &v, causal: true, names, axes, probe }.forward()?;
+        let out = self.out_proj.forward(&out.transpose(1, 2).reshape([batch, tokens, width]));
+        probe.pass(&self.attention_site, Axes::Prompts, out)
     }
 }
 
@@ -117,18 +128,16 @@ impl TextEncoder {
     pub fn forward_skipping(&self, ids: &Tensor, clip_skip: usize, probe: &Probe) -> Result<Tensor> {
         self.check_clip_skip(clip_skip)?;
         let tokens = ids.size()[1];
-        let mut x = Tensor::embedding(&self.token_embedding, ids, -1, false, false)
+        let embedded = Tensor::embedding(&self.token_embedding, ids, -1, false, false)
             + self.position_embedding.narrow(0, 0, tokens);
-        probe.see("text_encoder.text_model.embeddings", Axes::Prompts, &x)?;
+        let mut x = probe.pass("text_encoder.text_model.embeddings", Axes::Prompts, embedded)?;
         for layer in &self.layers[..=self.layers.len() - clip_skip] {
-            x = layer.attend(&layer.layer_norm1.forward(&x), self.config.num_attention_heads)? + x;
+            x = layer.attend(&layer.layer_norm1.forward(&x), self.config.num_attention_heads, probe)? + x;
             let hidden = self.activate(layer.fc1.forward(&layer.layer_norm2.forward(&x)));
-            x = layer.fc2.forward(&hidden) + x;
-            probe.see(&layer.site, Axes::Prompts, &x)?;
+            x = probe.pass(&layer.mlp_site, Axes::Prompts, layer.fc2.forward(&hidden))? + x;
+            x = probe.pass(&layer.site, Axes::Prompts, x)?;
         }
-        let x = self.final_layer_norm.forward(&x);
-        probe.see("text_encoder.text_model.final_layer_norm", Axes::Prompts, &x)?;
-        Ok(x)
+        probe.pass("text_encoder.text_model.final_layer_norm", Axes::Prompts, self.final_layer_norm.forward(&x))
     }
 
     /// Whether `clip_skip` names one of the layers, counted from the last, which is 1.

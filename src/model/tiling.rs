@@ -7,7 +7,7 @@
 
 use crate::config::VaeConfig;
 use crate::error::{Error, Result};
-use crate::trace::observer::{Ask, Axes, Event, Flow, Observer, Probe, Site};
+use crate::trace::site::Axes;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 
@@ -118,21 +118,9 @@ fn fade(before: &Tensor, tile: &Tensor, dim: i64, shared: i64) -> Tensor {
     Tensor::cat(&[old + new, tile.narrow(dim, shared, size - shared)], dim)
 }
 
-/// Shows the tensors of a tile's decoding to those who watch the run, as parts of a tile.
-pub(super) struct OfTile<'a, 'p>(pub(super) &'a Probe<'p>);
-
-impl Observer for OfTile<'_, '_> {
-    fn wants(&self, ask: Ask) -> bool {
-        matches!(ask, Ask::Site(name, _) if self.0.wants_site(name))
-    }
-
-    fn on_event(&mut self, event: &Event) -> Result<Flow> {
-        if let Event::Tensor(Site { name, axes, .. }, tensor) = event {
-            let axes = if *axes == Axes::Image { Axes::Tile } else { *axes };
-            self.0.see(name, axes, tensor)?;
-        }
-        Ok(Flow::Continue)
-    }
+/// What the dimensions of a tensor mean when it belongs to a tile.
+pub(super) fn of_tile(axes: Axes) -> Axes {
+    if axes == Axes::Image { Axes::Tile } else { axes }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::weights::{WeightFile, Weights};
 use crate::config::UNetConfig;
 use crate::error::Result;
-use crate::trace::observer::{Axes, Probe};
+use crate::trace::probe::Probe;
+use crate::trace::site::Axes;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 
@@ -17,6 +18,9 @@ use tch::{Kind, Tensor};
 #[derive(Debug)]
 struct Block {
     site: String,
+    in_site: String,
+    /// On the way up, before each ResNet block: what comes from below, and what was left on the way down.
+    joined_sites: Vec<(String, String)>,
     resnets: Vec<ResnetBlock>,
     attentions: Vec<Transformer2D>,
 }
@@ -36,7 +40,9 @@ impl Block {
                 attentions.push(Transformer2D::new(at / "attentions" / i, *output, shape)?);
             }
         }
-        Ok(Block { site: at.site(), resnets, attentions })
+        let below = |i: usize, name| format!("{}.{name}", (at / "resnets" / i).site());
+        let joined_sites = (0..channels.len()).map(|i| (below(i, "backbone"), below(i, "skip"))).collect();
+        Ok(Block { site: at.site(), in_site: format!("{}.in", at.site()), joined_sites, resnets, attentions })
     }
 
     fn layer(&self, i: usize, x: &Tensor, time: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
@@ -52,6 +58,7 @@ impl Block {
 #[derive(Debug)]
 struct MidBlock {
     site: String,
+    in_site: String,
     first: ResnetBlock,
     attention: Transformer2D,
     last: ResnetBlock,
@@ -116,6 +123,7 @@ impl UNet {
         let mid_resnet = ResnetShape { output_scale_factor: config.mid_block_scale_factor, ..resnet };
         let mid_block = MidBlock {
             site: mid.site(),
+            in_site: format!("{}.in", mid.site()),
             first: ResnetBlock::new(&mid / "resnets" / 0, last, last, &mid_resnet)?,
             attention: Transformer2D::new(&mid / "attentions" / 0, last, &transformer(count - 1))?,
             last: ResnetBlock::new(&mid / "resnets" / 1, last, last, &mid_resnet)?,
@@ -171,11 +179,11 @@ impl UNet {
         let time = self.time_embedding(timesteps, probe)?;
         let sample = sample.to_kind(self.kind);
         let sample = if self.config.center_input_sample { sample * 2.0 - 1.0 } else { sample };
-        let mut x = self.conv_in.forward(&sample);
-        probe.see("unet.conv_in", Axes::Image, &x)?;
+        let mut x = probe.pass("unet.conv_in", Axes::Image, self.conv_in.forward(&sample))?;
 
         let mut skips = vec![x.shallow_clone()];
         for (block, down) in &self.down_blocks {
+            x = probe.pass(&block.in_site, Axes::Image, x)?;
             for i in 0..block.resnets.len() {
                 x = block.layer(i, &x, &time, context, probe)?;
                 skips.push(x.shallow_clone());
@@ -184,44 +192,46 @@ impl UNet {
                 x = down.forward(&x, probe)?;
                 skips.push(x.shallow_clone());
             }
-            probe.see(&block.site, Axes::Image, &x)?;
+            x = probe.pass(&block.site, Axes::Image, x)?;
         }
 
         let mid = &self.mid_block;
+        x = probe.pass(&mid.in_site, Axes::Image, x)?;
         x = mid.first.forward(&x, Some(&time), probe)?;
         x = mid.attention.forward(&x, context, probe)?;
         x = mid.last.forward(&x, Some(&time), probe)?;
-        probe.see(&mid.site, Axes::Image, &x)?;
+        x = probe.pass(&mid.site, Axes::Image, x)?;
 
         for (block, up) in &self.up_blocks {
+            x = probe.pass(&block.in_site, Axes::Image, x)?;
             for i in 0..block.resnets.len() {
                 // The construction pairs every ResNet block here with one tensor left on the way down.
                 let skip = skips.pop().unwrap_or_else(|| x.shallow_clone());
-                x = block.layer(i, &Tensor::cat(&[x, skip], 1), &time, context, probe)?;
+                let (backbone_site, skip_site) = &block.joined_sites[i];
+                let backbone = probe.pass(backbone_site, Axes::Image, x)?;
+                let skip = probe.pass(skip_site, Axes::Image, skip)?;
+                x = block.layer(i, &Tensor::cat(&[backbone, skip], 1), &time, context, probe)?;
             }
             if let Some(up) = up {
                 // The size to return to is that of the next tensor left: sizes that are not powers of two round up.
                 let (_, _, h, w) = skips.last().unwrap_or(&x).size4()?;
                 x = up.forward(&x, (h, w), probe)?;
             }
-            probe.see(&block.site, Axes::Image, &x)?;
+            x = probe.pass(&block.site, Axes::Image, x)?;
         }
 
-        let x = silu(self.conv_norm_out.forward(&x));
-        probe.see("unet.conv_norm_out", Axes::Image, &x)?;
-        let x = self.conv_out.forward(&x);
-        probe.see("unet.conv_out", Axes::Image, &x)?;
-        Ok(x)
+        let x = probe.pass("unet.conv_norm_out", Axes::Image, silu(self.conv_norm_out.forward(&x)))?;
+        probe.pass("unet.conv_out", Axes::Image, self.conv_out.forward(&x))
     }
 
     /// The time embedding after the SiLU that every ResNet block applies to it, `[batch, 4·first width]`.
     fn time_embedding(&self, timesteps: &Tensor, probe: &Probe) -> Result<Tensor> {
         let width = self.config.block_out_channels[0];
         let sinusoid = timestep_embedding(timesteps, width, self.config.flip_sin_to_cos, self.config.freq_shift);
-        probe.see("unet.time_proj", Axes::Text, &sinusoid)?;
+        let sinusoid = probe.pass("unet.time_proj", Axes::Text, sinusoid)?;
         let hidden = silu(self.time_linear_1.forward(&sinusoid.to_kind(self.kind)));
-        let embedding = self.time_linear_2.forward(&hidden);
-        probe.see("unet.time_embedding", Axes::Text, &embedding)?;
-        Ok(silu(embedding))
+        let embedding = probe.pass("unet.time_embedding", Axes::Text, self.time_linear_2.forward(&hidden))?;
+        // Whoever was shown the embedding may still hold it: this must not overwrite it.
+        Ok(embedding.silu())
     }
 }

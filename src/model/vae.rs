@@ -6,11 +6,12 @@
 use super::attention::ImageAttention;
 use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
-use super::tiling::{OfTile, Tiles, Tiling};
+use super::tiling::{Tiles, Tiling, of_tile};
 use super::weights::{WeightFile, Weights};
 use crate::config::VaeConfig;
 use crate::error::Result;
-use crate::trace::observer::{Axes, Probe};
+use crate::trace::probe::{Probe, Through};
+use crate::trace::site::Axes;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 
@@ -39,9 +40,7 @@ impl MidBlock {
         if let Some(attention) = &self.attention {
             x = attention.forward(&x, probe)?;
         }
-        let x = self.last.forward(&x, None, probe)?;
-        probe.see(&self.site, Axes::Image, &x)?;
-        Ok(x)
+        probe.pass(&self.site, Axes::Image, self.last.forward(&x, None, probe)?)
     }
 }
 
@@ -166,20 +165,20 @@ impl Vae {
     pub fn encode(&self, image: &Tensor, probe: &Probe) -> Result<Posterior> {
         let encoder = &self.encoder;
         let mut x = encoder.conv_in.forward(&image.to_kind(self.kind));
-        probe.see("vae.encoder.conv_in", Axes::Image, &x)?;
+        x = probe.pass("vae.encoder.conv_in", Axes::Image, x)?;
         for (block, down) in &encoder.down_blocks {
             x = block.forward(x, probe)?;
             if let Some(down) = down {
                 x = down.forward(&x, probe)?;
             }
-            probe.see(&block.site, Axes::Image, &x)?;
+            x = probe.pass(&block.site, Axes::Image, x)?;
         }
         x = encoder.mid_block.forward(&x, probe)?;
         x = encoder.conv_out.forward(&silu(encoder.conv_norm_out.forward(&x)));
-        probe.see("vae.encoder.conv_out", Axes::Image, &x)?;
+        x = probe.pass("vae.encoder.conv_out", Axes::Image, x)?;
         if let Some(quant) = &self.quant_conv {
             x = quant.forward(&x);
-            probe.see("vae.quant_conv", Axes::Image, &x)?;
+            x = probe.pass("vae.quant_conv", Axes::Image, x)?;
         }
         let halves = x.chunk(2, 1);
         Ok(Posterior { mean: halves[0].shallow_clone(), logvar: halves[1].clamp(-30.0, 20.0) })
@@ -193,9 +192,9 @@ impl Vae {
         match self.tiles(height, width) {
             None => self.decode_whole(latents, probe),
             Some(tiles) => {
-                let mut of_tile = OfTile(probe);
-                let probe = Probe::new(vec![&mut of_tile]);
-                tiles.decode(latents, |tile| self.decode_whole(tile, &probe))
+                let through = Through::new(probe, of_tile);
+                let decode = |probe: &Probe| tiles.decode(latents, |tile| self.decode_whole(tile, probe));
+                through.with(&mut through.clone(), decode)
             }
         }
     }
@@ -205,10 +204,10 @@ impl Vae {
         let mut x = latents.to_kind(self.kind);
         if let Some(conv) = &self.post_quant_conv {
             x = conv.forward(&x);
-            probe.see("vae.post_quant_conv", Axes::Image, &x)?;
+            x = probe.pass("vae.post_quant_conv", Axes::Image, x)?;
         }
         x = decoder.conv_in.forward(&x);
-        probe.see("vae.decoder.conv_in", Axes::Image, &x)?;
+        x = probe.pass("vae.decoder.conv_in", Axes::Image, x)?;
         x = decoder.mid_block.forward(&x, probe)?;
         for (block, up) in &decoder.up_blocks {
             x = block.forward(x, probe)?;
@@ -216,13 +215,12 @@ impl Vae {
                 let (_, _, h, w) = x.size4()?;
                 x = up.forward(&x, (2 * h, 2 * w), probe)?;
             }
-            probe.see(&block.site, Axes::Image, &x)?;
+            x = probe.pass(&block.site, Axes::Image, x)?;
         }
         x = silu(decoder.conv_norm_out.forward(&x));
-        probe.see("vae.decoder.conv_norm_out", Axes::Image, &x)?;
+        x = probe.pass("vae.decoder.conv_norm_out", Axes::Image, x)?;
         x = decoder.conv_out.forward(&x);
-        probe.see("vae.decoder.conv_out", Axes::Image, &x)?;
-        Ok(x)
+        probe.pass("vae.decoder.conv_out", Axes::Image, x)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::prompt::tokenizer::Tokenizer;
 use crate::trace::conditions::{Conditions, PromptSyntax, WeightedToken, at};
 use crate::trace::observer::{Axes, Probe};
 use crate::trace::schema::{Plan, RunRecord};
+use crate::trace::site::{Branch, Rows};
 use tch::{Device, Kind, Tensor};
 
 /// The mean of a chunk that is worth restoring, in standard deviations. CLIP's is about a tenth.
@@ -108,6 +109,7 @@ impl Request {
     pub fn encode(&self, encoder: &TextEncoder, device: Device, probe: &Probe) -> Result<Tensor> {
         let rows: Vec<Tensor> = self.ids.iter().map(|ids| Tensor::from_slice(ids)).collect();
         let ids = Tensor::stack(&rows, 0).to_device(device);
+        probe.set_rows(Rows::plain(ids.size()[0]));
         probe.see("tokens", Axes::Prompts, &ids)?;
         let mut embeddings = encoder.forward_skipping(&ids, self.key.clip_skip, probe)?;
         if self.weights.iter().flatten().any(|weight| *weight != 1.0) {
@@ -129,6 +131,8 @@ impl Request {
     /// # Errors
     /// An observer's.
     pub fn arrange(self, texts: &Tensor, batch: usize, probe: &Probe) -> Result<Conditioning> {
+        let branches = branches(self.guidance_scale, &self.parts);
+        probe.set_rows(Rows { branches, ..Rows::plain(batch as i64) });
         let all: Vec<usize> = (0..self.key.texts.len()).collect();
         let mut arranged: Vec<(Vec<usize>, Tensor)> = vec![];
         let mut phases = vec![];
@@ -172,6 +176,11 @@ pub fn weighted(embeddings: &Tensor, weights: &Tensor) -> Tensor {
     z.where_self(&untouched, &changed).to_kind(embeddings.kind())
 }
 
+fn branches(guidance_scale: Option<f64>, parts: &[f64]) -> Vec<Branch> {
+    let uncond = guidance_scale.map(|_| Branch::Uncond);
+    uncond.into_iter().chain((0..parts.len()).map(Branch::Text)).collect()
+}
+
 /// What the model is told, step by step.
 #[derive(Debug)]
 pub struct Conditioning {
@@ -200,9 +209,10 @@ impl Conditioning {
         self.guidance_scale
     }
 
-    /// Predictions that a step takes: one for each part of the prompt, and with guidance one without it.
-    pub fn predictions(&self) -> usize {
-        self.parts.len() + usize::from(self.guidance_scale.is_some())
+    /// The predictions that a step takes, in their order: with guidance one without the prompt, and one for each part of
+    /// it.
+    pub fn branches(&self) -> Vec<Branch> {
+        branches(self.guidance_scale, &self.parts)
     }
 
     /// The predictions for the parts as one: each counts by how far it leads away from `uncond`, times its weight

@@ -14,8 +14,10 @@ use super::teller::Teller;
 use crate::error::{Error, Result};
 use crate::model::unet::UNet;
 use crate::scheduler::{Scheduler, StepOutput};
-use crate::trace::observer::{Axes, Flow, Probe};
+use crate::trace::observer::Flow;
+use crate::trace::probe::Probe;
 use crate::trace::schema::Quantity;
+use crate::trace::site::{Axes, GUIDANCE_SCALE, Rows};
 use tch::{Kind, Tensor};
 
 /// What the loop works with.
@@ -55,7 +57,12 @@ impl Denoise<'_, '_> {
     /// # Errors
     /// When a prediction is not finite, or an observer fails.
     pub fn run(&mut self, mut latents: Tensor, teller: &mut Teller) -> Result<Denoised> {
+        let pictures = Rows::plain(latents.size()[0]);
+        let predictions = Rows { branches: self.conditioning.branches(), ..pictures.clone() };
         self.probe.set_step(self.first_step);
+        self.probe.set_rows(pictures.clone());
+        let begins = if self.first_step == 0 { "starting_latents" } else { "hires.starting_latents" };
+        latents = self.probe.pass(begins, Axes::Image, latents)?;
         if teller.tell(self.first_step, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
             return Ok(Denoised { latents, stopped: true });
         }
@@ -63,34 +70,43 @@ impl Denoise<'_, '_> {
         for (call, &timestep) in timesteps.iter().enumerate().skip(self.first_call) {
             let step = self.first_step + call + 1 - self.first_call;
             self.probe.set_step(step);
+            self.probe.set_rows(predictions.clone());
 
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
             let input = self.scheduler.scale_model_input(&latents, call);
-            let predictions = self.conditioning.predictions();
-            let input = if predictions > 1 { Tensor::cat(&vec![&input; predictions], 0) } else { input };
-            self.probe.see("unet.sample", Axes::Image, &input)?;
+            let times = predictions.branches.len();
+            let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
+            let input = self.probe.pass("unet.sample", Axes::Image, input)?;
 
             // 2. Predict the noise, without and with the prompt.
             let t = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
             let text = self.conditioning.at(step);
             let noise = self.clock.time("unet", || self.unet.forward(&input, &t, text, self.probe))?;
-            let noise = noise.to_kind(Kind::Float);
-            self.probe.see("noise_pred", Axes::Image, &noise)?;
+            let noise = self.probe.pass("noise_pred", Axes::Image, noise.to_kind(Kind::Float))?;
             if !sentinel::is_finite(&noise) {
-                return Err(sentinel::first_bad_site(step, |probe| self.unet.forward(&input, &t, text, probe)));
+                return Err(sentinel::first_bad_site(step, self.probe, |probe| {
+                    self.unet.forward(&input, &t, text, probe)
+                }));
             }
 
             // 3. Guidance: beyond the one, towards the other (Ho & Salimans 2022).
+            self.probe.set_rows(pictures.clone());
+            let pass = |what: Quantity, tensor| self.probe.pass(what.key(), Axes::Image, tensor);
             let (uncond, text, guided) = match self.conditioning.guidance_scale() {
                 Some(scale) => {
-                    let mut parts = noise.chunk(predictions as i64, 0);
-                    let uncond = parts.remove(0);
-                    let text = self.conditioning.joined(&uncond, &parts);
+                    let mut parts = noise.chunk(times as i64, 0);
+                    let uncond = pass(Quantity::NoiseUncond, parts.remove(0))?;
+                    let text = pass(Quantity::NoiseText, self.conditioning.joined(&uncond, &parts))?;
+                    let scale = self.guidance_scale(scale)?;
                     let guided = &uncond + scale * (&text - &uncond);
                     (Some(uncond), text, guided)
                 }
-                None => (None, noise.shallow_clone(), noise),
+                None => {
+                    let text = pass(Quantity::NoiseText, noise)?;
+                    (None, text.shallow_clone(), text)
+                }
             };
+            let guided = pass(Quantity::NoiseGuided, guided)?;
 
             // 4. One step of the sampler: a little less noise.
             let draw = &mut || {
@@ -103,6 +119,8 @@ impl Denoise<'_, '_> {
             if let Some(kept) = self.kept {
                 latents = kept.put_back(&latents, self.scheduler, call + 1);
             }
+            self.probe.see(Quantity::PredictedOriginal.key(), Axes::Image, &pred_original)?;
+            latents = self.probe.pass(Quantity::Latents.key(), Axes::Image, latents)?;
 
             // 5. Tell whoever watches.
             let uncond = uncond.as_ref().map(|uncond| (Quantity::NoiseUncond, uncond));
@@ -120,5 +138,13 @@ impl Denoise<'_, '_> {
             }
         }
         Ok(Denoised { latents, stopped: false })
+    }
+
+    /// The guidance scale of this step: an editor may have another one than was asked for.
+    fn guidance_scale(&self, asked: f64) -> Result<f64> {
+        if !self.probe.edits(GUIDANCE_SCALE) && !self.probe.wants_site(GUIDANCE_SCALE) {
+            return Ok(asked);
+        }
+        Ok(self.probe.pass(GUIDANCE_SCALE, Axes::Text, Tensor::from(asked))?.double_value(&[]))
     }
 }

@@ -2,7 +2,9 @@
 
 use super::device::dtype_name;
 use crate::error::{Error, Result};
-use crate::trace::observer::{Ask, Event, Flow, Observer, Probe};
+use crate::trace::observer::{Ask, Event, Flow, Observer};
+use crate::trace::probe::{Probe, Through};
+use crate::trace::site::is_inner;
 use tch::{Kind, Tensor};
 
 /// Whether all numbers are finite.
@@ -19,7 +21,7 @@ struct Sentinel {
 
 impl Observer for Sentinel {
     fn wants(&self, ask: Ask) -> bool {
-        self.first.is_none() && matches!(ask, Ask::Site(name, _) if !name.ends_with(".probs"))
+        self.first.is_none() && matches!(ask, Ask::Site(name, _) if !is_inner(name))
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
@@ -33,10 +35,11 @@ impl Observer for Sentinel {
     }
 }
 
-/// Repeats a forward pass whose result was not finite, watching every site, and says where it went wrong first.
-pub fn first_bad_site(step: usize, forward: impl FnOnce(&Probe) -> Result<Tensor>) -> Error {
+/// Repeats a forward pass whose result was not finite, with the editors behind `probe`, watching every site, and says where
+/// it went wrong first.
+pub fn first_bad_site(step: usize, probe: &Probe, forward: impl FnOnce(&Probe) -> Result<Tensor>) -> Error {
     let mut sentinel = Sentinel::default();
-    let repeated = forward(&Probe::new(vec![&mut sentinel]));
+    let repeated = Through::new(probe, |axes| axes).with(&mut sentinel, forward);
     match (sentinel.first, repeated) {
         (Some((site, dtype, found)), _) => Error::NotFinite { site, step, dtype, found },
         (None, Err(error)) => error,

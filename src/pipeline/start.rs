@@ -13,6 +13,7 @@ use crate::model::vae::{Posterior, Vae};
 use crate::scheduler::Scheduler;
 use crate::trace::inputs::Begin;
 use crate::trace::observer::{Axes, Probe};
+use crate::trace::site::Rows;
 use crate::viz::pixels;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -147,16 +148,18 @@ pub fn encode(
 ) -> Result<Tensor> {
     let (mut means, mut logvars) = (vec![], vec![]);
     // One by one: a picture does not depend on its batch, and memory stays that of one.
-    for picture in pictures.split(1, 0) {
-        let posterior = clock.time("encode", || vae.encode(&picture, probe))?;
+    for (index, picture) in pictures.split(1, 0).iter().enumerate() {
+        probe.set_rows(Rows::one(index as i64));
+        let posterior = clock.time("encode", || vae.encode(picture, probe))?;
         let (mean, logvar) = (posterior.mean.to_kind(Kind::Float), posterior.logvar.to_kind(Kind::Float));
         if !sentinel::is_finite(&mean) || !sentinel::is_finite(&logvar) {
-            return Err(sentinel::first_bad_site(step, |probe| vae.encode(&picture, probe).map(|p| p.mean)));
+            return Err(sentinel::first_bad_site(step, probe, |probe| vae.encode(picture, probe).map(|p| p.mean)));
         }
         means.push(mean);
         logvars.push(logvar);
     }
     let (mean, logvar) = (Tensor::cat(&means, 0), Tensor::cat(&logvars, 0));
+    probe.set_rows(Rows::plain(mean.size()[0]));
     probe.see("posterior.mean", Axes::Image, &mean)?;
     probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
 

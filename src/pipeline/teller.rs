@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model::vae::Vae;
 use crate::trace::observer::{Ask, Axes, Event, Flow, Probe, Step};
 use crate::trace::schema::{Quantity, RunRecord};
+use crate::trace::site::Rows;
 use image::RgbImage;
 use tch::{Kind, Tensor};
 
@@ -38,11 +39,6 @@ impl<'a, 'p> Teller<'a, 'p> {
     pub fn tell(&mut self, index: usize, timestep: Option<f64>, quantities: &[(Quantity, &Tensor)]) -> Result<Flow> {
         let (last, level) = (self.record.last_step(), self.record.schedule[index]);
         let ends_pass = self.record.ends_pass(index);
-        let begins = if self.record.pass(index) == 1 { "starting_latents" } else { "hires.starting_latents" };
-        for (what, tensor) in quantities {
-            let name = if timestep.is_none() { begins } else { what.key() };
-            self.probe.see(name, Axes::Image, tensor)?;
-        }
         let wanted = quantities.iter().filter(|(what, _)| self.probe.wants(Ask::Quantity(*what, index)));
         let tensors = wanted.map(|(what, tensor)| (*what, tensor.shallow_clone())).collect();
         let mut pictures = vec![];
@@ -82,15 +78,18 @@ impl<'a, 'p> Teller<'a, 'p> {
     fn decode(&self, latents: &Tensor, step: usize) -> Result<Vec<RgbImage>> {
         let scaled = latents / self.vae.config().scaling_factor;
         self.probe.see("vae.latents", Axes::Image, &scaled)?;
-        let decode = |one: &Tensor| {
+        let decode = |(index, one): (usize, &Tensor)| {
+            self.probe.set_rows(Rows::one(index as i64));
             let image = self.clock.time("decode", || self.vae.decode(one, self.probe))?;
             if !sentinel::is_finite(&image) {
-                return Err(sentinel::first_bad_site(step, |probe| self.vae.decode(one, probe)));
+                return Err(sentinel::first_bad_site(step, self.probe, |probe| self.vae.decode(one, probe)));
             }
             let image = (image.to_kind(Kind::Float) / 2.0 + 0.5).clamp(0.0, 1.0);
             self.probe.see("image", Axes::Image, &image)?;
             to_picture(&image)
         };
-        scaled.split(1, 0).iter().map(decode).collect()
+        let pictures = scaled.split(1, 0).iter().enumerate().map(decode).collect();
+        self.probe.set_rows(Rows::plain(latents.size()[0]));
+        pictures
     }
 }

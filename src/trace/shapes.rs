@@ -2,8 +2,9 @@
 //!
 //! Enters: tensors at their sites. Leaves: rows in the order of computation. A site is logged once, when it is first seen.
 
-use super::observer::{Ask, Axes, Event, Flow, Observer, Site};
+use super::observer::{Ask, Event, Flow, Observer};
 use super::schema::SiteRow;
+use super::site::{Axes, Grid, Site, is_inner};
 use crate::error::Result;
 use crate::pipeline::device::dtype_name;
 use std::collections::HashSet;
@@ -42,6 +43,8 @@ pub struct ShapeLog {
     pub rows: Vec<SiteRow>,
     seen: HashSet<String>,
     scene: Scene,
+    /// Whether what lies inside the modules is logged too.
+    inner: bool,
 }
 
 /// What the symbols stand for in this run.
@@ -57,6 +60,11 @@ struct Scene {
 }
 
 impl ShapeLog {
+    /// A log of every site, those inside the modules too.
+    pub fn of_every_site() -> ShapeLog {
+        ShapeLog { inner: true, ..ShapeLog::default() }
+    }
+
     /// A row for a tensor.
     fn row(&self, site: &Site, tensor: &Tensor) -> SiteRow {
         let shape = tensor.size();
@@ -118,11 +126,10 @@ impl Statistics {
 impl Observer for ShapeLog {
     fn wants(&self, ask: Ask) -> bool {
         let Ask::Site(name, step) = ask else { return false };
-        // The starting latents may be decoded too; in the story of a picture its decoding comes after the step. And the
-        // probabilities inside attention are left out: to look at them would switch off the fused kernel.
+        // The starting latents may be decoded too; in the story of a picture its decoding comes after the step.
         let encoding = name.starts_with("vae.encoder.") || name == "vae.quant_conv";
         let too_early = step == 0 && (name == "image" || (name.starts_with("vae.") && !encoding));
-        !self.seen.contains(name) && !too_early && !name.ends_with(".probs")
+        (self.inner || !is_inner(name)) && !too_early && !self.seen.contains(name)
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
@@ -180,11 +187,12 @@ impl Scene {
                 names[2] = self.part_of_tile(high, self.height, *h);
                 names[3] = self.part_of_tile(wide, self.width, *w);
             }
-            (Axes::Places, [_, places, _]) => names[1] = self.places(*places),
-            (Axes::Attention, [_, _, queries, keys]) => {
-                names[2] = self.places(*queries);
+            (Axes::Places(grid), [_, _, _]) => names[1] = self.places(grid),
+            (Axes::Heads(grid), [_, _, _, _]) => names[2] = self.places(grid),
+            (Axes::Attention(grid), [_, _, queries, keys]) => {
+                names[2] = self.places(grid);
                 if keys == queries {
-                    names[3] = self.places(*keys);
+                    names[3] = self.places(grid);
                 }
             }
             _ => {}
@@ -200,17 +208,10 @@ impl Scene {
         }
     }
 
-    /// A number of places as height times width, if it is one at some power of two.
-    fn places(&self, places: i64) -> String {
-        let up = |size: i64, factor: i64| (size + factor - 1) / factor;
+    /// An image's places in a row as height times width.
+    fn places(&self, (h, w): Grid) -> String {
         let (high, wide) = self.sides();
-        (0..8)
-            .map(|k| 1 << k)
-            .find(|f| up(self.height, *f) * up(self.width, *f) == places)
-            .map(|f| {
-                format!("{}·{}", part(high, self.height, up(self.height, f)), part(wide, self.width, up(self.width, f)))
-            })
-            .unwrap_or_else(|| places.to_string())
+        format!("{}·{}", part(high, self.height, h), part(wide, self.width, w))
     }
 }
 
@@ -251,10 +252,10 @@ mod tests {
         let scene = Scene { batch: 1, height: 512, width: 768, tile: None, second: None };
         assert_eq!(scene.symbolic(Axes::Image, &[2, 4, 64, 96]), "[2·B, 4, H/8, W/8]");
         assert_eq!(scene.symbolic(Axes::Image, &[1, 3, 512, 768]), "[B, 3, H, W]");
-        assert_eq!(scene.symbolic(Axes::Places, &[2, 1536, 640]), "[2·B, H/16·W/16, 640]");
+        assert_eq!(scene.symbolic(Axes::Places((32, 48)), &[2, 1536, 640]), "[2·B, H/16·W/16, 640]");
         assert_eq!(scene.symbolic(Axes::Text, &[2, 77, 768]), "[2·B, 77, 768]");
         assert_eq!(scene.symbolic(Axes::Prompts, &[2, 77, 768]), "[2, 77, 768]");
-        assert_eq!(scene.symbolic(Axes::Attention, &[2, 8, 6144, 77]), "[2·B, 8, H/8·W/8, 77]");
+        assert_eq!(scene.symbolic(Axes::Attention((64, 96)), &[2, 8, 6144, 77]), "[2·B, 8, H/8·W/8, 77]");
         let odd = Scene { batch: 3, height: 520, width: 520, tile: None, second: None };
         assert_eq!(odd.symbolic(Axes::Image, &[6, 4, 33, 33]), "[2·B, 4, ⌈H/16⌉, ⌈W/16⌉]");
         let tiled = Scene { batch: 1, height: 512, width: 2048, tile: Some(1024), second: None };

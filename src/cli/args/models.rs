@@ -13,6 +13,10 @@ pub struct InspectArgs {
     /// Levels of the tree to show below each component
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub depth: usize,
+    /// List the sites instead, where tensors can be watched and changed, with their shapes: all, or those that fit a
+    /// pattern such as `unet.mid_block.**` (`*` is one part of a name, `**` any number)
+    #[arg(long, num_args = 0..=1, default_missing_value = "**", value_name = "PATTERN")]
+    pub sites: Option<String>,
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,

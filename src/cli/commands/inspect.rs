@@ -3,12 +3,14 @@
 
 use crate::cli::args::InspectArgs;
 use crate::cli::report;
+use crate::error::Error;
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::weights::WeightFile;
 use crate::pipeline::{LoadOptions, Pipeline};
 use crate::trace::observer::Probe;
-use crate::trace::schema::Plan;
+use crate::trace::schema::{Plan, SiteRow};
 use crate::trace::shapes::ShapeLog;
+use crate::trace::site::Pattern;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +32,10 @@ struct Natural(Option<u64>, String);
 /// Prints the model.
 pub fn run(args: InspectArgs) -> Result<ExitCode> {
     let choice = resolve::resolve(args.model.as_deref())?;
+    if let Some(pattern) = &args.sites {
+        let log = one_step(&choice, args.variant.as_deref(), ShapeLog::of_every_site())?;
+        return print_sites(&log.rows, pattern, args.json);
+    }
     let outputs = outputs(&choice, args.variant.as_deref())?;
     let mut components = vec![];
     for name in ["text_encoder", "unet", "vae"] {
@@ -69,18 +75,45 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
 
 /// The symbolic output shape of every site, by its name, from one step at the smallest size.
 fn outputs(choice: &ModelChoice, variant: Option<&str>) -> Result<HashMap<String, String>> {
-    let options = LoadOptions { variant: variant.map(String::from), ..LoadOptions::default() };
-    let pipeline = Pipeline::load(choice, options)?;
-    let halvings = pipeline.unet.config().block_out_channels.len() - 1;
-    let size = pipeline.model().vae_scale_factor << halvings;
-    let plan = Plan { steps: 1, width: size, height: size, scheduler: "ddim".into(), ..Plan::default() };
-    let mut log = ShapeLog::default();
-    pipeline.generate(&plan, &Probe::new(vec![&mut log]))?;
+    let log = one_step(choice, variant, ShapeLog::default())?;
     let mut shapes: HashMap<_, _> = log.rows.into_iter().map(|row| (row.name, row.symbolic)).collect();
     for (component, site) in [("text_encoder", "text_embeddings"), ("unet", "noise_pred"), ("vae", "image")] {
         shapes.extend(shapes.get(site).cloned().map(|shape| (component.to_string(), shape)));
     }
     Ok(shapes)
+}
+
+/// What a log sees of one step at the smallest size.
+fn one_step(choice: &ModelChoice, variant: Option<&str>, mut log: ShapeLog) -> Result<ShapeLog> {
+    let options = LoadOptions { variant: variant.map(String::from), ..LoadOptions::default() };
+    let pipeline = Pipeline::load(choice, options)?;
+    let halvings = pipeline.unet.config().block_out_channels.len() - 1;
+    let size = pipeline.model().vae_scale_factor << halvings;
+    let plan = Plan { steps: 1, width: size, height: size, scheduler: "ddim".into(), ..Plan::default() };
+    pipeline.generate(&plan, &Probe::new(vec![&mut log]))?;
+    Ok(log)
+}
+
+/// Lists the sites whose names fit the pattern, in the order of computation.
+fn print_sites(rows: &[SiteRow], pattern: &str, json: bool) -> Result<ExitCode> {
+    let wanted = Pattern::new(pattern);
+    let fitting: Vec<&SiteRow> = rows.iter().filter(|row| wanted.matches(&row.name)).collect();
+    if fitting.is_empty() {
+        let hint = "`sdviz inspect --sites` lists them all; `*` is one part of a name, `**` any number";
+        return Err(Error::invalid(format!("no site fits `{pattern}`"), hint).into());
+    }
+    if json {
+        let list: Vec<Value> =
+            fitting.iter().map(|row| json!({ "name": row.name, "shape": row.symbolic, "dtype": row.dtype })).collect();
+        report::print(serde_json::to_string_pretty(&list)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = report::table(&["site", "shape", "dtype"]);
+    for row in fitting {
+        table.add_row([&row.name, &row.symbolic, &row.dtype]);
+    }
+    report::print_table(&table);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn output<'a>(outputs: &'a HashMap<String, String>, site: &str) -> &'a str {
