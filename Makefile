@@ -7,7 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 PROMPT ?= a red apple on a blue background
 
-.PHONY: demo test lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons
+.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile
 
 demo: libtorch
 	$(CARGO) build
@@ -18,6 +18,10 @@ demo: libtorch
 
 test: libtorch
 	$(CARGO) test
+
+# Kills trace, sweep, train and export at every call that changes a file; the suite tries some. Takes a while.
+kill: libtorch
+	KILLS=all $(CARGO) test --test kills
 
 lint: libtorch
 	$(CARGO) fmt --check
@@ -41,6 +45,13 @@ parity: libtorch
 # The same for any model: make parity-full MODEL=folder GOLDENS=file (tests/goldens/README.md says how to make them).
 parity-full: libtorch
 	MODEL="$(MODEL)" GOLDENS="$(GOLDENS)" $(CARGO) test --test parity -- --ignored --nocapture
+
+# 10,000 damaged files, each read by a verb that reads such files: none may end the program otherwise than by its own
+# error, which names the file. Another seed damages otherwise: make hostile HOSTILE_SEED=2
+HOSTILE_SEED ?= 1
+HOSTILE_CASES ?= 0-9999
+hostile: libtorch
+	HOSTILE_SEED=$(HOSTILE_SEED) HOSTILE_CASES=$(HOSTILE_CASES) $(CARGO) test --test hostile damaged -- --nocapture
 
 # sdviz and diffusers side by side, and what recording costs. Needs a Python with diffusers (tests/goldens/README.md):
 #   make bench BENCH_PYTHON=venv/bin/python [BENCH="--model FOLDER --steps 2 --dtype bf16"]

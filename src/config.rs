@@ -1,17 +1,30 @@
 //! The models' configuration: serde mirrors of the `config.json` files of a diffusers folder, with diffusers' defaults.
 //!
 //! Enters: a JSON file. Leaves: a struct whose every value this program implements. A value that it does not implement is
-//! refused by name, an unknown field unless it is null, false or a private one (`_…`).
+//! refused by name, an unknown field unless it is null, false or a private one (`_…`); what training leaves in the file
+//! is passed over. `read.rs` has how.
 
-use crate::error::{Error, IoContext, Result};
+mod read;
+mod text;
+mod vae;
+
+pub use read::Config;
+pub use text::TextConfig;
+pub use vae::VaeConfig;
+
+use crate::error::Result;
+use read::{Check, MOST_LAYERS};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::path::Path;
 
 /// The pipelines whose models this program runs, as model_index.json names them (`_class_name`).
 pub const PIPELINES: [&str; 3] =
     ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipelineLegacy"];
+
+/// The size of latents that models written before diffusers 0.9 mean: a picture of 512 pixels.
+const MODEL_OF_OLD: i64 = 64;
+/// No model is trained on larger latents.
+const MOST_LATENTS: i64 = 1 << 13;
 
 /// A number for all blocks, or one for each.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -99,6 +112,9 @@ pub struct UNetConfig {
     pub conv_in_kernel: i64,
     /// Kernel of the last convolution.
     pub conv_out_kernel: i64,
+    /// The sample size that the file has, where it was set right.
+    #[serde(skip)]
+    pub corrected: Option<i64>,
     /// Everything else in the file.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -135,6 +151,7 @@ impl Default for UNetConfig {
             upcast_attention: false,
             conv_in_kernel: 3,
             conv_out_kernel: 3,
+            corrected: None,
             other: Map::new(),
         }
     }
@@ -180,15 +197,16 @@ impl UNetConfig {
                 ));
             }
         }
-        check.positive("transformer_layers_per_block", self.transformer_layers_per_block.values())?;
-        check.positive("layers_per_block", &[self.layers_per_block])?;
+        check.within("transformer_layers_per_block", self.transformer_layers_per_block.values(), 1, MOST_LAYERS)?;
+        check.within("layers_per_block", &[self.layers_per_block], 1, MOST_LAYERS)?;
         check.positive("cross_attention_dim", &[self.cross_attention_dim])?;
+        self.check_numbers(check)?;
         check.fixed(
             &self.other,
             &[
                 ("addition_embed_type_num_heads", Value::Null),
                 ("attention_type", "default".into()),
-                ("dropout", 0.0.into()),
+                ("dropout", Value::Null),
                 ("resnet_out_scale_factor", 1.0.into()),
                 ("resnet_time_scale_shift", "default".into()),
                 ("time_embedding_type", "positional".into()),
@@ -197,258 +215,90 @@ impl UNetConfig {
     }
 }
 
-/// `vae/config.json` of an `AutoencoderKL`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default)]
-pub struct VaeConfig {
-    /// Channels of the picture.
-    pub in_channels: i64,
-    /// Channels of the decoded picture.
-    pub out_channels: i64,
-    /// The encoder's blocks.
-    pub down_block_types: Vec<String>,
-    /// The decoder's blocks.
-    pub up_block_types: Vec<String>,
-    /// Channels of each encoder block.
-    pub block_out_channels: Vec<i64>,
-    /// ResNet blocks of each encoder block; the decoder's have one more.
-    pub layers_per_block: i64,
-    /// The activation.
-    pub act_fn: String,
-    /// Channels of the latents.
-    pub latent_channels: i64,
-    /// Groups of the group norms.
-    pub norm_num_groups: i64,
-    /// Height and width it was trained on.
-    pub sample_size: i64,
-    /// Latents are multiplied by this after encoding and divided by it before decoding.
-    pub scaling_factor: f64,
-    /// Whether half precision overflows in this autoencoder.
-    pub force_upcast: bool,
-    /// Whether a 1×1 convolution follows the encoder.
-    pub use_quant_conv: bool,
-    /// Whether a 1×1 convolution precedes the decoder.
-    pub use_post_quant_conv: bool,
-    /// Whether the middle blocks have attention.
-    pub mid_block_add_attention: bool,
-    /// Everything else in the file.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-impl Default for VaeConfig {
-    fn default() -> Self {
-        VaeConfig {
-            in_channels: 3,
-            out_channels: 3,
-            down_block_types: vec!["DownEncoderBlock2D".into()],
-            up_block_types: vec!["UpDecoderBlock2D".into()],
-            block_out_channels: vec![64],
-            layers_per_block: 1,
-            act_fn: "silu".into(),
-            latent_channels: 4,
-            norm_num_groups: 32,
-            sample_size: 32,
-            scaling_factor: 0.18215,
-            force_upcast: true,
-            use_quant_conv: true,
-            use_post_quant_conv: true,
-            mid_block_add_attention: true,
-            other: Map::new(),
+impl UNetConfig {
+    fn check_numbers(&self, check: &Check) -> Result<()> {
+        check.within("sample_size", &[self.sample_size], 1, MOST_LATENTS)?;
+        let kernels = [self.conv_in_kernel, self.conv_out_kernel];
+        if let Some(kernel) = kernels.iter().find(|k| **k % 2 != 1 || !(1..=31).contains(*k)) {
+            return Err(check.refused(
+                "conv_in_kernel or conv_out_kernel",
+                &kernel.to_string(),
+                "odd numbers up to 31",
+            ));
         }
+        check.positive("in_channels", &[self.in_channels])?;
+        check.positive("out_channels", &[self.out_channels])?;
+        check.within("downsample_padding", &[self.downsample_padding], 0, 1)?;
+        // The first width is the timestep embedding's, whose half less the shift is divided by.
+        check.within("freq_shift", &[self.freq_shift], 0, self.block_out_channels[0] / 2 - 1)?;
+        check.above_zero("mid_block_scale_factor", self.mid_block_scale_factor)?;
+        check.above_zero("norm_eps", self.norm_eps)
+    }
+
+    /// diffusers before 0.9 wrote a sample size that it did not read.
+    fn correct_size(&mut self) {
+        let version = self.other.get("_diffusers_version").and_then(Value::as_str);
+        if self.sample_size < MODEL_OF_OLD && version.is_some_and(before_0_9) {
+            self.corrected = Some(std::mem::replace(&mut self.sample_size, MODEL_OF_OLD));
+        }
+    }
+
+    /// What there is to tell of the file: what was set right, and what was passed over.
+    pub fn notes(&self) -> Vec<String> {
+        let size = self.corrected.map(|size| {
+            format!(
+                "`sample_size` is {size}, written before diffusers 0.9: read as {MODEL_OF_OLD}, as diffusers reads it"
+            )
+        });
+        size.into_iter().chain(passed_over(&self.other)).collect()
     }
 }
 
-impl VaeConfig {
-    /// Pixels per latent in each direction.
-    pub fn scale_factor(&self) -> usize {
-        1 << self.block_out_channels.len().saturating_sub(1)
-    }
-
-    fn check(&self, check: &Check) -> Result<()> {
-        check.one_of("act_fn", &self.act_fn, &["silu", "swish"])?;
-        for kind in &self.down_block_types {
-            check.one_of("down_block_types", kind, &["DownEncoderBlock2D"])?;
-        }
-        for kind in &self.up_block_types {
-            check.one_of("up_block_types", kind, &["UpDecoderBlock2D"])?;
-        }
-        let blocks = self.block_out_channels.len();
-        for (field, types) in [("down_block_types", &self.down_block_types), ("up_block_types", &self.up_block_types)] {
-            if types.len() != blocks {
-                let found = format!("a list of {}", types.len());
-                return Err(check.refused(field, &found, &format!("one entry for each of the {blocks} blocks")));
-            }
-        }
-        if self.scaling_factor <= 0.0 {
-            return Err(check.refused("scaling_factor", &self.scaling_factor.to_string(), "a number above 0"));
-        }
-        check.groups("block_out_channels", &self.block_out_channels, self.norm_num_groups)?;
-        check.positive("layers_per_block", &[self.layers_per_block])?;
-        check.fixed(&self.other, &[])
-    }
+/// Whether a version's first two numbers are below 0.9; a development version counts as what it becomes.
+fn before_0_9(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u64>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(Some(0)), Some(Some(minor))) if minor < 9)
 }
 
-/// `text_encoder/config.json` of a `CLIPTextModel`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default)]
-pub struct TextConfig {
-    /// Entries of the vocabulary.
-    pub vocab_size: i64,
-    /// Width of the embeddings.
-    pub hidden_size: i64,
-    /// Width of the feed-forward layers.
-    pub intermediate_size: i64,
-    /// Transformer layers.
-    pub num_hidden_layers: i64,
-    /// Attention heads.
-    pub num_attention_heads: i64,
-    /// Places in the window.
-    pub max_position_embeddings: i64,
-    /// The activation.
-    pub hidden_act: String,
-    /// Epsilon of the layer norms.
-    pub layer_norm_eps: f64,
-}
-
-impl Default for TextConfig {
-    fn default() -> Self {
-        TextConfig {
-            vocab_size: 49408,
-            hidden_size: 512,
-            intermediate_size: 2048,
-            num_hidden_layers: 12,
-            num_attention_heads: 8,
-            max_position_embeddings: 77,
-            hidden_act: "quick_gelu".into(),
-            layer_norm_eps: 1e-5,
-        }
-    }
-}
-
-impl TextConfig {
-    fn check(&self, check: &Check) -> Result<()> {
-        check.one_of("hidden_act", &self.hidden_act, &["quick_gelu", "gelu"])?;
-        check.positive("num_attention_heads", &[self.num_attention_heads])?;
-        check.positive("hidden_size", &[self.hidden_size])?;
-        if self.hidden_size % self.num_attention_heads != 0 {
-            let found = self.num_attention_heads.to_string();
-            return Err(check.refused("num_attention_heads", &found, "a divisor of hidden_size"));
-        }
-        Ok(())
-    }
-}
-
-/// A configuration read from JSON and checked.
-pub trait Config: DeserializeOwned {
-    /// What the file is called in messages.
-    const KIND: &'static str;
-    /// The classes this configuration may name.
-    const CLASSES: &'static [&'static str];
-
-    /// Refuses what is not implemented.
-    ///
-    /// # Errors
-    /// Names the field, what was found and what is supported.
-    fn validate(&self, place: &str) -> Result<()>;
-
-    /// Reads JSON text; `path` is for messages.
-    ///
-    /// # Errors
-    /// When it is not JSON of this shape, or holds an unsupported value.
-    fn parse(text: &str, path: &Path) -> Result<Self> {
-        let bad = |e: serde_json::Error| Error::bad_file(path, Self::KIND, e);
-        let json: Value = serde_json::from_str(text).map_err(bad)?;
-        let check = Check { place: path.display().to_string() };
-        if let Some(class) = json["_class_name"].as_str() {
-            check.one_of("_class_name", class, Self::CLASSES)?;
-        }
-        let config: Self = serde_json::from_value(json).map_err(bad)?;
-        config.validate(&check.place)?;
-        Ok(config)
-    }
-
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// As [`Config::parse`]; also when the file cannot be read.
-    fn read(path: &Path) -> Result<Self> {
-        Self::parse(&std::fs::read_to_string(path).at("read", path)?, path)
-    }
+/// What training has left in a configuration, in words.
+fn passed_over(other: &Map<String, Value>) -> Option<String> {
+    let names: Vec<String> = read::of_training(other).iter().map(|name| format!("`{name}`")).collect();
+    (!names.is_empty()).then(|| format!("{} of training: passed over, no network reads them", names.join(", ")))
 }
 
 macro_rules! config {
-    ($type:ty, $kind:literal, $classes:expr) => {
+    ($type:ty, $kind:literal, $class:literal, $lists:expr $(, $correct:ident)?) => {
         impl Config for $type {
             const KIND: &'static str = $kind;
-            const CLASSES: &'static [&'static str] = &$classes;
+            const CLASSES: &'static [&'static str] = &[$class];
+            const LISTS: &'static [&'static str] = $lists;
+
             fn validate(&self, place: &str) -> Result<()> {
                 self.check(&Check { place: place.to_string() })
             }
+
+            $(fn correct(&mut self) {
+                self.$correct();
+            })?
         }
     };
 }
-config!(UNetConfig, "UNet configuration", ["UNet2DConditionModel"]);
-config!(VaeConfig, "VAE configuration", ["AutoencoderKL"]);
-config!(TextConfig, "text encoder configuration", ["CLIPTextModel"]);
+config!(
+    UNetConfig,
+    "UNet configuration",
+    "UNet2DConditionModel",
+    &[
+        "attention_head_dim",
+        "block_out_channels",
+        "down_block_types",
+        "num_attention_heads",
+        "transformer_layers_per_block",
+        "up_block_types"
+    ],
+    correct_size
+);
+config!(VaeConfig, "VAE configuration", "AutoencoderKL", &["block_out_channels", "down_block_types", "up_block_types"]);
+config!(TextConfig, "text encoder configuration", "CLIPTextModel", &[]);
 
-/// The checks the configurations share, with the file they speak of.
-struct Check {
-    place: String,
-}
-
-impl Check {
-    fn refused(&self, field: &str, found: &str, supported: &str) -> Error {
-        Error::Unsupported {
-            field: field.into(),
-            found: found.into(),
-            place: format!("`{}`", self.place),
-            supported: supported.into(),
-        }
-    }
-
-    fn one_of(&self, field: &str, value: &str, supported: &[&str]) -> Result<()> {
-        if supported.contains(&value) {
-            return Ok(());
-        }
-        Err(self.refused(field, &format!("`{value}`"), &supported.join(", ")))
-    }
-
-    fn positive(&self, field: &str, values: &[i64]) -> Result<()> {
-        match values.iter().find(|v| **v < 1) {
-            Some(v) => Err(self.refused(field, &v.to_string(), "1 and above")),
-            None => Ok(()),
-        }
-    }
-
-    fn groups(&self, field: &str, channels: &[i64], groups: i64) -> Result<()> {
-        self.positive("norm_num_groups", &[groups])?;
-        if channels.is_empty() {
-            return Err(self.refused(field, "an empty list", "at least one block"));
-        }
-        match channels.iter().find(|c| **c < 1 || *c % groups != 0) {
-            Some(c) => Err(self.refused(field, &c.to_string(), &format!("multiples of norm_num_groups, {groups}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Fields outside the struct: each must be null, false, private, or hold the one value given here.
-    fn fixed(&self, other: &Map<String, Value>, known: &[(&str, Value)]) -> Result<()> {
-        for (field, value) in other {
-            let same = |expected: &Value| match (expected.as_f64(), value.as_f64()) {
-                (Some(a), Some(b)) => a == b,
-                _ => expected == value,
-            };
-            let accepted = match known.iter().find(|(name, _)| name == field) {
-                Some((_, Value::Null)) => true,
-                Some((_, expected)) => value.is_null() || same(expected),
-                None => value.is_null() || value == &Value::Bool(false) || field.starts_with('_'),
-            };
-            if !accepted {
-                let expected = known.iter().find(|(name, _)| name == field).map(|(_, v)| v.to_string());
-                return Err(self.refused(field, &value.to_string(), &expected.unwrap_or_else(|| "null".into())));
-            }
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

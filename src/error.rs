@@ -2,6 +2,7 @@
 //!
 //! A message is one line in lower case; the way out stands in [`Error::hint`], which the command line prints under it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// The library's result.
@@ -119,6 +120,9 @@ pub enum Error {
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(String),
+    /// The program broke: a mistake of its own.
+    #[error("{0}")]
+    Broken(String),
 }
 
 impl Error {
@@ -132,6 +136,16 @@ impl Error {
         match self {
             Error::Invalid { message, .. } => Error::invalid(message, hint),
             other => other,
+        }
+    }
+
+    /// The same error, if it names no file of itself, with the file whose content is to blame.
+    pub fn blaming(self, path: &Path) -> Self {
+        match &self {
+            Error::Invalid { .. } | Error::Unknown { .. } => {
+                Error::Invalid { message: format!("{self}: `{}`", path.display()), hint: self.hint() }
+            }
+            _ => self,
         }
     }
 
@@ -167,10 +181,24 @@ impl Error {
             Error::BadFile { kind: "input picture", .. } => {
                 Some("PNG, JPEG and WebP are read; open the file in a picture viewer to see whether it is whole".into())
             }
+            Error::NotFinite { site, dtype, .. } if dtype == "f32" && site.contains('.') => {
+                let component = site.split('.').next().unwrap_or_default();
+                Some(format!("the weights of `{component}` may be damaged: compare the file with where it came from"))
+            }
             Error::MissingTensor { .. } | Error::WrongShape { .. } | Error::ExtraTensors { .. } => {
                 Some("the weights and the config.json beside them belong to different models".into())
             }
             Error::NotFinite { dtype, .. } if dtype != "f32" => Some("run again with `--dtype f32`".into()),
+            Error::NotFinite { site, .. } if site == "noise_guided" => {
+                Some("ask for less guidance: 7.5 is a usual `--guidance-scale`".into())
+            }
+            Error::Torch(text) if text.to_lowercase().contains("memory") || text.contains("allocate") => {
+                Some("ask for a smaller picture or batch, or use `--dtype bf16`".into())
+            }
+            Error::Broken(_) => Some("run again with RUST_BACKTRACE=1 for the place, and report it".into()),
+            Error::NotFinite { site, .. } => site.split_once('.').map(|(component, _)| {
+                format!("the weights of `{component}` may be damaged: compare the file with where it came from")
+            }),
             _ => None,
         }
     }
@@ -183,11 +211,26 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// The first line of a panic's message, without what tch wraps around libtorch's.
-pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+/// Carries out some work; a panic in it is an error like others. libtorch's refusals, too little memory above all, arrive
+/// as panics.
+///
+/// # Errors
+/// The work's; [`Error::Torch`] for a refusal of libtorch, [`Error::Broken`] for any other panic.
+pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the work has left half-done is not looked at again but for what is on disk.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(of_panic(panic.as_ref())))
+}
+
+/// The error that a panic stands for: the first line of its message, without what tch wraps around libtorch's.
+pub fn of_panic(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("something broke").split("Torch(\"").last().unwrap_or_default();
-    text.split("\\n").next().unwrap_or(text).lines().next().unwrap_or_default().to_string()
+    let text = text.unwrap_or("something broke");
+    let (torch, text) = match text.rsplit_once("Torch(\"") {
+        Some((_, refusal)) => (true, refusal),
+        None => (false, text),
+    };
+    let line = text.split("\\n").next().unwrap_or(text).lines().next().unwrap_or_default().to_string();
+    if torch { Error::Torch(line) } else { Error::Broken(line) }
 }
 
 /// Attaches the path to an I/O result.
@@ -218,4 +261,29 @@ fn listing(names: &[String]) -> String {
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_a_way_out() {
+        let refused = caught::<()>(|| {
+            let _ = tch::Tensor::zeros([2, 3], (tch::Kind::Float, tch::Device::Cpu)).view([7]);
+            Ok(())
+        });
+        let Err(Error::Torch(text)) = refused else { panic!("{refused:?}") };
+        assert!(text.starts_with("shape '[7]' is invalid") && !text.contains('\n'), "{text}");
+        let memory = caught::<()>(|| {
+            let _ = tch::Tensor::zeros([1 << 50], (tch::Kind::Float, tch::Device::Cpu));
+            Ok(())
+        });
+        assert!(memory.unwrap_err().hint().unwrap().contains("smaller picture"));
+        let broken = caught::<()>(|| panic!("no {}", "way")).unwrap_err();
+        assert!(matches!(&broken, Error::Broken(text) if text == "no way"), "{broken:?}");
+        assert!(broken.hint().unwrap().contains("report it"));
+        assert!(matches!(caught(|| Err::<(), _>(Error::Cancelled)), Err(Error::Cancelled)));
+    }
 }

@@ -1,6 +1,9 @@
 //! sdviz shows what happens inside Stable Diffusion: a traced pipeline on libtorch records every step, and exporters
 //! turn the record into pictures, videos, tables and plots.
 
+// `say` and `report::print` instead: a reader that has gone away must not end a run.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod config;
 pub mod dataset;
@@ -10,8 +13,10 @@ pub mod export;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
+pub mod say;
 pub mod scheduler;
 pub mod sweep;
 pub mod trace;
 pub mod train;
+pub mod units;
 pub mod viz;

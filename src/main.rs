@@ -2,11 +2,13 @@
 
 mod spin;
 
-use clap::Parser;
 use sdviz::cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     spin::restore_environment();
-    cli::run_or_report(cli::args::Cli::parse())
+    match cli::parse::command_line() {
+        Ok(cli) => cli::run_or_report(cli),
+        Err(code) => code,
+    }
 }

@@ -277,6 +277,28 @@ fn runs_and_predictions_stand_side_by_side_in_step() {
     assert_eq!(part(&pictures[2].0, 72), one.gradient(2, 0));
 }
 
+/// What made several panels stands below them; a panel is as it was, and a frame alone has only its caption.
+#[test]
+fn what_made_them_stands_below() {
+    let home = home();
+    let one = Made { x0: true, ..Made::default() };
+    let runs = ["one", "two"].map(|name| Run::open(one.write(&home.path().join(name))).unwrap());
+    let size = |runs: &[&Run], shown: &[Shown], captions: bool| {
+        let look = Look { size: Size::Watchable, captions };
+        let panels = sdviz::export::panels::Panels::open(runs, shown, 0, look).unwrap();
+        let frames = panels.steps().iter().map(|step| panels.draw(*step).unwrap().dimensions()).collect::<Vec<_>>();
+        assert!(frames.windows(2).all(|pair| pair[0] == pair[1]), "{frames:?}");
+        frames[0]
+    };
+    let caption = sdviz::viz::caption::CaptionStyle::for_width(512);
+    assert_eq!(size(&[&runs[0]], &[Shown::Images], true), (512, 512 + caption.height(512)));
+    let panels = [Shown::Images, Shown::X0, Shown::Latents];
+    assert_eq!(size(&[&runs[0]], &panels, false), (3 * 512 + 16, 512));
+    let two_lines = sdviz::viz::caption::CaptionStyle { lines: 2, ..caption };
+    assert!(size(&[&runs[0]], &panels, true).1 > 512 + two_lines.height(512) + 20);
+    assert!(size(&[&runs[0], &runs[1]], &[Shown::Images], true).1 > 512 + two_lines.height(512) + 20);
+}
+
 #[test]
 fn a_linear_map_is_found_graded_and_used_elsewhere() {
     let home = home();
@@ -370,6 +392,18 @@ fn a_film_strip_spreads_its_pictures_and_frames_are_the_recorded_files() {
         assert_eq!(part, made.gradient(step, 1));
     }
     assert_eq!(*strip.get_pixel(66, 30), Rgb([255; 3]));
+
+    // The predictions have no step 0; the other places show the same steps.
+    let made_x0 = Made { calls: 10, last: 10, x0: true, ..Made::default() };
+    let x0 = Run::open(made_x0.write(&home.path().join("x0"))).unwrap();
+    let mut outputs = Outputs::open(&x0, None).unwrap();
+    let options = filmstrip::Options { shown: Shown::X0, frames: 3, batch: 0, ..options };
+    filmstrip::make(&x0, &options, &mut outputs).unwrap();
+    let strip = image::open(&outputs.written()[0]).unwrap().into_rgb8();
+    for (place, step) in [1, 5, 10].into_iter().enumerate() {
+        let part = image::imageops::crop_imm(&strip, 2 + 66 * place as u32, 2, 64, 64).to_image();
+        assert_eq!(part, made_x0.gradient(step, 0));
+    }
 
     let mut outputs = Outputs::open(&run, None).unwrap();
     frames::make(&run, &frames::Options { every: 3, ..Default::default() }, &mut outputs).unwrap();

@@ -25,7 +25,7 @@ fn home() -> &'static Path {
         let _ = std::fs::remove_dir_all(&home);
         std::fs::create_dir_all(&home).unwrap();
         let arguments =
-            "trace --steps 8 --scheduler pndm --record all --decode every --decode-what latents,x0 --model pocket --device cpu";
+            "trace --steps 8 --scheduler pndm --record all --decode every --decode-what latents,x0 --model pocket -g 7.5 --device cpu";
         let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
         let output = command.args(arguments.split(' ')).args(["--prompt", "a red apple"]).current_dir(&home).output();
         let output = output.unwrap();
@@ -202,26 +202,156 @@ fn plots_have_their_size_and_their_labels() {
             assert!(picture.pixels().any(|p| p.0 == [0, 114, 178]), "{file} has no curve");
         } else {
             let svg = std::fs::read_to_string(path).unwrap();
-            assert!(svg.contains("“a red apple” · pndm · 8 steps · 9 model calls · guidance 7.5 · seed 0"), "{file}");
+            assert!(
+                svg.contains("“a red apple” · PNDM · 8 steps · 9 model calls · guidance 7.5 · seed 0 · pocket"),
+                "{file}"
+            );
             assert!(svg.contains("DejaVu Sans") && svg.contains("model call"), "{file}");
             let labels: &[&str] = match file {
                 "plots/plot-schedule.svg" => &["ᾱ", "σ", "SNR = 1/σ²"],
                 "plots/plot-norms.svg" => &["‖x‖, the latents", "ε(∅), without the prompt", "ε(prompt)", "ε guided"],
                 "plots/plot-guidance.svg" => &["‖ε(prompt) − ε(∅)‖", "∠", "share of the update", "the empty prompt"],
+                "plots/plot-distance.svg" => &["x, the latents", "x₀, the prediction", "distance in pixels"],
                 "plots/plot-change.svg" => &["change of x₀, %"],
-                _ => &["x, the latents", "x₀, the prediction", "distance in pixels"],
+                other => panic!("{other}"),
             };
             for label in labels {
+                // Long titles and notes are wrapped; these are not.
                 assert!(svg.contains(label), "{file} lacks `{label}`");
             }
         }
     }
 }
 
+/// The points of a curve of `plot-….csv`.
+fn csv_curve(file: &str, panel: &str, curve: &str) -> Vec<(f64, f64)> {
+    let text = std::fs::read_to_string(home().join(file)).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("panel,curve,step,value"));
+    let start = format!("{panel},{curve},");
+    let rows = lines.filter_map(|line| line.strip_prefix(&start)?.split_once(','));
+    rows.map(|(step, value)| (step.parse().unwrap(), value.parse().unwrap())).collect()
+}
+
+#[test]
+fn numbers_go_to_csv_and_json() {
+    said(0, &["plot", "run", "--what", "guidance,schedule", "--format", "csv,json", "--out", "numbers"]);
+    let measured = measures::guidance(&open("run"), 0).unwrap();
+    let angle = csv_curve("numbers/plot-guidance.csv", "\"∠ ε(∅), ε(prompt)\"", "\"∠ ε(∅), ε(prompt)\"");
+    assert_eq!(angle, measured.angle.iter().map(|(step, value)| (*step as f64, *value)).collect::<Vec<_>>());
+    let text = std::fs::read_to_string(home().join("numbers/plot-guidance.json")).unwrap();
+    let figure: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(figure["panels"][0]["curves"][0]["points"][0][1], json!(measured.difference[0].1));
+    assert_eq!((&figure["panels"][0]["x"], &figure["panels"][0]["logarithmic"]), (&json!("model call"), &json!(false)));
+    assert!(figure["subtitle"].as_str().unwrap().starts_with("“a red apple” · PNDM"), "{figure}");
+    assert_eq!(csv_curve("numbers/plot-schedule.csv", "σ", "σ").len(), CALLS + 1);
+}
+
+#[test]
+fn a_title_of_ones_own_or_none() {
+    let svg = |title: &str| {
+        said(0, &["plot", "run", "--what", "change", "--format", "svg", "--out", "titles", "--title", title]);
+        std::fs::read_to_string(home().join("titles/plot-change.svg")).unwrap()
+    };
+    let own = svg("苹果");
+    assert!(own.contains("苹果") && own.contains("“a red apple”") && !own.contains("from step to step"), "{own}");
+    let none = svg("none");
+    assert!(!none.contains("“a red apple”") && !none.contains("from step to step"), "{none}");
+    assert!(none.contains("change of x₀, %"), "the axes stay");
+}
+
+#[test]
+fn an_axis_that_does_not_begin_at_zero_says_so() {
+    said(0, &["plot", "run", "--what", "norms", "--format", "svg,csv", "--out", "axes"]);
+    let svg = std::fs::read_to_string(home().join("axes/plot-norms.svg")).unwrap();
+    let norms = csv_curve("axes/plot-norms.csv", "\"‖x‖, the latents\"", "\"x, as the scheduler holds it\"");
+    let (least, most) = norms.iter().fold((f64::INFINITY, 0f64), |(l, m), (_, v)| (l.min(*v), m.max(*v)));
+    assert_eq!(svg.contains("Euclidean norm · axis from "), least >= 0.6 * most, "{least} to {most}");
+    let path = copy("level");
+    for step in 0..=CALLS {
+        edit_step(&path, step, |tensors| tensors.get_mut("latents").unwrap().fill(1.0 + step as f32 / 100.0));
+    }
+    said(0, &["plot", "level", "--what", "norms", "--format", "svg"]);
+    let svg = std::fs::read_to_string(path.join("exports/plot-norms.svg")).unwrap();
+    assert!(svg.contains("Euclidean norm · axis from "), "{svg}");
+}
+
+/// A copy of the run that was asked for something else, as its record says.
+fn other(name: &str, plan: &[(&str, Value)]) {
+    edit_record(&copy(name), |record| plan.iter().for_each(|(field, value)| record["plan"][*field] = value.clone()));
+}
+
+#[test]
+fn several_runs_share_a_plot_and_are_named_by_what_differs() {
+    other("weaker", &[("guidance_scale", json!(4.0)), ("negative_prompt", json!("blurry"))]);
+    other("img2img", &[("init_image", json!({ "file": "sketch.png" })), ("strength", json!(0.6))]);
+    let output = said(0, &["plot", "run", "weaker", "--format", "svg,csv", "--out", "together"]);
+    assert_eq!(output.lines().count(), 10, "{output}");
+    let svg = std::fs::read_to_string(home().join("together/plot-norms-compared.svg")).unwrap();
+    for words in ["no negative prompt · guidance 7.5", "not “blurry” · guidance 4", "ε(prompt)", "seed 0 · pocket"]
+    {
+        assert!(svg.contains(words), "the plot lacks `{words}`: {svg}");
+    }
+    assert!(!svg.contains("weaker"), "{svg}");
+    let panel = "\"x, as the scheduler holds it\"";
+    let curves = ["no negative prompt · guidance 7.5", "not “blurry” · guidance 4"]
+        .map(|name| csv_curve("together/plot-norms-compared.csv", panel, name));
+    assert!(curves[0].len() == CALLS + 1 && curves[0] == curves[1], "the numbers are the same");
+
+    said(0, &["plot", "run", "img2img", "--what", "change", "--format", "svg", "--out", "pictured"]);
+    let svg = std::fs::read_to_string(home().join("pictured/plot-change-compared.svg")).unwrap();
+    assert!(svg.contains("from noise") && svg.contains("from sketch.png, strength 0.6"), "{svg}");
+    // The same settings: only then the folders' names.
+    copy("again");
+    said(0, &["plot", "run", "again", "--what", "change", "--format", "svg", "--out", "same"]);
+    let svg = std::fs::read_to_string(home().join("same/plot-change-compared.svg")).unwrap();
+    assert!(svg.contains("again"), "{svg}");
+
+    edit_record(&copy("unguided-too"), |record| record["plan"]["guidance_scale"] = json!(1.0));
+    said(0, &["plot", "run", "unguided-too", "--what", "guidance", "--format", "svg", "--out", "partly"]);
+    let svg = std::fs::read_to_string(home().join("partly/plot-guidance-compared.svg")).unwrap();
+    assert!(svg.contains("Not recorded: guidance 1."), "{svg}");
+    let many = said(2, &["plot", "run", "run", "run", "run", "run", "run", "run"]);
+    assert!(many.contains("7 runs are too many for one plot"), "{many}");
+}
+
+#[test]
+fn a_share_above_100_percent_is_explained() {
+    let path = copy("against");
+    for step in 1..=CALLS {
+        edit_step(&path, step, |tensors| {
+            let text = tensors["noise_text"].clone();
+            // u + s·(t − u) with u = 1.2·t: much shorter than s·(t − u) where s is 7.5.
+            *tensors.get_mut("noise_uncond").unwrap() = text * 1.2;
+        });
+    }
+    let explained = "Above 100 % the two parts of ε guided point against each other.";
+    let svg = |run: &str| {
+        said(0, &["plot", run, "--what", "guidance", "--format", "svg", "--out", "shares"]);
+        std::fs::read_to_string(home().join("shares/plot-guidance.svg")).unwrap()
+    };
+    assert!(svg("against").contains("Above 100 %"), "{explained}");
+    let share = measures::guidance(&open("run"), 0).unwrap().share;
+    assert_eq!(svg("run").contains("Above 100 %"), share.iter().any(|(_, share)| *share > 1.0));
+}
+
+#[test]
+fn the_pictures_of_steps_say_how_they_were_made() {
+    for (file, decoded) in [("run/steps/003.png", "latents"), ("run/steps/003-x0.png", "predicted_original")] {
+        let told: Value = serde_json::from_str(&said(0, &["metadata", file, "--json"])).unwrap();
+        assert_eq!((&told["prompt"], &told["steps"], &told["seed"]), (&json!("a red apple"), &json!(8), &json!(0)));
+        assert_eq!((&told["parameters"]["Step"], &told["parameters"]["Decoded"]), (&json!("3"), &json!(decoded)));
+    }
+    let told = said(0, &["frames", "run", "--captions", "--every", "4", "--out", "captioned"]);
+    let first = told.lines().nth(1).unwrap();
+    let told: Value = serde_json::from_str(&said(0, &["metadata", first, "--json"])).unwrap();
+    assert_eq!((&told["prompt"], &told["parameters"]["Step"]), (&json!("a red apple"), &json!("4")));
+}
+
 #[test]
 fn the_same_run_gives_the_same_bytes() {
-    said(0, &["plot", "run", "--format", "png,svg", "--out", "once"]);
-    said(0, &["plot", "run", "--format", "png,svg", "--out", "twice"]);
+    said(0, &["plot", "run", "--format", "png,svg,pdf", "--out", "once"]);
+    said(0, &["plot", "run", "--format", "png,svg,pdf", "--out", "twice"]);
     for entry in std::fs::read_dir(home().join("once")).unwrap().map(Result::unwrap) {
         let other = home().join("twice").join(entry.file_name());
         assert!(std::fs::read(entry.path()).unwrap() == std::fs::read(other).unwrap(), "{entry:?}");
@@ -248,7 +378,7 @@ fn what_was_not_recorded_is_left_out_with_the_way_to_get_it() {
 #[test]
 fn bad_requests_are_refused_before_any_work() {
     insta::assert_snapshot!(said(2, &["plot", "run", "--what", "norm"]));
-    insta::assert_snapshot!(said(2, &["plot", "run", "--format", "pdf"]));
+    insta::assert_snapshot!(said(2, &["plot", "run", "--format", "pgn"]));
     insta::assert_snapshot!(said(2, &["plot", "run", "--batch", "1"]));
     std::fs::write(home().join("taken"), "").unwrap();
     insta::assert_snapshot!(said(2, &["plot", "run", "--out", "taken"]));
@@ -261,7 +391,7 @@ fn a_killed_run_is_plotted_as_far_as_it_came() {
     killed("killed");
     said(0, &["plot", "killed", "--format", "svg"]);
     let svg = std::fs::read_to_string(home().join("killed/exports/plot-distance.svg")).unwrap();
-    assert!(svg.contains("seed 0 · running"), "{svg}");
+    assert!(svg.contains("seed 0 · pocket · running"), "{svg}");
     assert!(svg.contains("Distance to step 4, the last one that is there; the run has 9."), "{svg}");
     assert_eq!(measures::norms(&open("killed"), Quantity::Latents, 0).unwrap().len(), 5);
 
@@ -325,7 +455,8 @@ fn the_first_step_that_differs_is_found() {
     assert!(maps[6].values.iter().all(|v| *v == 0.0));
     assert!((maps[8].values[[0, 0]] - 0.25).abs() < 1e-5, "0.5 in one of four channels has a root mean square of 0.25");
     assert_eq!(maps[8].values.iter().filter(|v| **v != 0.0).count(), 1);
-    said(0, &["diff", "run", "changed", "--maps", "--out", "maps"]);
+    let told = said(0, &["diff", "run", "changed", "--maps", "--out", "maps"]);
+    assert_eq!(told.lines().last(), Some("maps/diff-maps.png"), "files are named on standard output");
     let sheet = image::open(home().join("maps/diff-maps.png")).unwrap().to_rgb8();
     assert_eq!(sheet.width(), 1600);
 }
@@ -381,7 +512,7 @@ fn schedules_are_compared_without_a_run() {
         &["schedule", "--scheduler", "pndm,euler,dpmpp_2m_karras", "--steps", "4", "--out", "s", "--format", "png,svg"]
     ));
     let svg = std::fs::read_to_string(home().join("s/schedules.svg")).unwrap();
-    for label in ["pndm", "euler", "dpmpp_2m_karras", "σ", "ᾱ", "pndm calls it 5 times", "4 steps · pocket"] {
+    for label in ["PNDM", "Euler", "DPM++ 2M Karras", "σ", "ᾱ", "PNDM calls it 5 times", "4 steps · pocket"] {
         assert!(svg.contains(label), "the figure lacks `{label}`");
     }
     assert_eq!(image::image_dimensions(home().join("s/schedules.png")).unwrap(), (1600, 900));
@@ -396,6 +527,12 @@ fn schedules_are_compared_without_a_run() {
 #[test]
 fn tokens_are_shown_with_their_places() {
     insta::assert_snapshot!(said(0, &["tokens", "a red apple", "--negative", "blurry"]));
+    let bytes = said(0, &["tokens", "猫"]);
+    assert!(bytes.contains("<0xE7>") && bytes.contains("part of 猫"), "{bytes}");
+    let json: Value = serde_json::from_str(&said(0, &["tokens", "猫", "--json"])).unwrap();
+    let reads: String =
+        json["prompt"]["tokens"].as_array().unwrap().iter().map(|t| t["reads"].as_str().unwrap()).collect();
+    assert_eq!(reads, "<|startoftext|><0xE7><0x8C><0xAB></w><|endoftext|>");
     let long = "a red apple and ".repeat(30);
     let json: Value = serde_json::from_str(&said(0, &["tokens", &long, "--json"])).unwrap();
     let prompt = &json["prompt"];

@@ -23,6 +23,12 @@ enum Fault {
     Wrong,
     /// It knows nobody.
     Closed,
+    /// Whoever asks for the end of a file gets all of it.
+    Whole,
+    /// Whoever asks for the end of a file gets another part of it, and says so.
+    OtherPart,
+    /// It sends more of the UNet than it said it would.
+    More,
 }
 
 struct State {
@@ -31,6 +37,8 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     /// Path, range and token of each request.
     seen: Vec<(String, String, String)>,
+    /// The host that has the large files, if it is another.
+    storage: Option<String>,
 }
 
 /// A hub with one repository.
@@ -75,7 +83,7 @@ impl Server {
     fn new(files: BTreeMap<String, Vec<u8>>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let state = State { fault: Fault::None, commit: COMMIT.into(), files, seen: vec![] };
+        let state = State { fault: Fault::None, commit: COMMIT.into(), files, seen: vec![], storage: None };
         let server = Server { state: Arc::new(Mutex::new(state)), address };
         let state = server.state.clone();
         std::thread::spawn(move || {
@@ -136,25 +144,36 @@ fn answer(mut stream: &TcpStream, state: &mut State) -> std::io::Result<()> {
         let body = json!({ "sha": state.commit, "siblings": files }).to_string();
         return reply("200 OK", "Content-Type: application/json\r\n", body.len(), body.as_bytes());
     }
-    let name = path.strip_prefix("/someone/tiny/resolve/main/").unwrap_or_default();
+    let resolve = format!("/someone/tiny/resolve/{}/", state.commit);
+    let (storage, name) = match path.strip_prefix(&resolve) {
+        Some(name) => (&state.storage, name),
+        None => (&None, path.strip_prefix("/storage/").unwrap_or_default()),
+    };
+    let name = name.split('?').next().unwrap_or_default();
     let Some(whole) = state.files.get(name) else { return reply("404 Not Found", "", 0, b"") };
-    let (etag, mut bytes) = (sum(whole), whole.clone());
-    let etag = if name.ends_with(".safetensors") { &etag[..] } else { &etag[..40] };
+    if let Some(storage) = storage.as_ref().filter(|_| name.ends_with(".safetensors")) {
+        return reply("302 Found", &format!("Location: {storage}/storage/{name}\r\n"), 0, b"");
+    }
+    let mut bytes = whole.clone();
     if name == UNET && state.fault == Fault::Wrong {
         *bytes.last_mut().unwrap() ^= 1;
     }
-    let range = header("range").replace("bytes=", "");
-    let (from, to) = range.split_once('-').unwrap();
-    let from: usize = from.parse().unwrap();
-    let to = to.parse().map_or(bytes.len(), |to: usize| to + 1);
-    let more = format!(
-        "X-Repo-Commit: {}\r\nX-Linked-Etag: \"{etag}\"\r\nContent-Range: bytes {from}-{}/{}\r\n",
-        state.commit,
-        to - 1,
-        bytes.len()
-    );
-    let sent = if name == UNET && state.fault == Fault::Cut && to == bytes.len() { from + (to - from) / 2 } else { to };
-    reply("206 Partial Content", &more, to - from, &bytes[from..sent])
+    let asked = header("range").strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse().ok());
+    let from: usize = match (asked, state.fault) {
+        (None, _) | (_, Fault::Whole) => 0,
+        (Some(_), Fault::OtherPart) => bytes.len() - 1,
+        (Some(from), _) => from,
+    };
+    let length = bytes.len();
+    let more = format!("Content-Range: bytes {from}-{}/{length}\r\n", length - 1);
+    if name == UNET && state.fault == Fault::More {
+        bytes.push(0);
+    }
+    let to = if name == UNET && state.fault == Fault::Cut { from + (length - from) / 2 } else { bytes.len() };
+    match from {
+        0 => reply("200 OK", "", bytes.len(), &bytes[..to]),
+        _ => reply("206 Partial Content", &more, bytes.len() - from, &bytes[from..to]),
+    }
 }
 
 fn stderr(output: &Output) -> String {
@@ -231,6 +250,63 @@ fn a_transfer_that_broke_off_goes_on_where_it_stopped() {
     assert_eq!(complete(&server, home), ["someone/tiny"]);
 }
 
+/// The UNet's requests: their ranges.
+fn ranges(server: &Server) -> Vec<String> {
+    server.seen().into_iter().filter(|(path, ..)| path.ends_with(UNET)).map(|(_, range, _)| range).collect()
+}
+
+#[test]
+fn what_does_not_go_on_where_it_stopped_is_begun_anew() {
+    for fault in [Fault::Whole, Fault::OtherPart] {
+        let (server, folder) = (Server::new(repository("")), tempfile::tempdir().unwrap());
+        let home = folder.path();
+        server.set(Fault::Cut);
+        assert!(!server.sdviz(home, &["fetch", "someone/tiny"]).status.success());
+        let half = repository("")[UNET].len() / 2;
+        server.set(fault);
+        server.seen();
+        let snapshot = fetched(&server.sdviz(home, &["fetch", "someone/tiny"]));
+        let again = if fault == Fault::Whole { vec![] } else { vec![String::new()] };
+        assert_eq!(ranges(&server), [vec![format!("bytes={half}-")], again].concat());
+        assert_eq!(std::fs::read(snapshot.join(UNET)).unwrap(), repository("")[UNET]);
+    }
+    // More than the hub said is not taken either: a disk has an end.
+    let (server, folder) = (Server::new(repository("")), tempfile::tempdir().unwrap());
+    server.set(Fault::More);
+    let said = stderr(&server.sdviz(folder.path(), &["fetch", "someone/tiny"]));
+    assert!(said.contains(&format!("more came than its {} bytes", repository("")[UNET].len())), "{said}");
+    let blobs = std::fs::read_dir(folder.path().join("hub/models--someone--tiny/blobs")).unwrap();
+    let parts = blobs.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "part"));
+    assert_eq!(parts.count(), 0);
+}
+
+/// Large files lie on other hosts, to which the hub sends on: they are no business of the token's.
+#[test]
+fn the_token_goes_to_the_hub_alone() {
+    let (server, storage) = (Server::new(repository("")), Server::new(repository("")));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "secret").unwrap();
+    // The same machine under another name, and another port: another host.
+    server.state.lock().unwrap().storage = Some(storage.address.replace("127.0.0.1", "localhost"));
+    let snapshot = fetched(&server.sdviz(folder.path(), &["fetch", "someone/tiny"]));
+    assert_eq!(std::fs::read(snapshot.join(UNET)).unwrap(), repository("")[UNET]);
+    assert!(server.seen().iter().all(|(_, _, token)| token == "Bearer secret"));
+    let elsewhere = storage.seen();
+    assert_eq!(elsewhere.len(), 3, "{elsewhere:?}");
+    assert!(elsewhere.iter().all(|(_, _, token)| token.is_empty()), "{elsewhere:?}");
+
+    // The same host under another port is another host, and one that sends in a circle is told.
+    server.state.lock().unwrap().storage = Some(storage.address.clone());
+    storage.state.lock().unwrap().files.remove(UNET);
+    std::fs::remove_dir_all(folder.path().join("hub")).unwrap();
+    let said = stderr(&server.sdviz(folder.path(), &["fetch", "someone/tiny"]));
+    assert!(said.contains(&format!("{} answers with status 404 to `{UNET}`", storage.address)), "{said}");
+    assert!(storage.seen().iter().all(|(_, _, token)| token.is_empty()));
+    server.state.lock().unwrap().storage = Some(format!("{}/someone/tiny/resolve/{COMMIT}/{UNET}?", server.address));
+    let said = stderr(&server.sdviz(folder.path(), &["fetch", "someone/tiny"]));
+    assert!(said.contains("sends from one address to the next"), "{said}");
+}
+
 #[test]
 fn a_file_that_is_not_what_the_hub_says_does_not_stay() {
     let (server, folder) = (Server::new(repository("")), tempfile::tempdir().unwrap());
@@ -264,7 +340,7 @@ fn a_variant_is_fetched_and_merged() {
     assert_eq!(std::fs::read(Path::new(&out).join(UNET)).unwrap().len(), repository("")[UNET].len());
     let missing =
         server.sdviz(home, &["merge", "someone/tiny", "someone/tiny", "--variant", "bf16", "--out", "nowhere"]);
-    assert!(stderr(&missing).contains("model.bf16.safetensors` is missing"), "{}", stderr(&missing));
+    assert!(stderr(&missing).contains("has a variant `bf16`: there is `fp16`"), "{}", stderr(&missing));
 }
 
 #[test]

@@ -325,6 +325,39 @@ fn strength_1_is_text_to_image_with_a_trace_of_the_picture() {
     assert!((0.05..0.2).contains(&alpha.sqrt()), "a trace only, and not none: {}", alpha.sqrt());
 }
 
+/// The brightness that counts is PIL's, as in diffusers.
+#[test]
+fn a_coloured_mask_counts_by_its_brightness() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sketch, _) = files(folder.path(), 16, 16);
+    let path = folder.path().join("colours.png");
+    // Pure green is bright, red and blue are dark; the fourth is dark by ITU-R 709, which weighs red less.
+    let colours = [[0, 255, 0], [255, 0, 0], [0, 0, 255], [255, 75, 75]];
+    RgbImage::from_fn(16, 16, |x, _| Rgb(colours[x as usize / 4])).save(&path).unwrap();
+    let mask = InitImage::read(Path::new(&sketch), Some(&path)).unwrap().fit(16, 16, Resize::Stretch).mask.unwrap();
+    assert_eq!([0, 4, 8, 12].map(|x| mask.get_pixel(x, 0).0[0]), [255, 0, 0, 255]);
+}
+
+#[test]
+fn at_strength_1_a_mask_is_repainted_from_pure_noise() {
+    let pipeline = tiny();
+    let _no_gradients = tch::no_grad_guard();
+    for scheduler in ["ddim", "euler"] {
+        let plan = Plan { mask: Some(InputFile::default()), ..plan(scheduler, 1.0) };
+        let input = Input { picture: picture(64, 64), mask: Some(mask(64, 64)) };
+        let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Nothing);
+        pipeline.generate_from(&plan, &input, &Probe::new(vec![&mut reservoir])).unwrap();
+        let (_, noise) = parts(&pipeline, &plan, &input);
+        let (record, scheduler) = pipeline.plan(&plan).unwrap();
+        assert_eq!(reservoir.latents_reservoir[0], noise * scheduler.init_noise_sigma());
+        let why = record.begin.unwrap().why;
+        assert!(
+            why.starts_with("strength 1 makes all 6 steps: what is to be repainted begins from pure noise"),
+            "{why}"
+        );
+    }
+}
+
 #[test]
 fn fewer_calls_stay_closer_to_the_picture() {
     let pipeline = tiny();

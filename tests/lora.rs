@@ -151,6 +151,32 @@ fn merged(path: &Path, weight: f64, layer: &str, kind: Kind) -> sdviz::error::Re
     (adapters.weights("unet", unet, Device::Cpu, kind) / layer).tensor("weight", &shape)
 }
 
+/// As kohya's scripts and the web UIs have it; diffusers gives such layers the most frequent alpha of the others.
+#[test]
+fn a_layer_without_an_alpha_counts_once_whatever_the_others_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let kohya = root("lora/kohya.safetensors");
+    let name = |layer: &str| format!("lora_unet_{}", layer.replace('.', "_"));
+    let (bare, own) = ("mid_block.resnets.0.conv1", "mid_block.resnets.0.time_emb_proj");
+    let alpha = format!("{}.alpha", name(bare));
+    let some = rewritten(&kohya, &folder.path().join("some.safetensors"), |key, t| (key != alpha).then_some((key, t)));
+    let none = rewritten(&kohya, &folder.path().join("none.safetensors"), |key, t| {
+        (!key.ends_with(".alpha")).then_some((key, t))
+    });
+    let all: HashMap<String, Tensor> = Tensor::read_safetensors(&kohya).unwrap().into_iter().collect();
+    // Rank 2 and alpha 1: half of the product, where there is an alpha.
+    for (path, layer, scale) in [(&kohya, bare, 0.5), (&some, bare, 1.0), (&some, own, 0.5), (&none, own, 1.0)] {
+        let part = |end: &str| &all[&format!("{}.{end}.weight", name(layer))];
+        let (down, up) = (part("lora_down"), part("lora_up"));
+        let product = up.reshape([up.size()[0], -1]).matmul(&down.reshape([down.size()[0], -1]));
+        let plain = plain(layer);
+        let expected = &plain + product.reshape(plain.size()) * (0.8 * scale);
+        let found = merged(path, 0.8, layer, Kind::Float).unwrap();
+        assert!(relative(&found, &expected) < 1e-6, "{layer} with {scale}");
+        assert!(relative(&plain, &expected) > 1e-3);
+    }
+}
+
 fn plain(layer: &str) -> Tensor {
     let all = Tensor::read_safetensors(root("tiny-sd/unet/diffusion_pytorch_model.safetensors")).unwrap();
     all.into_iter().find(|(key, _)| *key == format!("{layer}.weight")).unwrap().1
@@ -292,7 +318,10 @@ fn the_record_and_the_picture_name_them() {
 
     let plain = folder.path().join("plain");
     let again = trace(&plain, &["--like", out.join("final.png").to_str().unwrap()]);
-    assert!(String::from_utf8_lossy(&again.stderr).contains("drawn with the LoRAs \"peft:0.8, kohya:1\": name them"));
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    for flag in ["`--lora peft.safetensors:0.8`", "`--lora kohya.safetensors:1`"] {
+        assert!(told.contains(&format!("the picture was drawn with a LoRA: name it with {flag}")), "{told}");
+    }
     assert!(trace(&plain, &["--force"]).status.success());
     assert!(!std::fs::read_to_string(plain.join("run.json")).unwrap().contains("loras"));
 

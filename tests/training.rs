@@ -169,6 +169,8 @@ fn a_model_from_scratch() {
     let (model, run) = (w.text("t/model"), w.text("run"));
     done(&["trace", "--model", &model, "--prompt", "a star on a blue background", "--steps", "3", "--out", &run]);
     assert_eq!(image::open(w.path("run/final.png")).unwrap().width(), 32);
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(w.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(record["plan"]["guidance_scale"], 5.0, "the scale that the samples were drawn with");
 
     let lora = ["train", "lora", "--data", &w.text("data"), "--config", &w.text("tiny.toml"), "--out", &w.text("l")];
     done(&[&lora[..], &["--model", &model]].concat());

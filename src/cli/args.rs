@@ -5,18 +5,20 @@ mod dataset;
 mod eval;
 mod hires;
 mod models;
+mod numbers;
 mod runs;
 mod train;
 
 use super::axes::AxisArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use eval::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
 pub use hires::HiresArgs;
 pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
+pub use numbers::{Seed, number, whole};
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,6 +34,9 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+    /// What to tell first of what was not typed.
+    #[arg(skip)]
+    pub note: Option<String>,
 }
 
 /// The verbs.
@@ -138,20 +143,23 @@ pub struct LoadArgs {
 #[derive(Debug, Clone, Args)]
 pub struct KeepArgs {
     /// What to keep of each step: latents, noise_uncond, noise_text, noise_guided, predicted_original (or x0), all, none
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "latents,predicted_original",
-        value_name = "LIST",
-        help_heading = "Record"
-    )]
-    pub record: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Record")]
+    pub record: Option<Vec<String>>,
     /// Which steps to decode to pictures: every, N (every Nth), final or none
-    #[arg(long, default_value = "every", value_name = "WHICH", help_heading = "Record")]
-    pub decode: String,
+    #[arg(long, value_name = "WHICH", help_heading = "Record")]
+    pub decode: Option<String>,
     /// What to decode of them: latents, predicted_original (or x0), or both
-    #[arg(long, value_delimiter = ',', default_value = "latents", value_name = "LIST", help_heading = "Record")]
-    pub decode_what: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Record")]
+    pub decode_what: Option<Vec<String>>,
+}
+
+/// What a trace keeps where it is not told.
+const KEPT: &str = "all with a small model (up to 100 million parameters), else latents,predicted_original";
+
+/// Adds to an argument's help what counts where it is not given, if that is not for clap to know.
+fn usual(arg: Arg, default: &str) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{help} [default: {default}]"))
 }
 
 /// What is done on each step.
@@ -179,8 +187,11 @@ pub struct OnStepArgs {
 /// `sdviz trace`. An option that is given twice counts as it was given last.
 #[derive(Debug, Clone, Args)]
 #[command(args_override_self = true)]
+#[command(mut_arg("record", |record| usual(record, KEPT)))]
+#[command(mut_arg("decode", |decode| usual(decode, "every")))]
+#[command(mut_arg("decode_what", |what| usual(what, "both with a small model, else latents")))]
 pub struct TraceArgs {
-    /// What to draw
+    /// What to draw; "" draws without a prompt
     #[arg(long, short, value_name = "TEXT", required_unless_present = "like")]
     pub prompt: Option<String>,
     /// What to stay away from; used when the guidance scale is above 1
@@ -191,37 +202,45 @@ pub struct TraceArgs {
     #[arg(long, value_name = "NAME")]
     pub prompt_syntax: Option<String>,
     /// Layer of the text encoder to take the embeddings from: 1 the last, 2 the one before, … [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     pub clip_skip: Option<usize>,
     /// Take prompts, seed, steps, guidance, size and scheduler from a picture, where they are not given here
     #[arg(long, value_name = "PICTURE")]
     pub like: Option<PathBuf>,
-    /// Folder for the record
-    #[arg(long, short, default_value = "run", value_name = "FOLDER")]
-    pub out: PathBuf,
-    /// Replace the run in the folder
+    /// Folder for the record [default: run, or the first of run-2, run-3, … that is free]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Replace the run in the folder, which is `run` if none is named
     #[arg(long)]
     pub force: bool,
-    /// Seed of the first picture's noise; the same seed gives the same picture [default: 0]
-    #[arg(long, short)]
-    pub seed: Option<u64>,
+    /// Seed of the first picture's noise; the same seed gives the same picture, and -1 or random draws one
+    /// [default: 0]
+    #[arg(long, short, allow_negative_numbers = true)]
+    pub seed: Option<Seed>,
     /// Steps [default: 25]
-    #[arg(long, alias = "num-inference-steps")]
+    #[arg(long, alias = "num-inference-steps", value_parser = whole, allow_negative_numbers = true)]
     pub steps: Option<usize>,
-    /// How strongly to follow the prompt; 1 switches guidance off [default: 7.5]
-    #[arg(long, short, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
+    /// How strongly to follow the prompt; 1 switches guidance off [default: the model's own, else 7.5]
+    #[arg(
+        long,
+        short,
+        value_name = "SCALE",
+        aliases = ["cfg-scale", "cfg"],
+        value_parser = number,
+        allow_negative_numbers = true
+    )]
     pub guidance_scale: Option<f64>,
     /// Width in pixels [default: the model's own]
-    #[arg(long, short = 'W', value_name = "PIXELS")]
+    #[arg(long, short = 'W', value_name = "PIXELS", value_parser = whole, allow_negative_numbers = true)]
     pub width: Option<usize>,
     /// Height in pixels [default: the model's own]
-    #[arg(long, short = 'H', value_name = "PIXELS")]
+    #[arg(long, short = 'H', value_name = "PIXELS", value_parser = whole, allow_negative_numbers = true)]
     pub height: Option<usize>,
     /// Scheduler, see `sdviz schedulers` [default: the model's own]
     #[arg(long, value_name = "NAME", alias = "sampling-method")]
     pub scheduler: Option<String>,
     /// DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     pub eta: Option<f64>,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -232,6 +251,7 @@ pub struct TraceArgs {
         value_name = "SHARE",
         alias = "denoising-strength",
         requires = "init_image",
+        value_parser = number,
         allow_negative_numbers = true,
         help_heading = "Image to image"
     )]
@@ -240,7 +260,7 @@ pub struct TraceArgs {
     #[allow(missing_docs)]
     pub hires: HiresArgs,
     /// Pictures at once, with seeds that follow each other
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     pub batch_size: usize,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -273,7 +293,9 @@ pub struct PictureArgs {
 
 /// `sdviz sweep`.
 #[derive(Debug, Clone, Args)]
-#[command(mut_arg("decode", |decode| decode.default_value("final")))]
+#[command(mut_arg("record", |record| record.default_value("latents,predicted_original")))]
+#[command(mut_arg("decode", |decode| usual(decode, "every with a small model, which decodes quickly, else final")))]
+#[command(mut_arg("decode_what", |what| what.default_value("latents")))]
 pub struct SweepArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -310,7 +332,7 @@ pub struct GridArgs {
     /// The sweep
     #[arg(default_value = "sweep")]
     pub sweep: PathBuf,
-    /// The axis that runs down: a field's name, as guidance_scale, or the words of a replacement
+    /// The axis that runs down: a field's name, as guidance_scale, or a replacement's name or words
     /// [default: the second that was named]
     #[arg(long, value_name = "AXIS")]
     pub rows: Option<String>,

@@ -2,7 +2,7 @@
 //!
 //! Enters: the command line. Leaves: the texts that were given to each axis, in the order in which the axes were named.
 
-use crate::sweep::field::{self, FIELDS, Field};
+use crate::sweep::field::{FIELDS, Field};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 /// What was typed for the axes: a field's name, or `replace`, and the texts of its flags; first named, first here.
@@ -35,7 +35,10 @@ impl Args for AxisArgs {
             Arg::new(REPLACE_FLAG)
                 .long(REPLACE_FLAG)
                 .value_name("WORDS=LIST")
-                .help("Exchange words of the prompt: `cat=cat,dog,owl`; repeat it for another axis")
+                .help(
+                    "Exchange words of the prompt: `cat=cat,dog,owl`, `red=red,` to leave them away, `style:flat=flat,glossy` \
+                     to name the axis; repeat it for another axis",
+                )
                 .help_heading(HEADING)
                 .action(ArgAction::Append),
         )
@@ -64,14 +67,5 @@ impl FromArgMatches for AxisArgs {
         found.sort_by_key(|(place, _)| *place);
         self.0 = found.into_iter().map(|(_, axis)| axis).collect();
         Ok(())
-    }
-}
-
-/// The name of an axis as it was typed after `--rows` or `--cols`: a field's, or the words of a replacement.
-pub fn axis_name(typed: &str) -> String {
-    match field::field(typed) {
-        Some(field) => field.name.into(),
-        None if typed.starts_with(field::REPLACE) => typed.into(),
-        None => format!("{}{typed}", field::REPLACE),
     }
 }

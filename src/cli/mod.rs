@@ -2,13 +2,17 @@
 //!
 //! Standard output is for data, standard error for talk. Exit codes: 0 done, 1 a check that was asked for failed, 2 error.
 
+mod advice;
 pub mod args;
 pub mod axes;
 mod commands;
 mod interrupt;
+mod like;
+pub mod parse;
 mod plan;
 mod plugins;
 pub mod report;
+mod runs;
 
 use anyhow::Result;
 use args::{Cli, Command};
@@ -20,6 +24,7 @@ use std::process::ExitCode;
 /// Whatever the verb could not do.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     let talk = report::Talk { quiet: cli.quiet };
+    cli.note.iter().for_each(|note| talk.say(note));
     match cli.command {
         Command::Trace(args) => commands::trace::run(&args, talk),
         Command::Shapes(args) => commands::shapes::run(args),
@@ -54,7 +59,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 pub fn run_or_report(cli: Cli) -> ExitCode {
     report::quiet_panics();
     crate::pipeline::allocator::keep_freed_memory();
+    let talk = report::Talk { quiet: cli.quiet };
     let outcome = std::panic::catch_unwind(|| run(cli));
+    report::missing_letters(talk);
     match outcome {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
@@ -62,7 +69,7 @@ pub fn run_or_report(cli: Cli) -> ExitCode {
             ExitCode::from(2)
         }
         Err(panic) => {
-            report::print_panic(panic.as_ref());
+            report::print_error(&crate::error::of_panic(panic.as_ref()).into());
             ExitCode::from(2)
         }
     }

@@ -1,27 +1,30 @@
 //! What was typed, made into a plan and checked before any work.
 
-use super::args::{KeepArgs, LoadArgs, OnStepArgs, PictureArgs, SweepArgs, TraceArgs};
-use super::axes::REPLACE_FLAG;
+mod sweep;
+
+use super::args::{KeepArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};
+use super::like::tag_warning;
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
-use crate::pipeline::{LoadOptions, device, hires, start};
-use crate::prompt::conditions;
+use crate::pipeline::{LoadOptions, Pipeline, device, hires, start};
+use crate::prompt::{conditions, extras};
 use crate::scheduler::SchedulerKind;
-use crate::sweep::field;
-use crate::sweep::plan::{Axis, replacement};
 use crate::trace::hires::Hires;
 use crate::trace::inputs::Resize;
 use crate::trace::on_step;
-use crate::trace::parameters::Settings;
 use crate::trace::schema::{Decode, Plan, Quantity};
-use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
+pub use sweep::{Asked, shard, sweep_plan};
 
 /// The strength of a run from a picture, where none is asked for: enough to change everything but the layout.
 const STRENGTH: f64 = 0.75;
+
+/// What can be decoded to pictures.
+const PICTURED: [Quantity; 2] = [Quantity::Latents, Quantity::PredictedOriginal];
 
 /// How to load the model.
 ///
@@ -38,7 +41,7 @@ pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
 }
 
 /// The plan of a trace, as far as it does not depend on the model: sizes that were not given are 0, a scheduler that was
-/// not given is empty.
+/// not given is empty. [`complete`] has the rest of what a model may have its own of.
 ///
 /// # Errors
 /// When a value cannot mean anything, whatever the model.
@@ -46,12 +49,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
     let usual = Plan::default();
     let prompt = args.prompt.clone().unwrap_or_default();
     let steps = args.steps.unwrap_or(usual.steps);
-    if prompt.trim().is_empty() {
-        return Err(Error::invalid("the prompt is empty", "say what to draw, for example `--prompt \"a red apple\"`"));
-    }
-    if steps == 0 {
-        return Err(Error::invalid("0 steps make no picture", "ask for at least one: `--steps 25` is usual"));
-    }
+    refuse_zeros(args)?;
     let scheduler = match &args.scheduler {
         Some(name) => SchedulerKind::parse(name)?.name().to_string(),
         None => String::new(),
@@ -65,7 +63,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         negative_prompt: args.negative_prompt.clone().unwrap_or_default(),
         prompt_syntax: args.prompt_syntax.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
         clip_skip: args.clip_skip.unwrap_or(usual.clip_skip),
-        seed: args.seed.unwrap_or(usual.seed),
+        seed: args.seed.map_or(usual.seed, number_of),
         batch_size: args.batch_size,
         steps,
         guidance_scale: args.guidance_scale.unwrap_or(usual.guidance_scale),
@@ -85,6 +83,64 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         decode,
         decode_what,
     })
+}
+
+/// A 0 that was typed: where it was not, the model's own size counts.
+fn refuse_zeros(args: &TraceArgs) -> Result<()> {
+    let zeros = [
+        (args.steps == Some(0), "0 steps make no picture", "ask for at least one: `--steps 25` is usual"),
+        (args.batch_size == 0, "a batch of 0 pictures", "ask for at least one"),
+        (
+            [args.width, args.height].contains(&Some(0)),
+            "a picture of 0 pixels",
+            "leave the size to the model, or give one",
+        ),
+    ];
+    match zeros.into_iter().find(|(zero, ..)| *zero) {
+        Some((_, message, hint)) => Err(Error::invalid(message, hint)),
+        None => Ok(()),
+    }
+}
+
+/// The folder that was named for a run, unless it is called like a picture.
+///
+/// # Errors
+/// When it is, and there is no folder of that name.
+pub fn not_a_picture(out: &PathBuf) -> Result<&PathBuf> {
+    let ending = out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    if ["png", "jpg", "jpeg", "webp", "gif", "mp4"].contains(&ending.as_str()) && !out.is_dir() {
+        let folder = out.with_extension("");
+        return Err(Error::invalid(
+            format!("`{}` is the name of a picture, and a run is a folder", out.display()),
+            format!("`--out {0}` makes the folder, and the picture is `{0}/final.png`", folder.display()),
+        ));
+    }
+    Ok(out)
+}
+
+/// The seed that was typed, or one of 32 bits, which every other program takes too.
+fn number_of(seed: Seed) -> u64 {
+    match seed {
+        Seed::Number(number) => number,
+        // The standard library's hashers begin with random keys.
+        Seed::Random => RandomState::new().build_hasher().finish() & u64::from(u32::MAX),
+    }
+}
+
+/// Fills in what was not typed and depends on the model: the guidance scale, and for a small model that all is kept.
+pub fn complete(args: &TraceArgs, pipeline: &Pipeline, plan: &mut Plan) {
+    if args.guidance_scale.is_none() {
+        plan.guidance_scale = pipeline.guidance_scale();
+    }
+    if !pipeline.is_small() {
+        return;
+    }
+    if args.keep.record.is_none() {
+        plan.record = Quantity::ALL.to_vec();
+    }
+    if args.keep.decode_what.is_none() && matches!(plan.decode, Decode::Every(_)) {
+        plan.decode_what = PICTURED.to_vec();
+    }
 }
 
 /// The second pass of a trace whose first has so many steps, if it was asked for.
@@ -128,56 +184,6 @@ fn resize(args: &PictureArgs) -> Result<Option<Resize>> {
     args.resize.as_deref().map(str::parse::<Resize>).transpose()
 }
 
-/// What was typed, and for the rest what the picture after `--like` says. Gives words of warning too, for what it says
-/// that cannot be done here.
-///
-/// # Errors
-/// When the picture carries no settings.
-pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
-    let mut args = typed.clone();
-    let Some(picture) = &typed.like else { return Ok((args, vec![])) };
-    let said = Settings::read(picture)?;
-    let mut warnings = vec![];
-    if let (None, None, Some(sampler)) = (&args.scheduler, &said.scheduler, &said.sampler) {
-        warnings.push(format!("the picture's sampler `{sampler}` is not known here: the model's own is used"));
-    }
-    if typed.seed.is_none() && said.seed.is_some() && !said.cpu_noise {
-        warnings.push("the picture's noise was not drawn on the CPU: its seed means other noise here".into());
-    }
-    if let Some(loras) = ["Lora", "Lora hashes"].iter().find_map(|name| said.parameters.get(*name)) {
-        warnings.push(format!("the picture was drawn with the LoRAs {loras}: name them with `--lora`"));
-    }
-    // A run from a picture has one pass, whatever the other picture had.
-    if args.picture.init_image.is_none() {
-        if let (None, Some(upscaler)) = (said.hires, said.parameters.get("Hires upscaler")) {
-            warnings.push(format!("the picture was enlarged with {upscaler}, which is not known here: see `--hires`"));
-        }
-        let (typed, said) = (&mut args.hires, said.hires);
-        typed.hires = typed.hires.or(said.map(|hires| hires.scale));
-        typed.hires_strength = typed.hires_strength.or(said.map(|hires| hires.strength));
-        typed.hires_steps = typed.hires_steps.or(said.map(|hires| hires.steps));
-        typed.hires_upscaler = typed.hires_upscaler.take().or(said.map(|hires| hires.upscaler.to_string()));
-    }
-    args.prompt = args.prompt.or(Some(said.prompt));
-    args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));
-    // The prompt's syntax is the picture's own: a prompt that was typed anew is read as it was typed.
-    if typed.prompt.is_none() {
-        args.prompt_syntax = args.prompt_syntax.or(said.prompt_syntax.map(|syntax| syntax.name().into()));
-    }
-    args.clip_skip = args.clip_skip.or(said.clip_skip);
-    args.steps = args.steps.or(said.steps);
-    // Eta is a setting of the picture's scheduler.
-    if args.scheduler.is_none() {
-        args.eta = args.eta.or(said.eta.filter(|_| said.scheduler.as_deref() == Some("ddim")));
-    }
-    args.scheduler = args.scheduler.or(said.scheduler);
-    args.guidance_scale = args.guidance_scale.or(said.guidance_scale);
-    args.seed = args.seed.or(said.seed);
-    args.width = args.width.or(said.width);
-    args.height = args.height.or(said.height);
-    Ok((args, warnings))
-}
-
 /// What is done on each step, if anything.
 ///
 /// # Errors
@@ -199,72 +205,17 @@ pub fn on_step(args: &OnStepArgs) -> Result<Option<on_step::Options>> {
 
 /// What `--record`, `--decode` and `--decode-what` mean.
 fn keeping(args: &KeepArgs) -> Result<(Vec<Quantity>, Decode, Vec<Quantity>)> {
-    let decode_what = quantities(&args.decode_what)?;
-    let pictures = [Quantity::Latents, Quantity::PredictedOriginal];
-    if let Some(other) = decode_what.iter().find(|what| !pictures.contains(what)) {
+    let usual = Plan::default();
+    let named = |typed: &Option<Vec<String>>, usual| typed.as_deref().map_or(Ok(usual), quantities);
+    let decode_what = named(&args.decode_what, usual.decode_what)?;
+    if let Some(other) = decode_what.iter().find(|what| !PICTURED.contains(what)) {
         return Err(Error::invalid(
             format!("`{other}` cannot be decoded to a picture: it is noise, not a picture"),
             "decode `latents`, `predicted_original`, or both",
         ));
     }
-    Ok((quantities(&args.record)?, args.decode.parse()?, decode_what))
-}
-
-/// A sweep's axes, the plan for what they leave open (sizes are 0 and the scheduler is empty, to be taken from the model),
-/// and the picture that the cells begin from, if one was given.
-///
-/// # Errors
-/// When a value cannot mean anything, whatever the model, there is no prompt, or the picture cannot be used.
-pub fn sweep_plan(args: &SweepArgs) -> Result<(Vec<Axis>, Plan, Option<InitImage>)> {
-    let (record, decode, decode_what) = keeping(&args.keep)?;
-    let mut axes: Vec<Axis> = vec![];
-    for (name, texts) in &args.axes.0 {
-        if name == REPLACE_FLAG {
-            axes.extend(texts.iter().map(|text| replacement(text)).collect::<Result<Vec<_>>>()?);
-        } else if let Some(field) = field::field(name) {
-            let mut values: Vec<_> =
-                texts.iter().map(|text| (field.values)(text)).collect::<Result<Vec<_>>>()?.concat();
-            let mut seen = HashSet::new();
-            values.retain(|value| seen.insert(value.to_string()));
-            axes.push(Axis { name: name.clone(), values });
-        }
-    }
-    if !axes.iter().any(|axis| axis.name == "prompt") {
-        return Err(Error::invalid("there is no prompt", "say what to draw, for example `--prompt \"a red apple\"`"));
-    }
-    let begins = args.picture.init_image.is_some();
-    if !begins && axes.iter().any(|axis| axis.name == "strength") {
-        return Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`"));
-    }
-    let mut base = Plan {
-        width: 0,
-        height: 0,
-        scheduler: String::new(),
-        strength: begins.then_some(STRENGTH),
-        resize: resize(&args.picture)?.or(begins.then(Resize::default)),
-        paste: args.picture.paste,
-        record,
-        decode,
-        decode_what,
-        ..Plan::default()
-    };
-    let image = init_image(&args.picture, &mut base)?;
-    Ok((axes, base, image))
-}
-
-/// `K/N`, from 1.
-///
-/// # Errors
-/// When it is something else.
-pub fn shard(text: Option<&str>) -> Result<(usize, usize)> {
-    let Some(text) = text else { return Ok((1, 1)) };
-    let parts = text.split_once('/').and_then(|(k, n)| Some((k.trim().parse().ok()?, n.trim().parse().ok()?)));
-    parts.filter(|&(k, n): &(usize, usize)| 1 <= k && k <= n).ok_or_else(|| {
-        Error::invalid(
-            format!("`{text}` names no part of a sweep"),
-            "write `--shard 2/4` for the second of four parts; parts are counted from 1",
-        )
-    })
+    let decode = args.decode.as_deref().map_or(Ok(usual.decode), str::parse)?;
+    Ok((named(&args.record, usual.record)?, decode, decode_what))
 }
 
 /// A hint for prompts that are read plainly and look as if they were meant for a web UI.
@@ -276,6 +227,16 @@ pub fn syntax_hint(plan: &Plan) -> Option<String> {
         "`{text}` looks weighted, and is drawn as it is written; `--prompt-syntax a1111` reads it as AUTOMATIC1111's web \
          UI does"
     ))
+}
+
+/// A word on each tag of a network (`<lora:wood:0.7>`) in the prompt: a prompt loads nothing here.
+pub fn tag_warnings(plan: &Plan) -> Vec<String> {
+    let tags = extras::without_tags(&plan.prompt).1;
+    let word = |tag: &String| match plan.prompt_syntax.is_plain() {
+        true => format!("`{tag}` in the prompt is drawn as words: `{}` would load it", extras::flag(tag)),
+        false => tag_warning(tag),
+    };
+    tags.iter().map(word).collect()
 }
 
 /// A list of quantities: names, `all`, or `none`.

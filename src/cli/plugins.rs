@@ -4,6 +4,7 @@
 //! SDVIZ, and in SDVIZ_RUN the run directory, if there is one.
 
 use super::args::Cli;
+use super::runs;
 use crate::error::{Error, Result};
 use crate::trace::schema::RECORD_FILE;
 use clap::CommandFactory;
@@ -14,8 +15,6 @@ use std::process::{Command, ExitCode};
 
 /// What the names of the programs begin with.
 const PREFIX: &str = "sdviz-";
-/// The run of a plug-in that names none.
-const RUN: &str = "run";
 
 /// The plug-ins on the PATH by their names, each the first of its name. A verb that is built in hides a plug-in.
 pub fn found() -> BTreeMap<String, PathBuf> {
@@ -67,9 +66,11 @@ fn unknown(name: &OsStr, known: impl Iterator<Item = String>) -> Error {
     Error::invalid(message, format!("{HELP}; a program `{PREFIX}{name}` on the PATH would be one too (a plug-in)"))
 }
 
-/// The run that a plug-in is about: its first argument if that is one, else `run` if there is one.
+/// The run that a plug-in is about: its first argument if that is one, else the newest here if there is one.
 fn the_run(first: Option<&OsString>) -> Option<PathBuf> {
-    let run = first.map(Path::new).into_iter().chain([Path::new(RUN)]).find(|dir| dir.join(RECORD_FILE).is_file())?;
+    let newest = runs::newest();
+    let named = first.map(Path::new).into_iter();
+    let run = named.chain([Path::new(&newest)]).find(|dir| dir.join(RECORD_FILE).is_file())?;
     std::path::absolute(run).ok()
 }
 

@@ -1,6 +1,9 @@
 //! How the command line speaks: errors with their way out, notes on standard error, tables on standard output.
 
-use crate::error::{Error, panic_text};
+use crate::error::Error;
+use crate::say::say;
+pub use crate::units::size;
+use crate::viz::fonts;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
@@ -16,7 +19,7 @@ impl Talk {
     /// Says a line, unless told to be quiet.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            say(text.as_ref());
         }
     }
 
@@ -39,19 +42,35 @@ pub struct Noted {
 /// Prints an error as `error: …`, with what is left as `note: …` and its way out as `hint: …`.
 pub fn print_error(error: &anyhow::Error) {
     // The library's errors say their cause themselves.
-    eprintln!("error: {error}");
+    say(format_args!("error: {error}"));
     let noted = error.downcast_ref::<Noted>();
     if let Some(Noted { note, .. }) = noted {
-        eprintln!("note: {note}");
+        say(format_args!("note: {note}"));
     }
     if let Some(hint) = noted.map(|n| &n.error).or(error.downcast_ref::<Error>()).and_then(Error::hint) {
-        eprintln!("hint: {hint}");
+        say(format_args!("hint: {hint}"));
     }
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) is not an error.
 pub fn print(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Says which characters of the pictures made so far no font had, if there are any.
+pub fn missing_letters(talk: Talk) {
+    const SHOWN: usize = 8;
+    let missing = fonts::take_missing();
+    if missing.is_empty() {
+        return;
+    }
+    let mut letters: Vec<String> =
+        missing.iter().take(SHOWN).map(|letter| format!("{letter} (U+{:04X})", u32::from(*letter))).collect();
+    if missing.len() > SHOWN {
+        letters.push(format!("and {} more", missing.len() - SHOWN));
+    }
+    talk.warn(format!("no font here has {}: boxes stand for them in the pictures", letters.join(", ")));
+    talk.say("hint: install a font that has them, such as one of the Noto family, and make the pictures again");
 }
 
 /// A plain table with these column titles.
@@ -94,29 +113,9 @@ pub fn thousands(n: u64) -> String {
     groups.join(",")
 }
 
-/// `350 kB`, `12 MB`, `3.4 GB`.
-pub fn size(bytes: f64) -> String {
-    match bytes {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
-    }
-}
-
-/// Keeps Rust's own panic message away: [`print_panic`] says it in our way.
+/// Keeps Rust's own panic message away: we say it in our way.
 pub fn quiet_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|_| {}));
-    }
-}
-
-/// Prints a panic as an error. libtorch's refusals, out of memory above all, arrive as such.
-pub fn print_panic(panic: &(dyn std::any::Any + Send)) {
-    let text = panic_text(panic);
-    eprintln!("error: {text}");
-    if text.to_lowercase().contains("memory") || text.contains("allocate") {
-        eprintln!("hint: ask for a smaller picture or batch, or use `--dtype bf16`");
-    } else {
-        eprintln!("hint: run again with RUST_BACKTRACE=1 for the place, and report it");
     }
 }

@@ -76,7 +76,7 @@ impl Package {
         let places = [icons.join(name), icons.join("node_modules/@iconify-json").join(name)];
         let Some(folder) = places.iter().find(|place| place.join("icons.json").is_file()) else {
             return Err(Error::invalid(
-                format!("the drawings of `{name}` are not in `{}`", icons.display()),
+                format!("the drawings of `{name}` are not in `{}`: there is no `{name}/icons.json`", icons.display()),
                 "fetch them with `make icons`, or name the folder that has them with `--icons`",
             ));
         };

@@ -5,6 +5,7 @@
 use super::config::Config;
 use super::icons::About;
 use crate::error::{Error, IoContext, Result};
+use crate::trace::pictures;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -116,7 +117,7 @@ impl Dataset {
 pub fn pictures(dir: &Path, rows: &[Row]) -> Result<Vec<RgbImage>> {
     let read = |row: &Row| {
         let path = dir.join(&row.file_name);
-        Ok(image::open(&path).map_err(|e| Error::bad_file(&path, "picture", e))?.to_rgb8())
+        Ok(pictures::open(&path, "picture")?.into_rgb8())
     };
     rows.par_iter().map(read).collect()
 }

@@ -168,8 +168,19 @@ fn judged(shot: &Shot, classes: &Classes) -> Judged {
     }
 }
 
-/// The pictures on one sheet with their prompts, and below what the judge sees where that is something else.
-pub fn sheet<'a>(shots: impl Iterator<Item = &'a Shot>, classes: &Classes, columns: usize) -> Option<RgbImage> {
+/// Columns of a sheet of so many pictures: as many as rows, up to `most`.
+fn columns(pictures: usize, most: usize) -> usize {
+    ((pictures as f64).sqrt().ceil() as usize).clamp(1, most)
+}
+
+/// The pictures on one sheet with their prompts, and below what the judge sees where that is something else. There are as
+/// many columns as rows, but no more than `most`, and always whole groups of `together` pictures in a row.
+pub fn sheet<'a>(
+    shots: impl Iterator<Item = &'a Shot>,
+    classes: &Classes,
+    most: usize,
+    together: usize,
+) -> Option<RgbImage> {
     let card = |shot: &Shot| {
         let seen = judged(shot, classes);
         let mut words = shot.wish.prompt.clone();
@@ -182,5 +193,17 @@ pub fn sheet<'a>(shots: impl Iterator<Item = &'a Shot>, classes: &Classes, colum
         (shot.picture.clone(), words)
     };
     let cards: Vec<_> = shots.map(card).collect();
+    let columns = columns(cards.len(), most).next_multiple_of(together);
     (!cards.is_empty()).then(|| captioned(&cards, columns, 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sheet_is_as_wide_as_it_is_high() {
+        assert_eq!([0, 1, 2, 8, 9, 10, 64, 512].map(|pictures| columns(pictures, 24)), [1, 1, 2, 3, 3, 4, 8, 23]);
+        assert_eq!(columns(4096, 24), 24);
+    }
 }

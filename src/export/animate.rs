@@ -52,11 +52,15 @@ impl Pace {
         Ok(())
     }
 
-    /// The steps to show, in the order they are shown.
+    /// The steps to show, in the order they are shown. The predictions, which begin at step 1, are counted as if they had
+    /// a step 0: frame by frame they show the same steps as the latents.
     pub fn choose(&self, steps: &[usize]) -> Vec<usize> {
         let last = steps.len().saturating_sub(1);
-        let kept =
-            |(place, step): (usize, &usize)| (place.is_multiple_of(self.every) || place == last).then_some(*step);
+        let before = usize::from(steps.first() == Some(&1));
+        let kept = |(place, step): (usize, &usize)| {
+            let regular = (place + before).is_multiple_of(self.every);
+            (regular || place == 0 || place == last).then_some(*step)
+        };
         let mut chosen: Vec<usize> = steps.iter().enumerate().filter_map(kept).collect();
         if self.reverse {
             chosen.reverse();
@@ -149,6 +153,12 @@ mod tests {
         assert_eq!(every(5, true), [5, 0]);
         assert_eq!(every(9, false), [0, 5]);
         assert_eq!(Pace::default().choose(&[]), [0; 0]);
+        // Predictions beside latents.
+        let pace = Pace { every: 2, ..Pace::default() };
+        assert_eq!(
+            (pace.choose(&[0, 1, 2, 3, 4, 5, 6]), pace.choose(&[1, 2, 3, 4, 5, 6])),
+            (vec![0, 2, 4, 6], vec![1, 2, 4, 6])
+        );
     }
 
     #[test]

@@ -5,24 +5,28 @@
 //! value, which is written on the sheet.
 
 use super::diff;
-use super::figure::{FONT, refused, register_font};
-use super::plots::shortened;
+use super::settings;
 use crate::error::{Error, Result};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::trace::schema::Quantity;
+use crate::viz::text::{Align, TextStyle};
 use image::{Rgb, RgbImage};
 use ndarray::{Array2, Axis};
-use plotters::prelude::*;
 
 /// The most maps on one sheet; of longer runs evenly spaced steps are shown.
 const MOST: usize = 60;
 const WIDTH: u32 = 1600;
 const MARGIN: u32 = 36;
-const HEAD: u32 = 190;
+/// Pixels between two lines of the head, and the size of the colours' bar.
+const BETWEEN: u32 = 8;
+const BAR: (u32, u32) = (400, 26);
 const GAP: u32 = 14;
 const ROW_GAP: u32 = 26;
 const CAPTION: u32 = 40;
+/// Characters of a prompt above the maps.
+const PROMPT: usize = 80;
+const INK: Rgb<u8> = Rgb([0; 3]);
 
 /// One map: the step and the root mean square difference at each place, `[height/8, width/8]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +86,7 @@ fn thin(pairs: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
 /// The sheet.
 ///
 /// # Errors
-/// As [`maps`]; when the drawing library refuses.
+/// As [`maps`].
 pub fn sheet(a: &Run, b: &Run, batch: usize) -> Result<Vec<u8>> {
     let (what, maps) = maps(a, b, batch)?;
     let largest = maps.iter().flat_map(|m| &m.values).copied().filter(|v| v.is_finite()).fold(0.0, f32::max);
@@ -100,9 +104,12 @@ pub fn sheet(a: &Run, b: &Run, batch: usize) -> Result<Vec<u8>> {
     let (tile_w, tile_h) = (width as u32 * zoom, height as u32 * zoom);
     let rows = (maps.len() as u32).div_ceil(columns);
     let sheet_width = WIDTH.max(columns * (tile_w + GAP) - GAP + 2 * MARGIN);
+    let head = head(a, b, batch, what, sheet_width - 2 * MARGIN);
+    let lines: u32 = head.iter().map(|(_, style)| style.line_height() + BETWEEN).sum();
+    let top = 22 + lines + 28 + BAR.1 + 22;
     let mut picture =
-        RgbImage::from_pixel(sheet_width, HEAD + rows * (tile_h + CAPTION + ROW_GAP) + MARGIN, Rgb([255; 3]));
-    let place = |i: u32| (MARGIN + i % columns * (tile_w + GAP), HEAD + i / columns * (tile_h + CAPTION + ROW_GAP));
+        RgbImage::from_pixel(sheet_width, top + rows * (tile_h + CAPTION + ROW_GAP) + MARGIN, Rgb([255; 3]));
+    let place = |i: u32| (MARGIN + i % columns * (tile_w + GAP), top + i / columns * (tile_h + CAPTION + ROW_GAP));
     for (i, map) in (0..).zip(&maps) {
         let (x, y) = place(i);
         let (rows, columns) = map.values.dim();
@@ -113,12 +120,25 @@ pub fn sheet(a: &Run, b: &Run, batch: usize) -> Result<Vec<u8>> {
             }
         }
     }
-    let title = format!("Where the runs differ: {what}, root mean square over the channels");
-    let name = |run: &Run| format!("{} (“{}”)", run.dir().display(), shortened(&run.record().plan.prompt, 30));
-    let about = format!("{} against {}", name(a), name(b));
     let captions = (0..).zip(&maps).map(|(i, map)| (format!("step {}", map.step), place(i))).collect::<Vec<_>>();
-    label(&mut picture, &title, &about, largest, &captions)?;
+    label(&mut picture, &head, largest, &captions);
     png_bytes(&picture)
+}
+
+/// The lines above the maps: what is compared, what both runs share, and what sets each apart.
+fn head(a: &Run, b: &Run, batch: usize, what: Quantity, width: u32) -> Vec<(String, TextStyle)> {
+    let (bold, plain) = (TextStyle::new(32.0, INK).bold(), TextStyle::new(24.0, INK));
+    let names = settings::names(&[a, b], batch);
+    let lines = [
+        (format!("Where the runs differ: {what}, root mean square over the channels"), bold),
+        (settings::common(&[a, b], batch, PROMPT), plain),
+        (format!("{} against {}", names[0], names[1]), plain),
+    ];
+    let wrapped = |(text, style): (String, TextStyle)| {
+        let lines = style.wrap_to(&text, width, 3);
+        lines.lines().map(|line| (line.to_string(), style)).collect::<Vec<_>>()
+    };
+    lines.into_iter().flat_map(wrapped).filter(|(line, _)| !line.is_empty()).collect()
 }
 
 /// A number in three digits: `0.0123`, `4.56`, `7.8e-6`.
@@ -140,33 +160,23 @@ fn colour(value: f32, largest: f32) -> Rgb<u8> {
     Rgb([r, g, b])
 }
 
-fn label(
-    picture: &mut RgbImage,
-    title: &str,
-    about: &str,
-    largest: f32,
-    captions: &[(String, (u32, u32))],
-) -> Result<()> {
-    register_font()?;
-    let (width, height) = picture.dimensions();
-    let (bar, thick) = (400u32, 26u32);
-    for x in 0..bar {
-        for y in 0..thick {
-            picture.put_pixel(MARGIN + x, 134 + y, colour(x as f32, bar as f32));
+/// Writes the head, the colours with their range, and the step above each map.
+fn label(picture: &mut RgbImage, head: &[(String, TextStyle)], largest: f32, captions: &[(String, (u32, u32))]) {
+    let mut y = 22;
+    for (line, style) in head {
+        style.draw(picture, (i64::from(MARGIN), i64::from(y)), Align::Left, line);
+        y += style.line_height() + BETWEEN;
+    }
+    y += 28;
+    for x in 0..BAR.0 {
+        for dy in 0..BAR.1 {
+            picture.put_pixel(MARGIN + x, y + dy, colour(x as f32, BAR.0 as f32));
         }
     }
-    let area = BitMapBackend::with_buffer(picture, (width, height)).into_drawing_area();
-    let text = |size: u32, style| FontDesc::new(FontFamily::Name(FONT), f64::from(size), style).color(&BLACK);
+    let plain = TextStyle::new(24.0, INK);
     let range = format!("0 to {}, the same range in all maps", short(largest));
-    let mut lines = vec![
-        (title.to_string(), text(40, FontStyle::Bold), (MARGIN, 22)),
-        (about.to_string(), text(30, FontStyle::Normal), (MARGIN, 78)),
-        (range, text(30, FontStyle::Normal), (MARGIN + bar + 16, 130)),
-    ];
-    let small = |(caption, at): &(String, (u32, u32))| (caption.clone(), text(30, FontStyle::Normal), *at);
-    lines.extend(captions.iter().map(small));
-    for (line, style, (x, y)) in lines {
-        area.draw_text(&line, &style, (x as i32, y as i32)).map_err(refused)?;
+    plain.draw(picture, (i64::from(MARGIN + BAR.0 + 16), i64::from(y) - 2), Align::Left, &range);
+    for (caption, (x, y)) in captions {
+        plain.draw(picture, (i64::from(*x), i64::from(*y) + 6), Align::Left, caption);
     }
-    area.present().map_err(refused)
 }

@@ -1,38 +1,31 @@
-//! Figures: line plots side by side, drawn for a projector, as PNG or SVG.
+//! Figures: line plots side by side, drawn for a projector and for print.
 //!
-//! Enters: names, units and points. Leaves: bytes of a 1600×900 picture. Colours are those of Okabe and Ito (2008), which
-//! stay apart for colour-blind eyes; dashes and markers differ too, so that a figure survives a grey print. The font is
-//! DejaVu Sans, shipped with the program; an SVG names it and falls back to the viewer's own.
+//! Enters: names, units and points. Leaves: a picture of 1600×900 (higher where there are many panels) as SVG, and made
+//! of that as PNG and as PDF; or the numbers alone. Colours are those of Okabe and Ito (2008), which stay apart for
+//! colour-blind eyes; dashes and markers differ too, so that a figure survives a grey print. The fonts are shipped with
+//! the program; an SVG names them and falls back to the viewer's own.
 
 mod axis;
 mod draw;
+mod format;
 
 use crate::error::{Error, Result};
-use crate::trace::metadata::png_bytes;
-use crate::viz::text::{BOLD_FONT, REGULAR_FONT};
-use image::{RgbImage, imageops};
+pub use format::Format;
 use plotters::prelude::*;
-use std::sync::OnceLock;
 
-/// Width and height of a figure, pixels.
-pub const SIZE: (u32, u32) = (1600, 900);
-
-/// The font's name: in an SVG, a list of families.
-pub(super) const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
-
-/// PNGs are drawn this much larger and averaged down, because plotters draws lines without smoothing their edges.
-const OVERSAMPLING: u32 = 2;
-
-/// How far plotters sets DejaVu Sans too high in a bitmap, as a share of its size: it takes the baseline to be half the
-/// size below the top, where this font has it 0.8 below, less what its `1.24` takes off the height.
-const TEXT_DROP: f64 = 0.15;
+/// The width of a figure, pixels.
+pub const WIDTH: u32 = 1600;
+/// The height of a figure whose panels stand in one row, and of one with two rows.
+const HEIGHTS: [u32; 2] = [900, 1500];
+/// The most panels in one row.
+const ROW: usize = 3;
 
 /// A figure: one or several panels side by side under one title.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// What it shows.
+    /// What it shows; may be empty.
     pub title: String,
-    /// Of which run: prompt, scheduler, steps.
+    /// Of which run: prompt, scheduler, steps; may be empty.
     pub subtitle: String,
     /// Left to right, at least one.
     pub panels: Vec<Panel>,
@@ -69,50 +62,32 @@ pub struct Line {
 }
 
 impl Figure {
-    /// The figure as a PNG.
-    ///
-    /// # Errors
-    /// When it has no panel, or the drawing library refuses.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        register_font()?;
-        let (width, height) = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
-        let mut large = RgbImage::new(width, height);
-        {
-            let area = BitMapBackend::with_buffer(&mut large, (width, height)).into_drawing_area();
-            let pen = draw::Pen { k: f64::from(OVERSAMPLING), drop: TEXT_DROP };
-            draw::figure(self, &area, pen).map_err(refused)?;
-            area.present().map_err(refused)?;
-        }
-        png_bytes(&imageops::thumbnail(&large, SIZE.0, SIZE.1))
-    }
-
     /// The figure as an SVG, in which text stays text.
     ///
     /// # Errors
-    /// As [`Figure::png`].
-    pub fn svg(&self) -> Result<Vec<u8>> {
-        register_font()?;
+    /// When it has no panel, or the drawing library refuses.
+    pub fn svg(&self) -> Result<String> {
         let mut text = String::new();
         {
-            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-            draw::figure(self, &area, draw::Pen { k: 1.0, drop: 0.0 }).map_err(refused)?;
+            let area = SVGBackend::with_string(&mut text, (WIDTH, self.height())).into_drawing_area();
+            draw::figure(self, &area).map_err(refused)?;
             area.present().map_err(refused)?;
         }
-        Ok(text.into_bytes())
+        Ok(text)
+    }
+
+    /// Rows of panels.
+    fn rows(&self) -> usize {
+        1 + usize::from(self.panels.len() > ROW)
+    }
+
+    /// The height in pixels.
+    fn height(&self) -> u32 {
+        HEIGHTS[self.rows() - 1]
     }
 }
 
-/// Makes the shipped font known to plotters, once.
-pub(super) fn register_font() -> Result<()> {
-    static DONE: OnceLock<bool> = OnceLock::new();
-    let done = DONE.get_or_init(|| {
-        let register = |style, bytes| plotters::style::register_font(FONT, style, bytes).is_ok();
-        register(FontStyle::Normal, REGULAR_FONT) && register(FontStyle::Bold, BOLD_FONT)
-    });
-    if *done { Ok(()) } else { Err(refused("the shipped font cannot be read")) }
-}
-
 /// The drawing library's refusal as our error.
-pub(super) fn refused(error: impl std::fmt::Display) -> Error {
+fn refused(error: impl std::fmt::Display) -> Error {
     Error::invalid(format!("cannot draw the figure: {error}"), "report this, with the command")
 }

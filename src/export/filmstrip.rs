@@ -4,7 +4,7 @@
 //! and noise level below, and a line that says what was run.
 
 use super::panels::{Shown, Size};
-use super::{Outputs, sizes, words};
+use super::{Outputs, settings, sizes, words};
 use crate::error::{Error, Result};
 use crate::export::latents::{Painter, Settings};
 use crate::trace::metadata::png_bytes;
@@ -18,6 +18,10 @@ use image::{Rgb, RgbImage};
 pub const MOST_FRAMES: usize = 64;
 /// The most pictures in one row unless asked otherwise.
 const ROW: usize = 8;
+/// The most lines above the strip.
+const TITLE_LINES: usize = 4;
+/// Characters of a prompt above the strip.
+const PROMPT: usize = 160;
 /// The letters.
 const INK: Rgb<u8> = Rgb([20; 3]);
 
@@ -81,7 +85,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
         shown => (None, words::pictured(run, shown.quantity(), options.batch)?),
     };
     let mut pictures = vec![];
-    for step in spread(&steps, options.frames) {
+    for step in words::spread(&steps, options.frames) {
         let picture = match &painter {
             Some(painter) => Some(painter.paint(run, step)?.0),
             None => {
@@ -91,25 +95,13 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
         };
         pictures.extend(picture.map(|picture| frame(run, step, &options.size.apply(&picture), options)));
     }
-    let strip = lay_out(run, &pictures, options);
+    let strip = lay_out(&about(run, options, painter.as_ref()), &pictures, options);
     let name = format!("filmstrip-{}{}.png", options.shown, words::batch_suffix(options.batch));
     outputs.write(&name, &png_bytes(&strip)?)?;
     if pictures.len() < options.frames {
         outputs.remark(format!("`{name}` has {} of {} pictures: there are no more", pictures.len(), options.frames));
     }
     Ok(())
-}
-
-/// `count` of the steps as evenly as can be, the first and the last among them; a single one is the last.
-fn spread(steps: &[usize], count: usize) -> Vec<usize> {
-    let last = steps.len().saturating_sub(1);
-    if steps.len() <= count {
-        return steps.to_vec();
-    }
-    if count == 1 {
-        return steps[last..].to_vec();
-    }
-    (0..count).map(|i| steps[(i * last + (count - 1) / 2) / (count - 1)]).collect()
 }
 
 /// A picture with its words below, on white: the step in one line, the noise level in the next.
@@ -126,7 +118,7 @@ fn frame(run: &Run, step: usize, picture: &RgbImage, options: &Options) -> RgbIm
     with_caption(picture, &format!("{}\n{}", first.join(" · "), rest.join(" · ")), &style)
 }
 
-fn lay_out(run: &Run, pictures: &[RgbImage], options: &Options) -> RgbImage {
+fn lay_out(title: &str, pictures: &[RgbImage], options: &Options) -> RgbImage {
     let rows = options.columns.map_or(pictures.len().div_ceil(ROW), |columns| pictures.len().div_ceil(columns)).max(1);
     let columns = options.columns.unwrap_or(pictures.len().div_ceil(rows)).max(1);
     let width = pictures.first().map_or(1, RgbImage::width);
@@ -137,36 +129,18 @@ fn lay_out(run: &Run, pictures: &[RgbImage], options: &Options) -> RgbImage {
         return pad(&strip, [gap; 4], WHITE);
     }
     let style = TextStyle::new((strip.width() as f32 / 60.0).clamp(11.0, 72.0).round(), INK).bold();
-    let mut head = RgbImage::from_pixel(strip.width(), style.line_height() + gap / 2, WHITE);
-    let title = style.ellipsize(&about(run, options.batch), strip.width());
+    let title = style.wrap_to(title, strip.width(), TITLE_LINES);
+    let mut head = RgbImage::from_pixel(strip.width(), style.measure(&title).1 + gap / 2, WHITE);
     style.draw(&mut head, (0, 0), Align::Left, &title);
     pad(&stacked(&[head, strip], gap / 2, WHITE), [gap; 4], WHITE)
 }
 
-/// `“a red apple” · pndm · 25 steps · guidance 7.5 · seed 0`.
-fn about(run: &Run, batch: usize) -> String {
-    let plan = &run.record().plan;
-    let seed = plan.seed.wrapping_add(batch as u64);
-    let steps = format!("{} step{}", plan.steps, if plan.steps == 1 { "" } else { "s" });
-    let steps = plan.hires.map_or(steps.clone(), |hires| format!("{steps}, then {}× larger", hires.scale));
-    format!("“{}” · {} · {steps} · guidance {} · seed {seed}", plan.prompt.trim(), plan.scheduler, plan.guidance_scale)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_and_the_last_step_are_always_there() {
-        let steps: Vec<usize> = (0..=26).collect();
-        assert_eq!(spread(&steps, 8), [0, 4, 7, 11, 15, 19, 22, 26]);
-        assert_eq!(spread(&steps, 2), [0, 26]);
-        assert_eq!(spread(&steps, 1), [26]);
-        assert_eq!(spread(&steps[..3], 8), [0, 1, 2]);
-        for count in 2..27 {
-            let chosen = spread(&steps, count);
-            assert!(chosen.len() == count && chosen.windows(2).all(|pair| pair[0] < pair[1]), "{chosen:?}");
-            assert_eq!((chosen[0], chosen[count - 1]), (0, 26));
-        }
+/// What was run, and what is seen of it where that is not the decoded latents.
+fn about(run: &Run, options: &Options, painter: Option<&Painter>) -> String {
+    let settings = settings::about(run, options.batch, PROMPT);
+    match (options.shown, painter) {
+        (_, Some(painter)) => format!("{settings} · {}", painter.describe()),
+        (Shown::X0, _) => format!("{settings} · x₀, the clean picture that each step predicts"),
+        _ => settings,
     }
 }

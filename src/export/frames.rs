@@ -7,7 +7,7 @@
 use super::panels::{Look, Panels, Shown, Size};
 use super::{Outputs, sizes, words};
 use crate::error::{IoContext, Result};
-use crate::trace::metadata::png_bytes;
+use crate::trace::metadata::step_png;
 use crate::trace::reader::Run;
 use crate::trace::schema;
 
@@ -64,7 +64,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
             let path = run.dir().join(schema::picture_file(step, options.shown.quantity(), options.batch));
             std::fs::read(&path).at("read", &path)?
         } else {
-            png_bytes(&panels.draw(step)?)?
+            step_png(&panels.draw(step)?, run.record(), options.batch, (step, options.shown.quantity()))?
         };
         outputs.write(&format!("{folder}/sample_{number:0digits$}.png"), &bytes)?;
     }

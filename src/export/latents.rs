@@ -16,6 +16,9 @@
 
 use super::animate::{Files, Pace, animate};
 use super::encode::AnimationFormat;
+use super::footer::with_footer;
+use super::panels::FOOTER_PROMPT;
+use super::settings::about;
 use super::{Outputs, measures, sizes, words};
 use crate::error::{Error, Result};
 use crate::trace::metadata::png_bytes;
@@ -183,8 +186,10 @@ impl Painter {
 
     /// Channels and range in words.
     pub fn describe(&self) -> String {
-        let Settings { channels, normalise, .. } = self.settings;
-        format!("latents: channels {channels} as red, green, blue, {} ({normalise})", self.ends())
+        let Settings { what, channels, normalise, raw, .. } = self.settings;
+        let raw = if raw { ", as the scheduler holds them" } else { "" };
+        let what = if what == Quantity::PredictedOriginal { "x₀ as predicted".into() } else { what.to_string() };
+        format!("{what}: channels {channels} as red, green, blue, {} ({normalise}){raw}", self.ends())
     }
 
     fn whole(&self) -> Option<Range> {
@@ -196,7 +201,7 @@ impl Painter {
 
     fn ends(&self) -> String {
         match self.whole() {
-            Some(range) => format!("{} to {}", words::short(range.lo), words::short(range.hi)),
+            Some(range) => format!("{} to {}", words::short(range.lo), words::short(range.hi)).replace('-', "−"),
             None => "each frame in its own range".into(),
         }
     }
@@ -253,6 +258,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
     let mut frames = vec![];
     let mut zoom = 1;
     let files = Files { name: &name, formats: &options.formats, dither: false };
+    let made_of = format!("{} · {}", painter.describe(), about(run, settings.batch, FOOTER_PROMPT));
     animate(outputs, files, &options.pace, &options.pace.choose(&steps), |step| {
         let (picture, record) = painter.paint(run, step)?;
         frames.push(record);
@@ -262,7 +268,8 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
             return Ok(picture);
         }
         let style = CaptionStyle::for_width(picture.width());
-        Ok(with_caption(&picture, &caption(run, step, settings.what, &style, picture.width()), &style))
+        let words = caption(run, step, settings.what, &style, picture.width());
+        Ok(with_footer(&with_caption(&picture, &words, &style), &made_of))
     })?;
     remark_repeated(settings, outputs);
     finish(run, &painter, Some(settings.channels.0), Some(zoom), frames, &name, outputs)?;
@@ -289,7 +296,8 @@ pub fn make_sheet(run: &Run, settings: &Settings, step: Option<usize>, outputs: 
     let (values, divided_by, range) = painter.step(run, step)?;
     let place = words::place_in_run(run, step, settings.what).join(" · ");
     let range_words = format!("{} to {}", words::short(range.lo), words::short(range.hi)).replace('-', "−");
-    let title = format!("{} · {place} · range {range_words} ({})", settings.what, settings.normalise);
+    let first = format!("{} · {place} · range {range_words} ({})", settings.what, settings.normalise);
+    let title = format!("{first}\n{}", about(run, settings.batch, FOOTER_PROMPT));
     let sheet = contact_sheet(values.view(), range, &title)?;
     let name = file_name(settings, "-sheet");
     outputs.write(&format!("{name}.png"), &png_bytes(&sheet)?)?;

@@ -4,8 +4,8 @@
 //! leaves nothing behind.
 
 use crate::error::{Error, IoContext, Result};
+use crate::trace::files::{self, write_atomically};
 use crate::trace::reader::Run;
-use crate::trace::writer::write_atomically;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,8 @@ impl Outputs {
         }
         let made_folder = !folder.is_dir();
         std::fs::create_dir_all(folder).at("create", folder)?;
-        tempfile::Builder::new().prefix(".sdviz-").tempfile_in(folder).map(drop).at("write in", folder)?;
+        tempfile::tempfile_in(folder).map(drop).at("write in", folder)?;
+        files::remove_stale(folder);
         Ok(Outputs { folder: folder.to_path_buf(), made_folder, written: vec![], left_out: vec![], remarks: vec![] })
     }
 

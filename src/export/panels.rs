@@ -4,8 +4,9 @@
 //! picture of shows the one before, so that runs of different lengths stay in step; before a panel's first picture it
 //! is empty. One picture per panel is in memory at a time.
 
+use super::footer::with_footer;
 use super::latents::{self, Painter, Settings};
-use super::{sizes, words};
+use super::{settings, sizes, words};
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
 use crate::trace::schema::Quantity;
@@ -20,6 +21,10 @@ use std::str::FromStr;
 pub const DARK: Rgb<u8> = Rgb([17; 3]);
 /// Pixels between two panels; even, as video likes it.
 const GAP: u32 = 8;
+/// The most lines that the name of a panel takes.
+const LABEL_LINES: u32 = 3;
+/// Characters of a prompt below a frame.
+pub(super) const FOOTER_PROMPT: usize = 120;
 
 /// What a panel shows of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +120,18 @@ pub struct Panels<'a> {
     panels: Vec<Panel<'a>>,
     cell: (u32, u32),
     captions: Option<CaptionStyle>,
+    /// Below all of them: what made them; empty for the decoded pictures of one run.
+    footer: String,
+}
+
+/// What made the panels: the settings that all of them share, and what is seen where no label says it: the predictions,
+/// which channels.
+fn footer(runs: &[&Run], shown: &[Shown], painted: &Option<(Painter, Vec<Vec<usize>>)>, batch: usize) -> String {
+    let channels = painted.as_ref().map(|(painter, _)| painter.describe());
+    let alone = (shown == [Shown::X0]).then(|| Shown::X0.label().to_string());
+    let settings = settings::common(runs, batch, FOOTER_PROMPT);
+    let parts = [alone, Some(settings), channels].into_iter().flatten().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(" · ")
 }
 
 /// How large pictures become. They are magnified a whole number of times, with hard pixels.
@@ -166,7 +183,7 @@ impl<'a> Panels<'a> {
     /// # Errors
     /// [`Error::NotRecorded`] when a run has nothing of what is asked; when a file cannot be read.
     pub fn open(runs: &[&'a Run], shown: &[Shown], batch: usize, look: Look) -> Result<Panels<'a>> {
-        let names = words::names(runs);
+        let names = settings::names(runs, batch);
         let mut painted = None;
         if shown.contains(&Shown::Latents) {
             painted = Some(Painter::prepare(runs, Settings { batch, ..Settings::default() })?);
@@ -190,9 +207,19 @@ impl<'a> Panels<'a> {
                 [(runs.len() > 1).then_some(panel.label.as_str()), (shown.len() > 1).then(|| panel.shown.label())];
             panel.label = parts.into_iter().flatten().collect::<Vec<_>>().join(" · ");
         }
-        let lines = if panels.len() > 1 { 2 } else { 1 };
-        let captions = look.captions.then(|| CaptionStyle { lines, ..CaptionStyle::for_width(cell.0) });
-        Ok(Panels { panels, cell, captions })
+        let mut style = CaptionStyle::for_width(cell.0);
+        if panels.len() > 1 {
+            let room = cell.0.saturating_sub(2 * style.padding);
+            let lines = |panel: &Panel| style.text.wrap(&panel.label, room).len() as u32;
+            style.lines = 1 + panels.iter().map(lines).max().unwrap_or(1).clamp(1, LABEL_LINES);
+        }
+        // Decoded pictures of one run speak for themselves.
+        let footer = if shown == [Shown::Images] && runs.len() == 1 {
+            String::new()
+        } else {
+            footer(runs, shown, &painted, batch)
+        };
+        Ok(Panels { panels, cell, captions: look.captions.then_some(style), footer })
     }
 
     /// The steps that at least one panel has, in order.
@@ -219,7 +246,8 @@ impl<'a> Panels<'a> {
     pub fn draw(&self, step: usize) -> Result<RgbImage> {
         let parts: Result<Vec<RgbImage>> = self.panels.iter().map(|panel| self.part(panel, step)).collect();
         let mut parts = parts?;
-        Ok(if parts.len() == 1 { parts.remove(0) } else { side_by_side(&parts, GAP, DARK) })
+        let frame = if parts.len() == 1 { parts.remove(0) } else { side_by_side(&parts, GAP, DARK) };
+        Ok(if self.captions.is_some() { with_footer(&frame, &self.footer) } else { frame })
     }
 
     fn part(&self, panel: &Panel, step: usize) -> Result<RgbImage> {
@@ -237,7 +265,7 @@ impl<'a> Panels<'a> {
         let room = picture.width().saturating_sub(2 * style.padding);
         let caption = match style.lines {
             1 => numbers,
-            _ => format!("{}\n{numbers}", style.text.ellipsize(&panel.label, room)),
+            lines => format!("{}\n{numbers}", style.text.wrap_to(&panel.label, room, lines as usize - 1)),
         };
         Ok(with_caption(&picture, &caption, style))
     }

@@ -1,17 +1,21 @@
-//! The plots of one run: schedule, norms, guidance, change, distance.
+//! The plots of a run, and of several in one: schedule, norms, guidance, change, distance.
 //!
-//! Enters: a run. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
+//! Enters: runs. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
 //! come from [`super::measures`].
 
-use super::figure::{Figure, Line, Panel};
+use super::figure::{Figure, Format, Line, Panel};
 use super::manager::Outputs;
 use super::measures::{self, Curve};
-use super::words;
+use super::settings::{self, shortened};
+use super::{plots_together, words};
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
-use crate::trace::schema::{Quantity, Status};
+use crate::trace::schema::Quantity;
 use std::fmt;
 use std::str::FromStr;
+
+/// Characters of a prompt that a figure's second line shows.
+pub(super) const PROMPT: usize = 60;
 
 /// A plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,21 +47,37 @@ impl Plot {
         }
     }
 
-    /// The figure for picture `batch` of the run's batch.
+    /// The figure for picture `batch` of each run's batch: the curves of one run, or those of several together.
     ///
     /// # Errors
-    /// [`Error::NotRecorded`]; when a step cannot be read, or the batch has no such picture.
-    pub fn figure(self, run: &Run, batch: usize) -> Result<Figure> {
-        let (title, panels, note) = match self {
-            Plot::Schedule => schedule(run)?,
-            Plot::Norms => norms(run, batch)?,
-            Plot::Guidance => guidance(run, batch)?,
-            Plot::Change => change(run, batch)?,
-            Plot::Distance => distance(run, batch)?,
-        };
-        let note = [note, second_pass(run, self)].into_iter().filter(|n| !n.is_empty()).collect::<Vec<_>>().join(" ");
-        Ok(Figure { title: title.into(), subtitle: subtitle(run, batch), panels, note })
+    /// [`Error::NotRecorded`] when no run has it; when a step cannot be read, or a batch has no such picture.
+    pub fn figure(self, runs: &[&Run], batch: usize) -> Result<Figure> {
+        let [run] = runs else { return plots_together::figure(self, runs, batch) };
+        let Parts { title, panels, notes } = self.parts(run, batch)?;
+        let subtitle = settings::about(run, batch, PROMPT);
+        Ok(Figure { title: title.into(), subtitle, panels, note: notes.join(" ") })
     }
+
+    /// What the figure of one run is made of.
+    pub(super) fn parts(self, run: &Run, batch: usize) -> Result<Parts> {
+        let mut parts = match self {
+            Plot::Schedule => schedule(run),
+            Plot::Norms => norms(run, batch),
+            Plot::Guidance => guidance(run, batch),
+            Plot::Change => change(run, batch),
+            Plot::Distance => distance(run, batch),
+        }?;
+        parts.notes.extend(second_pass(run, self));
+        Ok(parts)
+    }
+}
+
+/// What a figure is made of.
+pub(super) struct Parts {
+    pub title: &'static str,
+    pub panels: Vec<Panel>,
+    /// Sentences.
+    pub notes: Vec<String>,
 }
 
 impl fmt::Display for Plot {
@@ -75,45 +95,22 @@ impl FromStr for Plot {
     }
 }
 
-/// A file format of a figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Pixels, 1600×900.
-    Png,
-    /// Lines and text, for slides and print at any size.
-    Svg,
+/// Which plots, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// The plots.
+    pub what: Vec<Plot>,
+    /// The files of each.
+    pub formats: Vec<Format>,
+    /// Which picture of the batch.
+    pub batch: usize,
+    /// Another title than the plot's own; an empty one leaves out both the title and the line below it.
+    pub title: Option<String>,
 }
 
-impl Format {
-    /// The end of its file names.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Format::Png => "png",
-            Format::Svg => "svg",
-        }
-    }
-
-    /// The figure in this format.
-    ///
-    /// # Errors
-    /// When the drawing library refuses.
-    pub fn bytes(self, figure: &Figure) -> Result<Vec<u8>> {
-        match self {
-            Format::Png => figure.png(),
-            Format::Svg => figure.svg(),
-        }
-    }
-}
-
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "png" => Ok(Format::Png),
-            "svg" => Ok(Format::Svg),
-            _ => Err(Error::unknown("format", name, ["png", "svg"])),
-        }
+impl Default for Options {
+    fn default() -> Self {
+        Options { what: Plot::ALL.to_vec(), formats: vec![Format::Png], batch: 0, title: None }
     }
 }
 
@@ -122,41 +119,52 @@ impl FromStr for Format {
 /// # Errors
 /// As [`make`].
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
-    make(run, &Plot::ALL, &[Format::Png], 0, outputs)
+    make(&[run], &Options::default(), outputs)
 }
 
-/// Makes `plot-NAME.png` and `plot-NAME.svg` of picture `batch`. What was not recorded is left out and noted.
+/// Makes `plot-NAME.png` and so on of each plot; of several runs `plot-NAME-compared.png`. What was not recorded is left
+/// out and noted.
 ///
 /// # Errors
 /// [`Error::NotRecorded`] when nothing of it was recorded; when a step cannot be read or a file not be written.
-pub fn make(run: &Run, what: &[Plot], formats: &[Format], batch: usize, outputs: &mut Outputs) -> Result<()> {
-    let pictures = run.record().plan.batch_size;
-    if batch >= pictures {
-        return Err(Error::invalid(
-            format!("the batch has no picture {batch}: `{}` made {pictures}", run.dir().display()),
-            "pictures of a batch are counted from 0",
-        ));
+pub fn make(runs: &[&Run], options: &Options, outputs: &mut Outputs) -> Result<()> {
+    for run in runs {
+        words::check_batch(run, options.batch)?;
     }
+    let several = if runs.len() > 1 { "-compared" } else { "" };
     let (mut made, mut missing) = (0, vec![]);
-    for plot in what {
-        match plot.figure(run, batch) {
-            Ok(figure) => {
-                for format in formats {
-                    outputs.write(&format!("plot-{plot}.{}", format.extension()), &format.bytes(&figure)?)?;
-                    made += 1;
-                }
+    for plot in &options.what {
+        let mut figure = match plot.figure(runs, options.batch) {
+            Ok(figure) => figure,
+            Err(error @ Error::NotRecorded { .. }) => {
+                missing.push((plot, error));
+                continue;
             }
-            Err(error @ Error::NotRecorded { .. }) => missing.push((plot, error)),
             Err(error) => return Err(error),
+        };
+        match options.title.as_deref() {
+            Some("") => (figure.title, figure.subtitle) = Default::default(),
+            Some(title) => figure.title = title.into(),
+            None => {}
+        }
+        for format in &options.formats {
+            outputs.write(&format!("plot-{plot}{several}.{}", format.extension()), &format.bytes(&figure)?)?;
+            made += 1;
         }
     }
+    leave_out(runs, made, missing, outputs)
+}
+
+/// Says which plots could not be made; an error if none was.
+fn leave_out(runs: &[&Run], made: usize, mut missing: Vec<(&Plot, Error)>, outputs: &mut Outputs) -> Result<()> {
     if made == 0 && missing.len() == 1 {
         return Err(missing.remove(0).1);
     }
     if made == 0 {
         let names: Vec<_> = missing.iter().map(|(plot, _)| plot.name()).collect();
+        let folders: Vec<_> = runs.iter().map(|run| format!("`{}`", run.dir().display())).collect();
         return Err(Error::NotRecorded {
-            message: format!("`{}` recorded nothing to plot of {}", run.dir().display(), names.join(", ")),
+            message: format!("{} recorded nothing to plot of {}", folders.join(" and "), names.join(", ")),
             hint: "trace again with `--record all`".into(),
         });
     }
@@ -168,17 +176,15 @@ pub fn make(run: &Run, what: &[Plot], formats: &[Format], batch: usize, outputs:
 }
 
 /// What a second pass means for a plot.
-fn second_pass(run: &Run, plot: Plot) -> String {
-    let Some(second) = &run.record().hires else { return String::new() };
+fn second_pass(run: &Run, plot: Plot) -> Option<String> {
+    let second = run.record().hires.as_ref()?;
     let begins = format!("A second pass, {}×{}, begins at step {}", second.width, second.height, second.first_step);
-    match plot {
+    Some(match plot {
         Plot::Schedule | Plot::Guidance | Plot::Change => format!("{begins}."),
         Plot::Norms => format!("{begins}: its vectors have more numbers, and are longer."),
         Plot::Distance => format!("{begins}; steps of another size than the last have no distance."),
-    }
+    })
 }
-
-type Parts = (&'static str, Vec<Panel>, String);
 
 fn schedule(run: &Run) -> Result<Parts> {
     let levels = &run.record().schedule;
@@ -191,19 +197,19 @@ fn schedule(run: &Run) -> Result<Parts> {
     let curve = |value: fn(f64, f64) -> f64| -> Curve {
         levels.iter().enumerate().map(|(step, level)| (step, value(level.alpha_cumprod, level.sigma))).collect()
     };
-    let mut note = vec![];
+    let mut notes = vec![];
     if levels.windows(2).any(|pair| pair[0].timestep == pair[1].timestep) {
-        note.push("Where two model calls share a timestep, the curve is flat.");
+        notes.push("Where two model calls share a timestep, the curve is flat.".into());
     }
     if levels.last().is_some_and(|level| level.sigma == 0.0) {
-        note.push("At the end σ = 0 and the SNR is infinite: that point is left out.");
+        notes.push("At the end σ = 0 and the SNR is infinite: that point is left out.".into());
     }
     let panels = vec![
         one(run, "ᾱ", "share of the signal’s variance left", false, curve(|alpha, _| alpha)),
         one(run, "σ", "noise beside a signal of scale 1", false, curve(|_, sigma| sigma)),
         one(run, "SNR = 1/σ²", "signal to noise, variances", true, curve(|_, sigma| 1.0 / (sigma * sigma))),
     ];
-    Ok(("How much noise is left: the schedule", panels, note.join(" ")))
+    Ok(Parts { title: "How much noise is left: the schedule", panels, notes })
 }
 
 fn norms(run: &Run, batch: usize) -> Result<Parts> {
@@ -241,35 +247,37 @@ fn norms(run: &Run, batch: usize) -> Result<Parts> {
         return Err(measures::not_recorded(run, &missing));
     }
     let names: Vec<_> = missing.iter().map(|q| q.key()).collect();
-    let note = match names.is_empty() {
-        true => String::new(),
-        false => format!("Not recorded: {}.", names.join(", ")),
-    };
-    Ok(("How long the vectors are: latents and noise predictions", panels, note))
+    let notes = if names.is_empty() { vec![] } else { vec![format!("Not recorded: {}.", names.join(", "))] };
+    Ok(Parts { title: "How long the vectors are: latents and noise predictions", panels, notes })
 }
 
 fn guidance(run: &Run, batch: usize) -> Result<Parts> {
     let guidance = measures::guidance(run, batch)?;
-    let percent = guidance.share.iter().map(|(step, share)| (*step, 100.0 * share)).collect();
+    let percent: Curve = guidance.share.iter().map(|(step, share)| (*step, 100.0 * share)).collect();
+    let beyond = percent.iter().any(|(_, share)| *share > 100.0);
     let panels = vec![
         one(run, "‖ε(prompt) − ε(∅)‖", "what the prompt changes", false, guidance.difference),
         one(run, "∠ ε(∅), ε(prompt)", "degrees; 0: they agree", false, guidance.angle),
         one(run, "share of the update, %", "‖s·(ε(prompt) − ε(∅))‖ / ‖ε guided‖", false, percent),
     ];
+    let mut notes = vec!["ε guided = ε(∅) + s·(ε(prompt) − ε(∅)), with s the guidance scale.".to_string()];
     let plan = &run.record().plan;
-    let without = match plan.negative_prompt.as_str() {
-        "" => "∅ is the empty prompt".to_string(),
-        negative => format!("∅ is the negative prompt “{}”", shortened(negative, 30)),
-    };
-    let note = format!("ε guided = ε(∅) + s·(ε(prompt) − ε(∅)) with s = {}; {without}.", plan.guidance_scale);
-    Ok(("How hard the prompt pulls: guidance", panels, note))
+    notes.push(match plan.negative_prompt.as_str() {
+        "" => "∅ is the empty prompt.".to_string(),
+        negative => format!("∅ is the negative prompt “{}”.", shortened(negative, 30)),
+    });
+    if beyond {
+        // A part can be longer than the sum: the other part then points the other way.
+        notes.push("Above 100 % the two parts of ε guided point against each other.".into());
+    }
+    Ok(Parts { title: "How hard the prompt pulls: guidance", panels, notes })
 }
 
 fn change(run: &Run, batch: usize) -> Result<Parts> {
     let percent = measures::change(run, batch)?.into_iter().map(|(step, value)| (step, 100.0 * value)).collect();
     let formula = "‖x₀(k) − x₀(k−1)‖ / ‖x₀(k)‖, where x₀(k) is the clean picture that model call k predicts";
     let panels = vec![one(run, "change of x₀, %", formula, false, percent)];
-    Ok(("How much the predicted picture changes from step to step", panels, String::new()))
+    Ok(Parts { title: "How much the predicted picture changes from step to step", panels, notes: vec![] })
 }
 
 fn distance(run: &Run, batch: usize) -> Result<Parts> {
@@ -291,12 +299,10 @@ fn distance(run: &Run, batch: usize) -> Result<Parts> {
     if !curves.is_empty() {
         panels.push(panel(run, "distance in pixels", "decoded; root mean square, grey levels of 255", false, curves));
     }
-    let last = run.record().last_step();
-    let note = match distance.to {
-        to if to == last => String::new(),
-        to => format!("Distance to step {to}, the last one that is there; the run has {last}."),
-    };
-    Ok(("How far from the finished picture", panels, note))
+    let (to, last) = (distance.to, run.record().last_step());
+    let early = format!("Distance to step {to}, the last one that is there; the run has {last}.");
+    let notes = if to == last { vec![] } else { vec![early] };
+    Ok(Parts { title: "How far from the finished picture", panels, notes })
 }
 
 /// A panel of one curve.
@@ -313,49 +319,4 @@ fn panel(run: &Run, y: &str, about: &str, log: bool, curves: Vec<Line>) -> Panel
 
 fn line(name: &str, look: usize, curve: Curve) -> Line {
     Line { name: name.into(), points: curve.into_iter().map(|(step, value)| (step as f64, value)).collect(), look }
-}
-
-/// `“a red apple” · pndm · 25 steps · guidance 7.5 · seed 0`.
-fn subtitle(run: &Run, batch: usize) -> String {
-    let (record, plan) = (run.record(), &run.record().plan);
-    let mut parts = vec![format!("“{}”", shortened(&plan.prompt, 44)), plan.scheduler.clone()];
-    parts.push(count(plan.steps, "step"));
-    if record.calls() != plan.steps && record.calls() > 0 {
-        parts.push(count(record.calls(), "model call"));
-    }
-    parts.push(format!("guidance {}", plan.guidance_scale));
-    parts.push(format!("seed {}", plan.seed.wrapping_add(batch as u64)));
-    if record.status != Status::Complete {
-        parts.push(record.status.to_string());
-    }
-    parts.join(" · ")
-}
-
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-/// At most `length` characters, cut at a word where there is one.
-pub(super) fn shortened(text: &str, length: usize) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() <= length {
-        return text;
-    }
-    // One more than there is room for: where that is a space, a word ends just in time.
-    let start: String = text.chars().take(length).collect();
-    let last = start.char_indices().next_back().map_or(0, |(at, _)| at);
-    let cut = start.rfind(' ').filter(|at| *at > length / 2).unwrap_or(last);
-    format!("{}…", start[..cut].trim_end_matches([',', ' ']))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_prompts_are_cut_at_a_word() {
-        assert_eq!(shortened("a red apple", 44), "a red apple");
-        assert_eq!(shortened("a painting of a squirrel, eating a burger", 26), "a painting of a squirrel…");
-        assert_eq!(shortened("ääääääääää", 5), "ääää…");
-    }
 }

@@ -6,11 +6,12 @@
 
 use super::animate::{Files, Pace, animate};
 use super::encode::AnimationFormat;
-use super::panels::{DARK, Shown, Size};
-use super::{Outputs, latents, measures, sizes, words};
+use super::footer::with_footer;
+use super::panels::{DARK, FOOTER_PROMPT, Shown, Size};
+use super::{Outputs, latents, measures, settings, sizes, words};
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
-use crate::trace::schema::Quantity;
+use crate::trace::schema::{self, Quantity};
 use crate::viz::caption::{CaptionStyle, with_caption};
 use crate::viz::linear_map::{LinearFit, LinearMap, block_means};
 use crate::viz::pixels::{fit, magnify, side_by_side, to_unit};
@@ -163,7 +164,8 @@ fn fit_map(run: &Run, what: Quantity, batch: usize, outputs: &mut Outputs) -> Re
             outputs.remark(format!("step {step} holds numbers that are not finite and is left out of the fit"));
             continue;
         }
-        sums.push(values.view(), to_unit(&picture).view())?;
+        let file = run.dir().join(schema::step_file(step));
+        sums.push(values.view(), to_unit(&picture).view()).map_err(|error| error.blaming(&file))?;
     }
     sums.solve()
 }
@@ -245,5 +247,7 @@ fn draw(run: &Run, step: usize, map: &LinearMap, options: &Options) -> Result<(R
             *part = with_caption(part, &caption, &style);
         }
     }
-    Ok((if parts.len() == 1 { parts.remove(0) } else { side_by_side(&parts, 8, DARK) }, row))
+    let frame = if parts.len() == 1 { parts.remove(0) } else { side_by_side(&parts, 8, DARK) };
+    let about = settings::about(run, options.batch, FOOTER_PROMPT);
+    Ok((if options.captions { with_footer(&frame, &about) } else { frame }, row))
 }

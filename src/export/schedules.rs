@@ -4,12 +4,13 @@
 //! that nothing here needs a scheduler or libtorch.
 
 use super::figure::{Figure, Line, Panel};
+use super::settings::scheduler_name;
 use crate::trace::schema::Level;
 
 /// The noise levels of one scheduler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedSchedule {
-    /// The scheduler's name.
+    /// The scheduler's name on the command line.
     pub name: String,
     /// Before each model call and after the last, as in a run's record.
     pub levels: Vec<Level>,
@@ -36,7 +37,7 @@ pub fn figure(schedules: &[NamedSchedule], model: &str, steps: usize) -> Figure 
     let calls: Vec<String> = schedules
         .iter()
         .filter(|s| s.calls() != steps)
-        .map(|s| format!("{} calls it {} times", s.name, s.calls()))
+        .map(|s| format!("{} calls it {} times", scheduler_name(&s.name), s.calls()))
         .collect();
     let note = match calls.is_empty() {
         true => String::new(),
@@ -46,7 +47,7 @@ pub fn figure(schedules: &[NamedSchedule], model: &str, steps: usize) -> Figure 
         title: "Schedules compared".into(),
         subtitle: format!(
             "{} · {steps} steps · {model}",
-            schedules.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")
+            schedules.iter().map(|s| scheduler_name(&s.name)).collect::<Vec<_>>().join(", ")
         ),
         panels: vec![
             panel("σ", "noise beside a signal of 1; 0 left out", true, |l| Some(l.sigma)),
@@ -61,7 +62,7 @@ fn line(schedule: &NamedSchedule, look: usize, steps: usize, value: fn(&Level) -
     let width = steps as f64 / schedule.calls().max(1) as f64;
     let points = schedule.levels.iter().enumerate();
     Line {
-        name: schedule.name.clone(),
+        name: scheduler_name(&schedule.name),
         points: points.filter_map(|(call, level)| Some((call as f64 * width, value(level)?))).collect(),
         look,
     }

@@ -56,11 +56,29 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A name for each run: its folder's, or its path where two have one name.
-pub fn names(runs: &[&Run]) -> Vec<String> {
-    let last = |run: &Run| run.dir().file_name().map(|name| name.to_string_lossy().into_owned());
-    let unique = |name: &String| runs.iter().filter(|run| last(run).as_ref() == Some(name)).count() == 1;
-    runs.iter().map(|run| last(run).filter(unique).unwrap_or_else(|| run.dir().display().to_string())).collect()
+/// `count` of a run's steps as evenly as can be, the first and the last among them; a single one is the last. The places
+/// are those among all steps of the run, whichever of them are there, so that what has no step 0, as the predictions,
+/// shows the same steps as what has one: at each place the nearest step that is there.
+pub fn spread(steps: &[usize], count: usize) -> Vec<usize> {
+    let Some(&last) = steps.last() else { return vec![] };
+    if steps.len() <= count {
+        return steps.to_vec();
+    }
+    if count == 1 {
+        return vec![last];
+    }
+    let wished = |i: usize| (i * last + (count - 1) / 2) / (count - 1);
+    let nearest = |wish: usize| steps.iter().copied().min_by_key(|step| step.abs_diff(wish)).unwrap_or(last);
+    let mut chosen: Vec<usize> = (0..count).map(|i| nearest(wished(i))).collect();
+    chosen.dedup();
+    // Where few steps are there, several wishes have one answer.
+    for step in steps {
+        if chosen.len() < count && !chosen.contains(step) {
+            chosen.push(*step);
+        }
+    }
+    chosen.sort_unstable();
+    chosen
 }
 
 /// A remark on a run that has not all its steps, of which `last` is the last one there.
@@ -69,6 +87,7 @@ pub fn unfinished(run: &Run, last: usize) -> Option<String> {
     let state = match run.record().status {
         Status::Complete => return None,
         Status::Running => "is still going or was killed",
+        Status::Killed => "was killed",
         Status::Failed => "failed",
     };
     let told = || format!("`{}` {state}: step {last} of {last_step} is the last one there", run.dir().display());
@@ -141,6 +160,25 @@ pub fn batch_suffix(batch: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_and_the_last_step_are_always_there() {
+        let steps: Vec<usize> = (0..=26).collect();
+        assert_eq!(spread(&steps, 8), [0, 4, 7, 11, 15, 19, 22, 26]);
+        assert_eq!(spread(&steps, 2), [0, 26]);
+        assert_eq!(spread(&steps, 1), [26]);
+        assert_eq!(spread(&steps[..3], 8), [0, 1, 2]);
+        for count in 2..27 {
+            let chosen = spread(&steps, count);
+            assert!(chosen.len() == count && chosen.windows(2).all(|pair| pair[0] < pair[1]), "{chosen:?}");
+            assert_eq!((chosen[0], chosen[count - 1]), (0, 26));
+        }
+        // The predictions begin at step 1, and stand at the same steps else.
+        assert_eq!(spread(&steps[1..], 8), [1, 4, 7, 11, 15, 19, 22, 26]);
+        // Of a killed run, or one that decoded every fifth step.
+        assert_eq!(spread(&[0, 5, 10, 15, 20, 26], 4), [0, 10, 15, 26]);
+        assert_eq!(spread(&[0, 1, 2, 3, 26], 4), [0, 1, 3, 26]);
+    }
 
     #[test]
     fn numbers_are_short() {

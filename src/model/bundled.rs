@@ -18,6 +18,7 @@ macro_rules! embed {
 static FILES: &[EmbeddedFile] = embed![
     "model_index.json",
     "scheduler/scheduler_config.json",
+    "sdviz.json",
     "text_encoder/config.json",
     "text_encoder/model.safetensors",
     "tokenizer/merges.txt",

@@ -3,27 +3,33 @@
 //! Enters: a model's files, whichever form they have. Leaves: the other form, tensor for tensor the same numbers. Tensors
 //! go from the mapped file to the new one, one after another; what is written appears under its name when it is whole.
 
+mod staged;
+
+pub use staged::{Form, Staged, abandon, check_room, write};
+
+use super::about::ABOUT_FILE;
 use super::bundled::CLIP_TOKENIZER;
 use super::files::ModelFiles;
 use super::ldm::{self, Depth, PREFIXES};
 use super::single_file::METADATA_KEY;
 use super::weights::{Entry, WeightFile};
 use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// The text files of a model folder.
-pub const TEXTS: [&str; 10] = [
+pub const TEXTS: [&str; 12] = [
     "model_index.json",
     "scheduler/scheduler_config.json",
+    ABOUT_FILE,
     "text_encoder/config.json",
+    "tokenizer/added_tokens.json",
     "tokenizer/merges.txt",
     "tokenizer/special_tokens_map.json",
     "tokenizer/tokenizer.json",
@@ -114,35 +120,6 @@ fn shape(component: &str, name: &str, entry: &Entry, single: bool) -> Vec<usize>
     shape
 }
 
-/// Writes a safetensors file under its name when it is whole.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write<V: View>(path: &Path, tensors: Vec<(String, V)>, metadata: (&str, String)) -> Result<()> {
-    // One entry: the header's order, and with it the file's bytes, depend on nothing else.
-    let metadata = HashMap::from([(metadata.0.to_string(), metadata.1)]);
-    let whole = std::path::absolute(path).at("write", path)?;
-    safetensors::serialize_to_file(tensors, Some(metadata), &whole).map_err(|e| match e {
-        safetensors::SafeTensorError::IoError(source) => {
-            Error::Io { action: "write", path: path.to_path_buf(), source }
-        }
-        other => Error::Invalid { message: format!("cannot write `{}`: {other}", path.display()), hint: None },
-    })?;
-    readable(&whole)
-}
-
-/// Gives a file the rights of an ordinary one: it was made as a temporary file, which is private.
-#[cfg(unix)]
-fn readable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).at("write", path)
-}
-
-#[cfg(not(unix))]
-fn readable(_: &Path) -> Result<()> {
-    Ok(())
-}
-
 /// The text files of a model, as they are written: parts that are not written are not in the index.
 ///
 /// # Errors
@@ -171,97 +148,43 @@ fn index(files: &ModelFiles, text: &str) -> Result<String> {
     Ok(if changed { format!("{index:#}\n") } else { text.to_string() })
 }
 
-/// Writes a model as a folder in diffusers' layout.
+/// Writes a model as a folder in diffusers' layout. Everything is read before anything is written.
 ///
 /// # Errors
-/// When a part is missing, or the folder is there already or cannot be written.
+/// When a part is missing or damaged, the folder is there already or cannot be written, or the disk has no room for it.
 pub fn to_folder(files: &ModelFiles, variant: Option<&str>, out: &Path) -> Result<()> {
-    let folder = Staged::new(out)?;
-    for (name, text) in texts(files)? {
-        folder.text(name, &text)?;
-    }
+    let texts = texts(files)?;
+    let mut components = vec![];
     for (component, _) in PREFIXES {
         let (_, file) = files.weights(component, variant)?;
         let lazy = |(name, entry): (&String, &Entry)| {
             let shape = shape(component, name, entry, false);
             (name.clone(), Lazy { file: file.clone(), entry: entry.clone(), shape })
         };
-        folder.weights(component, file.entries().iter().map(lazy).collect())?;
+        components.push((component, file.entries().iter().map(lazy).collect::<Vec<_>>()));
+    }
+    let folder = Staged::new(out, Form::Folder, components.iter().map(|(_, tensors)| bytes(tensors)).sum())?;
+    for (name, text) in texts {
+        folder.text(name, &text)?;
+    }
+    for (component, tensors) in components {
+        folder.weights(component, tensors)?;
     }
     folder.finish()
 }
 
-/// A folder that is being written beside its place.
-#[derive(Debug)]
-pub struct Staged<'a> {
-    out: &'a Path,
-    temporary: tempfile::TempDir,
-}
-
-impl<'a> Staged<'a> {
-    /// Starts one.
-    ///
-    /// # Errors
-    /// When `out` is there already, or cannot be made.
-    pub fn new(out: &'a Path) -> Result<Staged<'a>> {
-        refuse_existing(out)?;
-        let parent = match out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        std::fs::create_dir_all(parent).at("create", parent)?;
-        let temporary = tempfile::Builder::new().prefix(".sdviz-").tempdir_in(parent).at("create", out)?;
-        Ok(Staged { out, temporary })
-    }
-
-    /// Writes a text file.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn text(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.path(name)?;
-        std::fs::write(&path, text).at("write", &path)
-    }
-
-    /// Writes a component's weights.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    pub fn weights<V: View>(&self, component: &str, tensors: Vec<(String, V)>) -> Result<()> {
-        write(&self.path(&weights_file(component))?, tensors, ("format", "pt".into()))
-    }
-
-    fn path(&self, name: &str) -> Result<std::path::PathBuf> {
-        let path = self.temporary.path().join("model").join(name);
-        let parent = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent).at("create", parent)?;
-        Ok(path)
-    }
-
-    /// Puts the folder in its place.
-    ///
-    /// # Errors
-    /// When something has come to be there meanwhile.
-    pub fn finish(self) -> Result<()> {
-        std::fs::rename(self.temporary.path().join("model"), self.out).at("write", self.out)
-    }
-}
-
-fn refuse_existing(out: &Path) -> Result<()> {
-    let empty = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
-    if out.exists() && !empty {
-        return Err(Error::invalid(format!("`{}` is there already", out.display()), "name one that is not there yet"));
-    }
-    Ok(())
+/// The bytes of tensors, without the header.
+pub fn bytes<V: View>(tensors: &[(String, V)]) -> u64 {
+    tensors.iter().map(|(_, tensor)| tensor.data_len() as u64).sum()
 }
 
 /// Writes a model as a checkpoint in one file, in the naming of the CompVis code. Its configuration, and its tokenizer if
 /// it is not CLIP's own, go into the header, where other programs do not look.
 ///
 /// # Errors
-/// When it is not Stable Diffusion 1.x, a part is missing, or the file is there already or cannot be written.
+/// When it is not Stable Diffusion 1.x, a part is missing or damaged, the file is there already or cannot be written, or
+/// the disk has no room for it.
 pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> Result<()> {
-    refuse_existing(out)?;
     let depth = depth(files)?;
     let mut tensors = vec![];
     for (component, prefix) in PREFIXES {
@@ -291,7 +214,9 @@ pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> 
         texts.remove("tokenizer/merges.txt");
         texts.remove("tokenizer/vocab.json");
     }
-    write(out, tensors, (METADATA_KEY, Value::Object(texts).to_string()))
+    let staged = Staged::new(out, Form::File, bytes(&tensors))?;
+    staged.file(tensors, (METADATA_KEY, Value::Object(texts).to_string()))?;
+    staged.finish()
 }
 
 /// How deep a model is, by its configuration.

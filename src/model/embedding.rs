@@ -4,6 +4,7 @@
 //! safetensors file with one tensor, called by its token (diffusers), or with `emb_params` (AUTOMATIC1111's web UI).
 //! Follows diffusers' `load_textual_inversion`: the word stands for its n tokens, `name`, `name_1`, and so on.
 
+use super::contents::{self, Role};
 use super::fingerprint;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, Result};
@@ -61,6 +62,10 @@ impl Embedding {
                     `safetensors.torch.save_file({\"emb_params\": tensor}, \"name.safetensors\")`";
         let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
         let file = WeightFile::new(path, bytes)?;
+        let tensors = file.entries().iter().map(|(key, entry)| (key.as_str(), entry.shape.as_slice()));
+        if let Some(other) = contents::of(tensors).filter(|contents| contents.role != Role::Embedding) {
+            return Err(other.refused(path));
+        }
         let keys: Vec<&String> = file.entries().keys().collect();
         let found = file.entries().get_key_value("emb_params");
         let Some((key, entry)) = found.or_else(|| file.entries().iter().next().filter(|_| keys.len() == 1)) else {
@@ -84,6 +89,14 @@ impl Embedding {
         }
         // A copy: the file's own numbers go with it.
         let vectors = file.tensor(key, entry)?.to_kind(Kind::Float).reshape([count, width]).copy();
+        // A network's first norm squares them.
+        if !vectors.square().sum(Kind::Double).double_value(&[]).is_finite() {
+            return Err(Error::bad_file(
+                path,
+                KIND,
+                format!("`{key}` holds numbers that are not finite, or far too large"),
+            ));
+        }
         let record = EmbeddingRecord {
             name: choice.name.clone(),
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -1,8 +1,10 @@
 //! Where a model's files are: a folder in diffusers' layout, or inside the program.
 
+use super::pieces::{self, Form};
 use super::single_file::SingleFile;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, IoContext, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,11 +107,13 @@ impl ModelFiles {
         self.text(name)?.ok_or_else(|| self.holder(name).missing(name))
     }
 
-    /// The weights of a component: `stem.safetensors`, `stem.VARIANT.safetensors` if a variant is asked for, else the
-    /// one variant that is there. Gives the file's name in the folder too.
+    /// The weights of a component, in one file or in pieces: those of the variant that is asked for, where another
+    /// component has it the plain ones; else the plain ones, or those of the one variant that is there. Gives the name in
+    /// the folder of the file too, of several the one that stands for them.
     ///
     /// # Errors
-    /// When there is no such file (pickles are named as refused), or it is not a valid safetensors file.
+    /// When there are no such weights (pickles are named as refused), no component has the variant, a piece is missing, or
+    /// a file is not a valid safetensors file.
     pub fn weights(&self, component: &str, variant: Option<&str>) -> Result<(String, Arc<WeightFile>)> {
         if let ModelFiles::WithVae { .. } = self {
             // The variant is the model's; an autoencoder from elsewhere need not have it.
@@ -125,55 +129,120 @@ impl ModelFiles {
             let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ok((name, file.weights(component)?));
         }
-        let name = self.weights_name(component, variant)?;
-        let path = self.path(&name);
-        let bytes = match self {
-            ModelFiles::Embedded(_, files) => {
-                let found = files.iter().find(|(n, _)| *n == name).ok_or_else(|| self.missing(&name))?;
-                Bytes::Embedded(found.1)
-            }
-            _ => Bytes::map(&path)?,
-        };
+        let name = format!("{component}/{}", self.form(component, variant)?.name());
+        let pieces = self.pieces(&name)?;
+        let bytes = pieces.iter().map(|piece| Ok((self.path(piece), self.bytes(piece, &name)?)));
+        let file = WeightFile::of_pieces(&self.path(&name), bytes.collect::<Result<_>>()?)?;
         let shown = if let ModelFiles::Component(_) = self { inside(&name).to_string() } else { name };
-        Ok((shown, Arc::new(WeightFile::new(&path, bytes)?)))
+        Ok((shown, Arc::new(file)))
     }
 
-    fn weights_name(&self, component: &str, variant: Option<&str>) -> Result<String> {
-        let stem = if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
-        let plain = format!("{component}/{stem}.safetensors");
-        if let Some(variant) = variant {
-            let name = format!("{component}/{stem}.{variant}.safetensors");
-            return if self.has(&name) { Ok(name) } else { Err(self.missing(&name)) };
+    /// The files that hold the weights for which `name` stands, as [`ModelFiles::weights`] gave it: itself, or its pieces
+    /// in order.
+    ///
+    /// # Errors
+    /// When it should list pieces and does not.
+    pub fn pieces(&self, name: &str) -> Result<Vec<String>> {
+        let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
+        let inside = |piece: String| if folder.is_empty() { piece } else { format!("{folder}/{piece}") };
+        let whole = || Ok(vec![name.to_string()]);
+        if let ModelFiles::Single(_) = self {
+            return whole();
         }
-        if self.has(&plain) {
-            return Ok(plain);
+        let stem = file.split(['.', '-']).next().unwrap_or_default();
+        match pieces::stored(&[file.to_string()], stem).pop().map(|stored| stored.form) {
+            Some(Form::Index(_)) => {
+                let listed = pieces::listed(&self.required_text(name)?).ok_or_else(|| {
+                    Error::bad_file(&self.path(name), "list of pieces", "it maps no tensors to files beside it")
+                })?;
+                Ok(listed.into_iter().map(inside).collect())
+            }
+            Some(Form::Numbered(all)) => Ok(all.into_iter().map(inside).collect()),
+            _ => whole(),
         }
-        let (mut variants, mut pickles) = (vec![], vec![]);
-        if let Some(folder) = self.path(&plain).parent().filter(|_| !matches!(self, ModelFiles::Embedded(..))) {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            for name in entries.filter_map(|e| e.file_name().into_string().ok()) {
-                if name.starts_with(stem) && name.ends_with(".safetensors") {
-                    variants.push(name);
-                } else if name.ends_with(".bin") || name.ends_with(".ckpt") {
-                    pickles.push(name);
-                }
+    }
+
+    /// The bytes of one of the files for which `whole` stands.
+    fn bytes(&self, name: &str, whole: &str) -> Result<Bytes> {
+        if let ModelFiles::Embedded(_, files) = self {
+            let found = files.iter().find(|(n, _)| *n == name).ok_or_else(|| self.missing(name))?;
+            return Ok(Bytes::Embedded(found.1));
+        }
+        if name != whole && !self.has(name) {
+            return Err(Error::invalid(
+                format!("`{}` is missing, a piece of `{}`", self.path(name).display(), self.path(whole).display()),
+                "these weights lie in several files, and all are needed: copy or download the missing one",
+            ));
+        }
+        Bytes::map(&self.path(name))
+    }
+
+    /// The names of the files in a component's folder.
+    fn names(&self, component: &str) -> Vec<String> {
+        let folder = format!("{component}/");
+        match self {
+            ModelFiles::Embedded(_, files) => {
+                files.iter().filter_map(|(name, _)| name.strip_prefix(&folder)).map(String::from).collect()
+            }
+            _ => {
+                let path = self.path(&format!("{folder}config.json"));
+                let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+                entries.into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok()).collect()
             }
         }
-        match (variants.as_slice(), pickles.first()) {
-            ([one], _) => Ok(format!("{component}/{one}")),
-            ([], Some(pickle)) => Err(Bytes::map(&self.path(&format!("{component}/{pickle}")))
-                .err()
-                .unwrap_or_else(|| self.missing(&plain))),
-            ([], None) => Err(self.missing(&plain)),
-            (several, _) => Err(Error::invalid(
-                format!(
-                    "`{}` is missing, and there are several variants: {}",
-                    self.path(&plain).display(),
-                    several.join(", ")
-                ),
-                "choose one with `--variant`, for example `--variant fp16`",
-            )),
+    }
+
+    /// Which of the weights in a component's folder are meant.
+    fn form(&self, component: &str, variant: Option<&str>) -> Result<Form> {
+        let names = self.names(component);
+        let mut all = pieces::stored(&names, stem(component));
+        let find = |wanted: Option<&str>| all.iter().position(|stored| stored.variant.as_deref() == wanted);
+        let found = match (find(variant), variant) {
+            (None, Some(variant)) => {
+                self.check_variant(variant)?;
+                find(None)
+            }
+            (found, _) => found,
+        };
+        if let Some(found) = found.or((all.len() == 1).then_some(0)) {
+            return Ok(all.swap_remove(found).form);
         }
+        let plain = format!("{component}/{}.safetensors", stem(component));
+        let pickle = names.iter().find(|name| name.ends_with(".bin") || name.ends_with(".ckpt"));
+        Err(match (all.is_empty(), pickle) {
+            (true, Some(pickle)) => {
+                Bytes::map(&self.path(&format!("{component}/{pickle}"))).err().unwrap_or_else(|| self.missing(&plain))
+            }
+            (true, None) => self.missing(&plain),
+            (false, _) => {
+                let several: Vec<&str> = all.iter().map(|stored| stored.form.name()).collect();
+                let (path, several) = (self.path(&plain), several.join(", "));
+                Error::invalid(
+                    format!("`{}` is missing, and there are several variants: {several}", path.display()),
+                    "choose one with `--variant`, for example `--variant fp16`",
+                )
+            }
+        })
+    }
+
+    /// Refuses a variant that no component has.
+    fn check_variant(&self, variant: &str) -> Result<()> {
+        let components = ["text_encoder", "unet", "vae"];
+        let stored = |component| pieces::stored(&self.names(component), stem(component));
+        let there: BTreeSet<String> = components.into_iter().flat_map(stored).filter_map(|s| s.variant).collect();
+        if there.contains(variant) {
+            return Ok(());
+        }
+        let there: Vec<String> = there.iter().map(|name| format!("`{name}`")).collect();
+        let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+        let home = self.path("");
+        Err(Error::invalid(
+            format!(
+                "no part of `{}` has a variant `{variant}`: there is {there}",
+                home.components().as_path().display()
+            ),
+            "leave `--variant` away, or name one that is there",
+        ))
     }
 
     fn missing(&self, name: &str) -> Error {
@@ -189,6 +258,11 @@ impl ModelFiles {
              scheduler folders: copy or download what is missing",
         )
     }
+}
+
+/// What the files with a component's weights are called.
+fn stem(component: &str) -> &'static str {
+    if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" }
 }
 
 /// A file's name without the component's folder.

@@ -45,13 +45,16 @@ impl Fingerprints {
     }
 }
 
+/// The sum over a file, or over all pieces for which it stands, one after another.
 fn sum(files: &ModelFiles, name: &str) -> Result<String> {
-    match files {
-        ModelFiles::Embedded(_, all) => {
-            Ok(of_bytes(all.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)))
-        }
-        _ => of_file(&files.path(name)),
+    if let ModelFiles::Embedded(_, all) = files {
+        return Ok(of_bytes(all.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)));
     }
+    let mut hasher = Sha256::new();
+    for piece in files.pieces(name)? {
+        add(&mut hasher, &files.path(&piece))?;
+    }
+    Ok(hexadecimal(&hasher.finalize()))
 }
 
 /// The SHA-256 sum of these bytes, hexadecimal.
@@ -65,9 +68,14 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 /// When it cannot be read.
 pub fn of_file(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
-    let mut file = std::fs::File::open(path).at("read", path)?;
-    std::io::copy(&mut file, &mut hasher).at("read", path)?;
+    add(&mut hasher, path)?;
     Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn add(hasher: &mut Sha256, path: &Path) -> Result<()> {
+    let mut file = std::fs::File::open(path).at("read", path)?;
+    std::io::copy(&mut file, hasher).at("read", path)?;
+    Ok(())
 }
 
 fn hexadecimal(sum: &[u8]) -> String {

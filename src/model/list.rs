@@ -2,6 +2,7 @@
 //!
 //! Enters: the environment. Leaves: names, kinds, sizes, and what is missing. Only configurations and headers are read.
 
+use super::about::About;
 use super::bundled::{POCKET, pocket};
 use super::files::ModelFiles;
 use super::resolve;
@@ -26,13 +27,20 @@ pub struct Listed {
     /// What is wrong with it, if it is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub about: About,
 }
 
 /// All models that are here.
 pub fn all() -> Vec<Listed> {
     let mut all = vec![describe(POCKET, "embedded", Ok(pocket()))];
-    if let Some(name) = std::env::var("SDVIZ_MODEL").ok().filter(|name| !name.is_empty() && name != POCKET) {
-        all.push(describe(&name, "SDVIZ_MODEL", resolve::resolve(Some(&name)).map(|choice| choice.files)));
+    match resolve::from_env() {
+        Ok(Some(name)) if name != POCKET => {
+            all.push(describe(&name, "SDVIZ_MODEL", resolve::resolve(Some(&name)).map(|choice| choice.files)));
+        }
+        Ok(_) => {}
+        Err(error) => all.push(describe("?", "SDVIZ_MODEL", Err(error))),
     }
     for (name, folder) in resolve::cached() {
         if all.iter().all(|listed| listed.name != name) {
@@ -51,12 +59,14 @@ fn describe(name: &str, place: &'static str, files: crate::error::Result<ModelFi
         bytes: 0,
         complete: false,
         problem: None,
+        about: About::default(),
     };
     let mut problems = vec![];
     match files {
         Ok(files) => {
             kind(&files, &mut listed, &mut problems);
             weights(&files, &mut listed, &mut problems);
+            listed.about = About::read(&files).map_err(|e| problems.push(e.to_string())).unwrap_or_default();
         }
         Err(error) => problems.push(error.to_string()),
     }

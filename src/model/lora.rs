@@ -2,12 +2,14 @@
 //!
 //! Enters: files, each with a weight. Leaves: [`Adapters`], which hands out a component's weights with the additions in
 //! them: W' = W + weight · alpha / rank · up · down (Hu et al., 2021), computed in f32 and cast to the model's dtype
-//! afterwards. For a convolution the product is that of its kernels. Every key of a file must have its place in the
-//! model: what fits only in part was made for another.
+//! afterwards. A layer without an alpha counts once, as if its alpha were its rank, whatever the others have. For a
+//! convolution the product is that of its kernels. Every key of a file must have its place in the model: what fits only
+//! in part was made for another.
 
 pub mod names;
 pub mod write;
 
+use super::contents::{self, Role};
 use super::fingerprint;
 use super::weights::{Bytes, Entry, WeightFile, Weights};
 use crate::config::UNetConfig;
@@ -148,6 +150,10 @@ impl Adapters {
             let mut sum = tensor.to_kind(Kind::Float);
             for addition in additions {
                 let delta = addition.delta(device)?.reshape(sum.size());
+                if !delta.sum(Kind::Double).double_value(&[]).is_finite() {
+                    let reason = format!("what it adds to `{component}.{key}` is not finite");
+                    return Err(Error::bad_file(addition.file.path(), KIND, reason));
+                }
                 // Not in place: the numbers may lie in the mapped file.
                 sum = sum.f_add(&(delta * addition.scale))?;
             }
@@ -233,13 +239,9 @@ type Layers = BTreeMap<(&'static str, String), Pieces>;
 fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
     let path = file.path();
     let mut layers = Layers::new();
-    let none = !file.entries().keys().any(|key| names::split(key).is_some_and(|(_, part)| part != Part::Alpha));
+    check_contents(file, names)?;
     for (key, entry) in file.entries() {
-        if let Some(kind) = names::relative(key) {
-            let message = format!("`{}` is no plain LoRA: its key `{key}` belongs to {kind}", path.display());
-            return Err(Error::invalid(message, "of the additions to a model only LoRAs (and LoCons) are read here"));
-        }
-        let Some((stem, part)) = names::split(key).filter(|_| !none) else {
+        let Some((stem, part)) = names::split(key) else {
             let message = format!("`{}` is no LoRA: its key `{key}` is none of a LoRA's", path.display());
             return Err(Error::invalid(
                 message,
@@ -272,6 +274,15 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
         return Err(Error::bad_file(path, KIND, "it holds no tensors"));
     }
     Ok(layers)
+}
+
+/// Refuses what is something else than a LoRA, or a LoRA for something else, unless each of its keys has its place in this
+/// model all the same.
+fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
+    let tensors = file.entries().iter().map(|(key, entry)| (key.as_str(), entry.shape.as_slice()));
+    let Some(other) = contents::of(tensors).filter(|contents| contents.role != Role::Lora) else { return Ok(()) };
+    let fits = |key: &String| names::split(key).is_some_and(|(stem, _)| names.find(stem).is_some());
+    if file.entries().keys().all(fits) { Ok(()) } else { Err(other.refused(file.path())) }
 }
 
 /// peft's settings in a file's header, where diffusers puts them.

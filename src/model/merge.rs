@@ -3,7 +3,9 @@
 //! Enters: two models, or three, of one shape, and a recipe. Leaves: a folder in diffusers' layout with the recipe beside
 //! the weights. Numbers are mixed in f32 and kept in the first model's dtype; one tensor is in memory at a time.
 
-use super::convert::{Staged, texts};
+mod fit;
+
+use super::convert::{self, Form, Staged, texts};
 use super::fingerprint::Fingerprints;
 use super::ldm::PREFIXES;
 use super::resolve::ModelChoice;
@@ -134,38 +136,66 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Merges the models into a folder; `variant` names the weight files to take, `fp16` for `*.fp16.safetensors`.
-///
-/// # Errors
-/// When the recipe does not fit the number of models, the models differ in a tensor's name or shape (the first is named),
-/// a block is in none of them, or the folder is there already or cannot be written.
-pub fn merge(models: &[ModelChoice], variant: Option<&str>, recipe: &Recipe, out: &Path) -> Result<()> {
-    recipe.check(models.len())?;
-    let mut components = vec![];
-    for (component, _) in PREFIXES {
-        let files = models.iter().map(|m| Ok(m.files.weights(component, variant)?.1)).collect::<Result<Vec<_>>>()?;
-        components.push((component, mixed(component, &files, models, recipe)?));
-    }
-    let sites = components.iter().flat_map(|(component, all)| all.iter().map(move |(n, _)| format!("{component}.{n}")));
-    let sites: Vec<String> = sites.collect();
-    for (block, _) in &recipe.blocks {
-        let alone = Recipe { blocks: vec![(block.clone(), None)], ..recipe.clone() };
-        if !sites.iter().any(|site| alone.ratio_of(site).is_some()) {
-            let message = format!("no tensor lies in `{block}`");
-            return Err(Error::invalid(message, "sites are called as `sdviz inspect` has them: `unet.up_blocks.1`"));
+/// A merge that was checked and can be written.
+pub struct Merge<'a> {
+    models: &'a [ModelChoice],
+    variant: Option<&'a str>,
+    recipe: &'a Recipe,
+    components: Vec<(&'static str, Vec<(String, Mixed)>)>,
+}
+
+impl<'a> Merge<'a> {
+    /// Checks that the models can be mixed; `variant` names the weight files to take, `fp16` for `*.fp16.safetensors`.
+    ///
+    /// # Errors
+    /// When the recipe does not fit the number of models, the models differ in a tensor's name or shape (the first is
+    /// named) or in what their tensors mean, or a block is in none of them.
+    pub fn new(models: &'a [ModelChoice], variant: Option<&'a str>, recipe: &'a Recipe) -> Result<Merge<'a>> {
+        recipe.check(models.len())?;
+        let mut components = vec![];
+        for (component, _) in PREFIXES {
+            let files =
+                models.iter().map(|m| Ok(m.files.weights(component, variant)?.1)).collect::<Result<Vec<_>>>()?;
+            components.push((component, mixed(component, &files, models, recipe)?));
+        }
+        fit::check(models)?;
+        let merge = Merge { models, variant, recipe, components };
+        match recipe.blocks.iter().find(|(block, _)| !merge.has(block)) {
+            None => Ok(merge),
+            Some((block, _)) => Err(Error::invalid(
+                format!("no tensor lies in `{block}`"),
+                "sites are called as `sdviz inspect` has them: `unet.up_blocks.1`",
+            )),
         }
     }
-    let folder = Staged::new(out)?;
-    for (name, text) in texts(&models[0].files)? {
-        folder.text(name, &text)?;
+
+    /// Whether a tensor lies in this site.
+    fn has(&self, block: &str) -> bool {
+        let alone = Recipe { blocks: vec![(block.into(), None)], ..self.recipe.clone() };
+        let lies = |component: &str, name: &str| alone.ratio_of(&format!("{component}.{name}")).is_some();
+        self.components.iter().any(|(component, all)| all.iter().any(|(name, _)| lies(component, name)))
     }
-    for (component, tensors) in components {
-        folder.weights(component, tensors)?;
+
+    /// Writes the merged model as a folder.
+    ///
+    /// # Errors
+    /// When a source cannot be read any more, the folder is there already or cannot be written, or the disk has no room.
+    pub fn write(self, out: &Path) -> Result<()> {
+        let Merge { models, variant, recipe, components } = self;
+        let texts = texts(&models[0].files)?;
+        let record = record(models, variant, recipe)?;
+        let bytes = components.iter().map(|(_, tensors)| convert::bytes(tensors)).sum();
+        let folder = Staged::new(out, Form::Folder, bytes)?;
+        for (name, text) in texts {
+            folder.text(name, &text)?;
+        }
+        for (component, tensors) in components {
+            folder.weights(component, tensors)?;
+        }
+        folder.text("sdviz_merge.json", &format!("{record:#}\n"))?;
+        folder.text("README.md", &card(models, recipe))?;
+        folder.finish()
     }
-    let record = record(models, variant, recipe)?;
-    folder.text("sdviz_merge.json", &format!("{record:#}\n"))?;
-    folder.text("README.md", &card(models, recipe))?;
-    folder.finish()
 }
 
 /// The tensors of a component, ready to be mixed.

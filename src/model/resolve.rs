@@ -2,10 +2,13 @@
 //! Hugging Face cache, never on the network.
 
 use super::bundled::{POCKET, pocket};
+use super::cache;
 use super::files::ModelFiles;
 use super::single_file::{SingleFile, Wanted};
+use super::sniff;
 use super::swap;
 use crate::error::{Error, Result};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,15 +27,31 @@ pub struct ModelChoice {
 /// embedded one.
 ///
 /// # Errors
-/// When the name is neither a folder with a model nor a checkpoint nor in the cache.
+/// When the name is neither a folder with a model nor a checkpoint nor in the cache, or `SDVIZ_MODEL` is not UTF-8.
 pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
-    let (name, chosen_by) = match (model, std::env::var("SDVIZ_MODEL")) {
-        (Some(name), _) => (name.to_string(), "--model"),
-        (None, Ok(name)) if !name.is_empty() => (name, "SDVIZ_MODEL"),
-        _ => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: pocket() }),
+    let (name, chosen_by) = match model {
+        Some(name) => (name.to_string(), "--model"),
+        None => match from_env()? {
+            Some(name) => (name, "SDVIZ_MODEL"),
+            None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: pocket() }),
+        },
     };
     let files = find(&name)?;
     Ok(ModelChoice { id: name, chosen_by, files })
+}
+
+/// What the environment variable `SDVIZ_MODEL` names.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub(super) fn from_env() -> Result<Option<String>> {
+    let set = std::env::var_os("SDVIZ_MODEL").filter(|name| !name.is_empty());
+    set.map(OsString::into_string).transpose().map_err(|name| {
+        Error::invalid(
+            format!("SDVIZ_MODEL is no UTF-8 text: `{}`", name.to_string_lossy()),
+            "rename the folder so that its name is UTF-8, or reach it by a link that is",
+        )
+    })
 }
 
 /// Finds the model as [`resolve`] does, and with `vae` exchanges its autoencoder: for that of another model, or one in a
@@ -69,10 +88,13 @@ fn single(path: &Path, wanted: Wanted) -> Result<ModelFiles> {
         path.extension().and_then(|e| e.to_str()).is_some_and(|e| wanted.iter().any(|w| e.eq_ignore_ascii_case(w)))
     };
     if !ends(&["safetensors", "bin", "ckpt", "pt", "pth"]) {
-        return Err(Error::invalid(
-            format!("`{}` is no model: a model in one file ends in .safetensors", path.display()),
-            "name a checkpoint, or the folder in diffusers' layout that holds model_index.json",
-        ));
+        let unknown = || {
+            Error::invalid(
+                format!("`{}` is no model: a model in one file ends in .safetensors", path.display()),
+                "name a checkpoint, or the folder in diffusers' layout that holds model_index.json",
+            )
+        };
+        return Err(sniff::named(path).unwrap_or_else(unknown));
     }
     Ok(ModelFiles::Single(Arc::new(SingleFile::open(path, wanted)?)))
 }
@@ -96,7 +118,7 @@ fn find(name: &str) -> Result<ModelFiles> {
         };
     }
     let looks_like_hub = name.split('/').count() == 2 && !name.starts_with(['.', '/', '~']);
-    if looks_like_hub && let Some(cache) = hub_cache() {
+    if looks_like_hub && let Some(cache) = cache::folder() {
         let folder = cache.join(format!("models--{}", name.replace('/', "--")));
         return snapshot(&folder).map(ModelFiles::Folder).ok_or_else(|| {
             Error::invalid(
@@ -109,23 +131,14 @@ fn find(name: &str) -> Result<ModelFiles> {
         });
     }
     Err(Error::invalid(
-        format!("no model `{name}`: there is no such folder"),
+        format!("no model `{name}`: there is no such folder or file"),
         "name a folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face cache, or `pocket`",
     ))
 }
 
-/// Where the Hugging Face libraries keep their downloads.
-pub(crate) fn hub_cache() -> Option<PathBuf> {
-    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    var("HF_HUB_CACHE")
-        .or_else(|| var("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| var("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
-        .or_else(|| var("HOME").map(|home| home.join(".cache/huggingface/hub")))
-}
-
 /// The models in the Hugging Face cache that have an index: their names and folders, by name.
 pub fn cached() -> Vec<(String, PathBuf)> {
-    let entries = hub_cache().and_then(|cache| std::fs::read_dir(cache).ok()).into_iter().flatten().flatten();
+    let entries = cache::folder().and_then(|cache| std::fs::read_dir(cache).ok()).into_iter().flatten().flatten();
     let mut found: Vec<(String, PathBuf)> = entries
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;

@@ -5,13 +5,15 @@
 //! configuration in its header; of others it is read off the shapes.
 
 use super::bundled::CLIP_TOKENIZER;
+use super::contents::{self, Contents, Role};
 use super::infer::{self, Part, Shapes};
 use super::ldm::{self, Depth, PREFIXES};
-use super::weights::{Bytes, WeightFile, explain};
+use super::sniff;
+use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, Result};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,12 +50,16 @@ impl SingleFile {
     /// When the file is a pickle, cut short, or holds something else: the message says what it seems to be, and names the
     /// first key that does not fit.
     pub fn open(path: &Path, wanted: Wanted) -> Result<SingleFile> {
-        let (shapes, texts) = header(path)?;
+        let (shapes, metadata) = header(path)?;
         if let Some(other) = foreign(path, &shapes, wanted) {
             return Err(other);
         }
         let whole = shapes.keys().any(|key| key.starts_with(PREFIXES[2].1));
         let vae_prefix = if wanted == Wanted::Model || whole { PREFIXES[2].1 } else { "" };
+        let texts = match metadata.get(METADATA_KEY) {
+            Some(text) => serde_json::from_str(text).map_err(|e| Error::bad_file(path, "checkpoint of sdviz", e))?,
+            None => BTreeMap::new(),
+        };
         let mut file = SingleFile { path: path.to_path_buf(), texts, depth: Depth::default(), vae_prefix };
         for (component, prefix) in PREFIXES {
             let prefix = if component == "vae" { vae_prefix } else { prefix };
@@ -62,7 +68,7 @@ impl SingleFile {
             }
         }
         if wanted == Wanted::Model {
-            file.keep("scheduler/scheduler_config.json", infer::scheduler);
+            file.keep("scheduler/scheduler_config.json", || scheduler(&shapes, &metadata));
             file.keep("model_index.json", infer::index);
             if !["vocab.json", "tokenizer.json"].iter().any(|n| file.texts.contains_key(&format!("tokenizer/{n}"))) {
                 for (name, text) in CLIP_TOKENIZER {
@@ -138,19 +144,33 @@ impl SingleFile {
     }
 }
 
-/// A file's shapes by key, and the texts that this program has put into its header.
-fn header(path: &Path) -> Result<(Shapes, BTreeMap<String, String>)> {
+/// A file's shapes by key, and what else its header says.
+fn header(path: &Path) -> Result<(Shapes, HashMap<String, String>)> {
     let bytes = Bytes::map(path)?;
     let data = bytes.as_ref();
-    let bad = |e| Error::bad_file(path, "safetensors file", explain(&e, data.len()));
-    let (_, metadata) = SafeTensors::read_metadata(data).map_err(bad)?;
-    let own = metadata.metadata().as_ref().and_then(|all| all.get(METADATA_KEY));
-    let texts = match own {
-        Some(text) => serde_json::from_str(text).map_err(|e| Error::bad_file(path, "checkpoint of sdviz", e))?,
-        None => BTreeMap::new(),
-    };
+    let (_, header) = SafeTensors::read_metadata(data).map_err(|e| sniff::refused(path, data, &e))?;
     let shape = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|n| *n as i64).collect();
-    Ok((metadata.tensors().iter().map(|(key, info)| (key.clone(), shape(info))).collect(), texts))
+    let shapes = header.tensors().iter().map(|(key, info)| (key.clone(), shape(info))).collect();
+    Ok((shapes, header.metadata().clone().unwrap_or_default()))
+}
+
+/// The noise schedule that the model was trained with, as far as the file says it: whoever trained it to predict v leaves
+/// a key `v_pred`, and one `ztsnr` where the last training timestep is pure noise; or the header has the type, as the
+/// model specification of Stability AI calls it.
+fn scheduler(shapes: &Shapes, metadata: &HashMap<String, String>) -> Value {
+    let mut config = infer::scheduler();
+    let said = metadata.get("modelspec.prediction_type").map(|said| said.trim().to_lowercase());
+    if shapes.contains_key("v_pred") || said.is_some_and(|said| ["v", "v_prediction", "v-prediction"].contains(&&*said))
+    {
+        config["prediction_type"] = "v_prediction".into();
+    }
+    if shapes.contains_key("ztsnr") {
+        // As diffusers has it: its PNDM does not know of such a schedule.
+        config["_class_name"] = "DDIMScheduler".into();
+        config["rescale_betas_zero_snr"] = true.into();
+        config["timestep_spacing"] = "trailing".into();
+    }
+    config
 }
 
 /// Keys that a component may have without use here.
@@ -164,44 +184,22 @@ fn ignored(component: &str, key: &str) -> bool {
 
 /// What the file is, if it is something else than a checkpoint of Stable Diffusion 1.x.
 fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
-    let refused = |what: &str, key: &str, hint: &str| {
-        Some(Error::invalid(format!("`{}` is {what}: it has the key `{key}`", path.display()), hint.to_string()))
-    };
     let with = |part: &str| shapes.keys().find(|key| key.contains(part));
-    let only_one = "this program draws with Stable Diffusion 1.x from a single file, and with 1.x and 2.x from a folder \
-                    in diffusers' layout";
-    for (part, what) in [
-        ("conditioner.embedders.", "a checkpoint of Stable Diffusion XL"),
-        ("cond_stage_model.model.", "a checkpoint of Stable Diffusion 2.x, whose text encoder is another (OpenCLIP)"),
-        ("joint_blocks.", "a checkpoint of Stable Diffusion 3"),
-        ("double_blocks.", "a checkpoint of Flux"),
-        ("control_model.", "a ControlNet, not a whole model"),
-    ] {
-        if let Some(key) = with(part) {
-            return refused(what, key, only_one);
-        }
-    }
-    let lora = [".lora_", "_lora.", "lora_unet_", "lora_te_"];
-    if let Some(key) = lora.iter().find_map(|part| with(part)) {
-        return refused("a LoRA, an addition to a model", key, "name the model that it was made for");
-    }
-    if wanted == Wanted::Vae && with("decoder.mid.block_1.").is_some() {
-        return None;
-    }
-    let of_diffusers = ["down_blocks.", "encoder.layers.", "decoder.mid_block."];
-    if with(PREFIXES[1].1).is_none()
-        && let Some(key) = of_diffusers.iter().find_map(|part| with(part))
-    {
-        let hint = "name the model's whole folder, which holds model_index.json; for `--vae` the folder of the file";
-        return refused("one part of a model in diffusers' layout", key, hint);
+    match contents::of(shapes.iter().map(|(key, shape)| (key.as_str(), shape.as_slice()))) {
+        Some(Contents { role: Role::Vae, .. }) if wanted == Wanted::Vae => return None,
+        // What a model lacks is told below.
+        Some(Contents { role: Role::Model | Role::Vae, .. }) | None => {}
+        Some(other) => return Some(other.refused(path)),
     }
     if wanted == Wanted::Model
         && let Some(shape) = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     {
         let key = "model.diffusion_model.input_blocks.0.0.weight";
         if let Some(channels @ (8 | 9)) = shape.get(1) {
-            let what = format!("a checkpoint for inpainting or editing, which takes {channels} channels in place of 4");
-            return refused(&what, key, only_one);
+            let (path, what) = (path.display(), "a checkpoint for inpainting or editing");
+            let message =
+                format!("`{path}` is {what}, which takes {channels} channels in place of 4: it has the key `{key}`");
+            return Some(Error::invalid(message, Role::OtherModel.hint()));
         }
     }
     for (component, prefix) in PREFIXES.into_iter().filter(|(name, _)| wanted == Wanted::Model || *name == "vae") {

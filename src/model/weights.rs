@@ -4,6 +4,7 @@
 //! like the keys: `weights / "attn1" / "to_q"`. Where file and model agree on f32 on the CPU, tensors are views of the
 //! mapped file and nothing is copied. Old key names are renamed on the way in.
 
+use super::sniff;
 use crate::error::{Error, IoContext, Result};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
@@ -39,12 +40,6 @@ impl Bytes {
     /// # Errors
     /// When it cannot be opened, is empty, or is a pickle (which could run code when read).
     pub fn map(path: &Path) -> Result<Bytes> {
-        if path.extension().is_some_and(|e| ["bin", "ckpt", "pt", "pth"].iter().any(|p| e.eq_ignore_ascii_case(p))) {
-            return Err(Error::invalid(
-                format!("`{}` is a pickle file, which can run code when it is read: refused", path.display()),
-                "convert it to safetensors once (diffusers: `pipeline.save_pretrained(folder)`) and use that",
-            ));
-        }
         let file = std::fs::File::open(path).at("read", path)?;
         if file.metadata().at("read", path)?.len() == 0 {
             return Err(Error::bad_file(path, "safetensors file", "it is empty"));
@@ -52,6 +47,9 @@ impl Bytes {
         // SAFETY: the map is read-only. Someone who shortens the file while it is in use makes reads of it fail, as
         // with every mapped file; a file that was short from the start is refused when its header is read.
         let map = unsafe { Mmap::map(&file) }.at("map", path)?;
+        if path.extension().is_some_and(|e| ["bin", "ckpt", "pt", "pth"].iter().any(|p| e.eq_ignore_ascii_case(p))) {
+            return Err(sniff::pickle(path, &map));
+        }
         Ok(Bytes::Mapped(map))
     }
 }
@@ -63,15 +61,18 @@ pub struct Entry {
     pub shape: Vec<i64>,
     /// Type of the numbers in the file.
     pub dtype: Dtype,
+    /// The piece that it lies in.
+    piece: usize,
     start: usize,
     end: usize,
 }
 
-/// A weight file: its bytes and the index of its header.
+/// A weight file, or the pieces that one was cut into: their bytes and the index of their headers.
 #[derive(Debug)]
 pub struct WeightFile {
+    /// The file, or the one that stands for its pieces.
     path: PathBuf,
-    bytes: Bytes,
+    pieces: Vec<(PathBuf, Bytes)>,
     /// By canonical name.
     entries: BTreeMap<String, Entry>,
 }
@@ -90,21 +91,28 @@ impl WeightFile {
     /// # Errors
     /// As [`WeightFile::new`].
     pub fn renamed(path: &Path, bytes: Bytes, rename: impl Fn(&str) -> Option<String>) -> Result<WeightFile> {
-        let bad = |reason: String| Error::bad_file(path, "safetensors file", reason);
-        let data = bytes.as_ref();
-        let parsed = SafeTensors::deserialize(data).map_err(|e| bad(explain(&e, data.len())))?;
-        let base = data.as_ptr() as usize;
-        let mut entries = BTreeMap::new();
-        for (name, view) in parsed.iter() {
-            let start = view.data().as_ptr() as usize - base;
-            let shape = view.shape().iter().map(|d| *d as i64).collect();
-            let entry = Entry { shape, dtype: view.dtype(), start, end: start + view.data().len() };
-            if let Some(name) = rename(name).as_deref().and_then(canonical) {
+        let entries = index(path, bytes.as_ref(), 0, rename)?;
+        Ok(WeightFile { path: path.to_path_buf(), pieces: vec![(path.to_path_buf(), bytes)], entries })
+    }
+
+    /// Reads the headers of the pieces that a file was cut into. `path` is what the whole is called.
+    ///
+    /// # Errors
+    /// As [`WeightFile::new`]; also when two pieces have a tensor of one name.
+    pub fn of_pieces(path: &Path, pieces: Vec<(PathBuf, Bytes)>) -> Result<WeightFile> {
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for (number, (piece, bytes)) in pieces.iter().enumerate() {
+            for (name, entry) in index(piece, bytes.as_ref(), number, |key| Some(key.to_string()))? {
+                if let Some(first) = entries.get(&name) {
+                    let first = pieces[first.piece].0.display();
+                    let reason =
+                        format!("tensor `{name}` is in it and in `{first}`, another piece of the same weights");
+                    return Err(Error::bad_file(piece, "piece of weights", reason));
+                }
                 entries.insert(name, entry);
             }
         }
-        drop(parsed);
-        Ok(WeightFile { path: path.to_path_buf(), bytes, entries })
+        Ok(WeightFile { path: path.to_path_buf(), pieces, entries })
     }
 
     /// The file's path, for messages.
@@ -112,9 +120,14 @@ impl WeightFile {
         &self.path
     }
 
-    /// The bytes of the whole file.
+    /// The files that hold its bytes: itself, or its pieces in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.pieces.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// The bytes of a file that is in one piece; of others those of the first.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.as_ref()
+        self.pieces.first().map_or(&[], |(_, bytes)| bytes.as_ref())
     }
 
     /// The tensors by canonical name.
@@ -124,7 +137,7 @@ impl WeightFile {
 
     /// A tensor's bytes.
     pub fn data(&self, entry: &Entry) -> &[u8] {
-        &self.bytes.as_ref()[entry.start..entry.end]
+        &self.pieces[entry.piece].1.as_ref()[entry.start..entry.end]
     }
 
     /// Number of parameters.
@@ -138,15 +151,28 @@ impl WeightFile {
     }
 }
 
-/// What is wrong with a header, in words.
-pub(super) fn explain(error: &safetensors::SafeTensorError, length: usize) -> String {
-    use safetensors::SafeTensorError as E;
-    match error {
-        E::HeaderTooSmall | E::InvalidHeaderLength => format!("its {length} bytes end before its header does"),
-        E::MetadataIncompleteBuffer => format!("its {length} bytes are not what its header describes: it is cut short"),
-        E::HeaderTooLarge | E::InvalidHeader(_) => "it does not begin with a header".into(),
-        other => other.to_string(),
+/// The tensors that a file's header lists, by canonical name.
+fn index(
+    path: &Path,
+    data: &[u8],
+    piece: usize,
+    rename: impl Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, Entry>> {
+    let bad = |reason: String| Error::bad_file(path, "safetensors file", reason);
+    let parsed = SafeTensors::deserialize(data).map_err(|e| sniff::refused(path, data, &e))?;
+    let base = data.as_ptr() as usize;
+    let mut entries = BTreeMap::new();
+    for (name, view) in parsed.iter() {
+        let Some(canonical) = rename(name).as_deref().and_then(canonical) else { continue };
+        let shape: Vec<i64> = view.shape().iter().filter_map(|d| i64::try_from(*d).ok()).collect();
+        if shape.len() < view.shape().len() || shape.iter().try_fold(1i64, |n, d| n.checked_mul(*d)).is_none() {
+            return Err(bad(format!("tensor `{name}` has shape {:?}", view.shape())));
+        }
+        let start = view.data().as_ptr() as usize - base;
+        let end = start + view.data().len();
+        entries.insert(canonical, Entry { shape, dtype: view.dtype(), piece, start, end });
     }
+    Ok(entries)
 }
 
 /// The name a key has today, or `None` for a buffer that holds no weights.
@@ -333,10 +359,10 @@ impl WeightFile {
             Dtype::F64 => Kind::Double,
             other => {
                 let reason = format!("tensor `{name}` holds {other:?} numbers, expected F32, F16 or BF16");
-                return Err(Error::bad_file(&self.path, "weight file", reason));
+                return Err(Error::bad_file(&self.pieces[entry.piece].0, "weight file", reason));
             }
         };
-        let bytes = &self.bytes.as_ref()[entry.start..entry.end];
+        let bytes = self.data(entry);
         if !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
             return Ok(Tensor::f_from_data_size(bytes, &entry.shape, kind)?);
         }

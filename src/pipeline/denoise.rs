@@ -55,7 +55,7 @@ impl Denoise<'_, '_> {
     /// Runs the loop from `latents`, `[batch, 4, height/8, width/8]` at the level of the first call.
     ///
     /// # Errors
-    /// When a prediction is not finite, or an observer fails.
+    /// When a number is not finite, or an observer fails.
     pub fn run(&mut self, mut latents: Tensor, teller: &mut Teller) -> Result<Denoised> {
         let pictures = Rows::plain(latents.size()[0]);
         let predictions = Rows { branches: self.conditioning.branches(), ..pictures.clone() };
@@ -63,6 +63,7 @@ impl Denoise<'_, '_> {
         self.probe.set_rows(pictures.clone());
         let begins = if self.first_step == 0 { "starting_latents" } else { "hires.starting_latents" };
         latents = self.probe.pass(begins, Axes::Image, latents)?;
+        sentinel::check(self.first_step, &[("the starting latents", &latents)])?;
         if teller.tell(self.first_step, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
             return Ok(Denoised { latents, stopped: true });
         }
@@ -108,6 +109,8 @@ impl Denoise<'_, '_> {
             };
             let guided = pass(Quantity::NoiseGuided, guided)?;
 
+            sentinel::check(step, &[(Quantity::NoiseGuided.key(), &guided)])?;
+
             // 4. One step of the sampler: a little less noise.
             let draw = &mut || {
                 let drawn = self.noise.next_draw().map(|n| n.to_device(latents.device()));
@@ -121,6 +124,9 @@ impl Denoise<'_, '_> {
             }
             self.probe.see(Quantity::PredictedOriginal.key(), Axes::Image, &pred_original)?;
             latents = self.probe.pass(Quantity::Latents.key(), Axes::Image, latents)?;
+
+            let (predicted, left) = (Quantity::PredictedOriginal.key(), Quantity::Latents.key());
+            sentinel::check(step, &[(predicted, &pred_original), (left, &latents)])?;
 
             // 5. Tell whoever watches.
             let uncond = uncond.as_ref().map(|uncond| (Quantity::NoiseUncond, uncond));

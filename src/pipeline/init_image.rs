@@ -3,12 +3,12 @@
 //! Enters: a PNG, JPEG or WebP file, and a mask beside it if there is one. Leaves: an [`Input`] of the run's size, whose
 //! sides the autoencoder can divide. No tensors here.
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::trace::inputs::{INIT_FILE, InputFile, MASK_FILE, Resize};
+use crate::trace::pictures;
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, Pixel, RgbImage};
+use image::{DynamicImage, GrayImage, Luma, Pixel, RgbImage};
 use sha2::{Digest, Sha256};
-use std::io::Cursor;
 use std::path::Path;
 
 /// What a file is not, when it cannot be read as a picture.
@@ -43,7 +43,7 @@ impl InitImage {
     /// all over.
     pub fn read(path: &Path, mask: Option<&Path>) -> Result<InitImage> {
         let (picture, about) = read(path)?;
-        let picture = on_paper(&picture, 255).to_rgb8();
+        let picture = on_paper(picture, 255);
         let mask = mask.map(|mask| read_mask(mask, &about)).transpose()?;
         Ok(InitImage { picture, about, mask })
     }
@@ -92,17 +92,8 @@ impl Input {
 
 /// Reads a picture, turned as its EXIF says, whatever its name ends in.
 fn read(path: &Path) -> Result<(DynamicImage, InputFile)> {
-    let bytes = std::fs::read(path).at("read", path)?;
-    let bad = |reason: String| Error::bad_file(path, INPUT, reason);
-    let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().at("read", path)?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) {
-        let reason = if bytes.is_empty() { "it is empty" } else { "it is neither PNG nor JPEG nor WebP" };
-        return Err(bad(reason.into()));
-    }
-    let mut decoder = reader.into_decoder().map_err(|e| bad(e.to_string()))?;
-    let orientation = decoder.orientation().map_err(|e| bad(e.to_string()))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| bad(e.to_string()))?;
-    picture.apply_orientation(orientation);
+    let bytes = pictures::bytes(path)?;
+    let picture = pictures::decode(path, &bytes, INPUT)?;
     let about = InputFile {
         file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
         sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -121,7 +112,7 @@ fn read_mask(path: &Path, of: &InputFile) -> Result<(GrayImage, InputFile)> {
         );
         return Err(Error::invalid(message, "paint the mask over the picture itself: both must be of one size"));
     }
-    let mask = on_paper(&mask, 0).to_luma8();
+    let mask = luma(&on_paper(mask, 0));
     if mask.pixels().all(|Luma([grey])| *grey < 128) {
         let message = format!("the mask `{}` is black all over: there is nothing to repaint", about.file);
         return Err(Error::invalid(message, "paint white what is to change; black stays"));
@@ -130,17 +121,26 @@ fn read_mask(path: &Path, of: &InputFile) -> Result<(GrayImage, InputFile)> {
 }
 
 /// The picture in front of a grey of this brightness.
-fn on_paper(picture: &DynamicImage, paper: u8) -> DynamicImage {
+fn on_paper(picture: DynamicImage, paper: u8) -> RgbImage {
     if !picture.color().has_alpha() {
-        return picture.clone();
+        return picture.into_rgb8();
     }
-    let mut flat = picture.to_rgba8();
+    let mut flat = picture.into_rgba8();
     for pixel in flat.pixels_mut() {
         let alpha = u32::from(pixel.0[3]);
         let over = |value: u8| ((u32::from(value) * alpha + u32::from(paper) * (255 - alpha) + 127) / 255) as u8;
         *pixel = pixel.map_with_alpha(over, |_| 255);
     }
-    flat.into()
+    DynamicImage::from(flat).into_rgb8()
+}
+
+/// How bright a picture is: 0.299 red, 0.587 green, 0.114 blue, in the whole numbers of PIL's `convert("L")`, which
+/// diffusers reads masks with.
+fn luma(picture: &RgbImage) -> GrayImage {
+    GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [red, green, blue] = picture.get_pixel(x, y).0.map(u32::from);
+        Luma([((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16) as u8])
+    })
 }
 
 /// A picture or mask at a size, with 8-bit channels.
@@ -153,6 +153,9 @@ fn fit<P>(
 where
     P: Pixel<Subpixel = u8> + 'static,
 {
+    if let Some(middle) = middle(picture, (width, height), resize) {
+        return fit(&middle, (width, height), resize, filter);
+    }
     let (own_width, own_height) = picture.dimensions();
     let (across, down) = (f64::from(width) / f64::from(own_width), f64::from(height) / f64::from(own_height));
     let scale = match resize {
@@ -172,6 +175,32 @@ where
     image::ImageBuffer::from_fn(width, height, |x, y| {
         *inner.get_pixel(place(x, left, inner_width), place(y, top, inner_height))
     })
+}
+
+/// The part of a very long picture from which a crop is taken, and a margin for the filter; none for other pictures. The
+/// whole, enlarged to cover the size, would not fit in memory.
+fn middle<P>(
+    picture: &image::ImageBuffer<P, Vec<u8>>,
+    (width, height): (u32, u32),
+    resize: Resize,
+) -> Option<image::ImageBuffer<P, Vec<u8>>>
+where
+    P: Pixel<Subpixel = u8> + 'static,
+{
+    const MARGIN: u32 = 4;
+    let (own_width, own_height) = picture.dimensions();
+    let scale = (f64::from(width) / f64::from(own_width)).max(f64::from(height) / f64::from(own_height));
+    let enlarged = f64::from(own_width) * f64::from(own_height) * scale * scale;
+    if resize != Resize::Crop || enlarged <= pictures::MOST_PIXELS as f64 {
+        return None;
+    }
+    // As much is left out on either side, so that the middle stays the middle.
+    let left_out = |own: u32, given: u32| {
+        own.saturating_sub((f64::from(given) / scale).ceil() as u32).saturating_sub(2 * MARGIN) / 2
+    };
+    let (x, y) = (left_out(own_width, width), left_out(own_height, height));
+    let (inner_width, inner_height) = (own_width - 2 * x, own_height - 2 * y);
+    ((x, y) != (0, 0)).then(|| imageops::crop_imm(picture, x, y, inner_width, inner_height).to_image())
 }
 
 /// Half of what is left over, negative when the inner side is longer.
@@ -228,6 +257,28 @@ mod tests {
         (0..80).for_each(|x| (0..10).for_each(|y| topped.picture.put_pixel(x, y, Rgb([0, 255, 0]))));
         let padded = topped.fit(64, 64, Resize::Pad).picture;
         assert_eq!((0..64).filter(|y| padded.get_pixel(0, *y).0[1] > 128).count(), 16 + 8);
+    }
+
+    #[test]
+    fn a_mask_is_as_bright_as_the_eye_has_it() {
+        let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [77, 77, 77], [60, 150, 200]];
+        let row = RgbImage::from_fn(6, 1, |x, _| Rgb(colours[x as usize]));
+        // `Image.convert("L")` of PIL 12.
+        assert_eq!(luma(&row).into_raw(), [76, 150, 29, 255, 77, 129]);
+    }
+
+    #[test]
+    fn a_crop_of_a_line_is_its_middle_and_takes_no_memory() {
+        for (width, height) in [(1, 65_535), (65_535, 1)] {
+            let mut image = halves(width, height);
+            let along = |x: u32, y: u32| i64::from(x + y) - 65_535 / 2;
+            image.picture.enumerate_pixels_mut().for_each(|(x, y, pixel)| {
+                *pixel = Rgb(if along(x, y).abs() <= 1 { [0, 255, 0] } else { [255, 0, 0] });
+            });
+            let cut = image.fit(512, 512, Resize::Crop).picture;
+            assert_eq!(cut.dimensions(), (512, 512));
+            assert!(cut.pixels().all(|pixel| pixel.0[1] > 200), "{width}×{height}: only the middle is left");
+        }
     }
 
     #[test]

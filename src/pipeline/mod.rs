@@ -10,6 +10,7 @@ pub mod denoise;
 pub mod device;
 pub mod hires;
 pub mod init_image;
+pub mod limits;
 pub mod noise;
 mod sentinel;
 pub mod several;
@@ -17,10 +18,12 @@ pub mod shared;
 pub mod start;
 mod teller;
 
-use crate::config::{Config, PIPELINES, TextConfig, UNetConfig, VaeConfig};
+use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
+use crate::model::about::About;
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::files::ModelFiles;
+use crate::model::index;
 use crate::model::lora::{Adapters, LoraChoice};
 use crate::model::resolve::ModelChoice;
 use crate::model::text_encoder::TextEncoder;
@@ -41,10 +44,14 @@ use conditioning::{Conditioning, Request};
 use denoise::Denoise;
 use image::RgbImage;
 use init_image::Input;
+use limits::Demand;
 use shared::Shared;
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 use teller::Teller;
+
+/// The most parameters of a small model. The pocket model has 11 million, Stable Diffusion 1.x a thousand million.
+const SMALL_MODEL: u64 = 100_000_000;
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -89,7 +96,9 @@ pub struct Pipeline {
     pub vae: Vae,
     scheduler_config: SchedulerConfig,
     model: ModelRecord,
+    about: About,
     weight_files: Vec<PathBuf>,
+    notes: Vec<String>,
     options: LoadOptions,
 }
 
@@ -114,15 +123,14 @@ impl Pipeline {
     pub fn load(choice: &ModelChoice, options: LoadOptions) -> Result<Pipeline> {
         let _no_gradients = tch::no_grad_guard();
         let files = &choice.files;
-        let class_name = check_index(files)?;
+        let class_name = index::class_name(files)?;
         let unet_config: UNetConfig = config(files, "unet/config.json")?;
         let vae_config: VaeConfig = config(files, "vae/config.json")?;
         let text_config: TextConfig = config(files, "text_encoder/config.json")?;
-        let scheduler_text = files.required_text("scheduler/scheduler_config.json")?;
-        let scheduler_config = SchedulerConfig::parse(&scheduler_text).map_err(|e| {
-            Error::bad_file(&files.path("scheduler/scheduler_config.json"), "scheduler configuration", e)
-        })?;
-        let mut tokenizer = Tokenizer::load(files, text_config.max_position_embeddings as usize)?;
+        let scheduler_config = index::scheduler(files)?;
+        let about = About::read(files)?;
+        let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
+        let notes = notes(files, &unet_config, &vae_config, &scheduler_config);
 
         let variant = options.variant.as_deref();
         let adapters = Adapters::open(&options.loras, &unet_config, |name| Ok(files.weights(name, variant)?.1))?;
@@ -142,7 +150,7 @@ impl Pipeline {
         let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
             let (file, weights) = files.weights(component, variant)?;
             model.components.push(component_record(component, files, &file, &weights));
-            weight_files.push(weights.path().to_path_buf());
+            weight_files.extend(weights.paths().map(PathBuf::from));
             Ok(adapters.weights(component, weights, options.device, kind))
         };
         let mut text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
@@ -150,14 +158,30 @@ impl Pipeline {
         let overflows = options.kind == Kind::Half && vae_config.force_upcast;
         let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?
             .with_tiling(options.vae_tiling);
-        check_fit(&tokenizer, &text_encoder, &unet, &vae)?;
+        check_fit(&text_encoder, &unet, &vae)?;
         for choice in &options.embeddings {
             let Embedding { vectors, record } = Embedding::open(choice, text_encoder.config().hidden_size)?;
             let first = tokenizer.add_embedding(&record.name, record.vectors)?;
             text_encoder.add_embedding(first, &vectors);
             model.embeddings.push(record);
         }
-        Ok(Pipeline { tokenizer, text_encoder, unet, vae, scheduler_config, model, weight_files, options })
+        Ok(Pipeline {
+            tokenizer,
+            text_encoder,
+            unet,
+            vae,
+            scheduler_config,
+            model,
+            about,
+            weight_files,
+            notes,
+            options,
+        })
+    }
+
+    /// What there is to tell of the model's files, a line each: what was set right, and what was passed over.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The model, as a run's record names it.
@@ -165,7 +189,23 @@ impl Pipeline {
         &self.model
     }
 
-    /// The weight files on disk, in the order of the model's components. Those of an embedded model do not exist.
+    /// What the model says of itself beside diffusers' own files.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The guidance scale for a run that asks for none: the model's own, else 7.5.
+    pub fn guidance_scale(&self) -> f64 {
+        self.about.guidance_scale.unwrap_or(Plan::default().guidance_scale)
+    }
+
+    /// Whether a run with this model is so quick, and its record so small, that everything may be kept of it unasked.
+    pub fn is_small(&self) -> bool {
+        self.model.components.iter().map(|component| component.parameters).sum::<u64>() <= SMALL_MODEL
+    }
+
+    /// The weight files on disk, in the order of the model's components and of their pieces. Those of an embedded model do
+    /// not exist.
     pub fn weight_files(&self) -> &[PathBuf] {
         &self.weight_files
     }
@@ -181,7 +221,10 @@ impl Pipeline {
     /// When it is not implemented: then one must be chosen.
     pub fn default_scheduler(&self) -> Result<SchedulerKind> {
         match &self.scheduler_config.class_name {
-            Some(class) => SchedulerKind::from_class_name(class, &self.scheduler_config),
+            Some(class) => {
+                let kind = SchedulerKind::from_class_name(class, &self.scheduler_config);
+                kind.map_err(|error| self.scheduler_config.path.iter().fold(error, |error, path| error.blaming(path)))
+            }
             None => Ok(SchedulerKind::Pndm),
         }
     }
@@ -207,11 +250,12 @@ impl Pipeline {
     /// # Errors
     /// When the plan cannot be carried out with this model.
     pub fn plan(&self, plan: &Plan) -> Result<(RunRecord, Box<dyn Scheduler>)> {
-        check_plan(plan, self.model.vae_scale_factor)?;
+        limits::check_plan(plan, self.model.vae_scale_factor)?;
         let kind = SchedulerKind::parse(&plan.scheduler)?;
         let scheduler = scheduler::build(kind, &self.scheduler_config, plan.steps, plan.eta)?;
         self.text_encoder.check_clip_skip(plan.clip_skip)?;
-        let begin = plan.strength.map(|s| start::begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
+        let begin = if plan.mask.is_some() { start::begin_behind_mask } else { start::begin };
+        let begin = plan.strength.map(|s| begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
         let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
         let mut schedule = levels(scheduler.as_ref(), first_call);
         let (calls, factor) = (schedule.len() - 1, self.model.vae_scale_factor);
@@ -225,6 +269,8 @@ impl Pipeline {
         plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
         let largest = hires.as_ref().map_or((plan.width, plan.height), |second| (second.width, second.height));
         plan.vae_tile = self.vae_tile(largest.0, largest.1);
+        let draws = if scheduler.is_stochastic() && hires.is_none() { 1 + calls } else { 1 };
+        self.check_memory(&plan, largest, draws)?;
         let record = RunRecord {
             schema_version: SCHEMA_VERSION,
             sdviz_version: env!("CARGO_PKG_VERSION").into(),
@@ -242,6 +288,19 @@ impl Pipeline {
             timings: Timings::default(),
         };
         Ok((record, scheduler))
+    }
+
+    /// Refuses pictures of a size, or a batch of them, for which there is no memory. The devices that have their own say so
+    /// themselves.
+    fn check_memory(&self, plan: &Plan, size: (usize, usize), draws: usize) -> Result<()> {
+        limits::check_side("width", size.0)?;
+        limits::check_side("height", size.1)?;
+        if self.options.device != Device::Cpu {
+            return Ok(());
+        }
+        let demand = Demand::of(plan, (self.unet.config(), self.vae.config()), size);
+        let widths = (self.options.kind.elt_size_in_bytes(), self.vae.kind().elt_size_in_bytes());
+        Demand { widths, tile: plan.vae_tile, draws, ..demand }.check(limits::memory())
     }
 
     /// The prompts as tokens, and where they are not plain, what they mean in each of `steps` steps.
@@ -274,6 +333,7 @@ impl Pipeline {
     /// # Errors
     /// When the plan cannot be carried out, a tensor is not finite, or an observer fails.
     pub fn generate(&self, plan: &Plan, probe: &Probe) -> Result<Outcome> {
+        limits::check_plan(plan, self.model.vae_scale_factor)?;
         self.generate_shared(plan, &seeds(plan), &Shared::nothing(), None, probe)
     }
 
@@ -282,6 +342,7 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::generate`]; also when the picture does not fit the plan.
     pub fn generate_from(&self, plan: &Plan, input: &Input, probe: &Probe) -> Result<Outcome> {
+        limits::check_plan(plan, self.model.vae_scale_factor)?;
         self.generate_shared(plan, &seeds(plan), &Shared::nothing(), Some(input), probe)
     }
 
@@ -315,7 +376,7 @@ impl Pipeline {
         let conditioning = &clock.time("text", || self.condition(&record, shared, probe))?;
 
         let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
-        let draws = 1 + usize::from(input.is_some()) + if scheduler.is_stochastic() { calls } else { 0 };
+        let draws = start::draws(input) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
         let device = self.options.device;
@@ -434,21 +495,16 @@ fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {
     C::parse(&files.required_text(name)?, &files.path(name))
 }
 
-/// The pipeline class that model_index.json names, if it is one of ours.
-fn check_index(files: &ModelFiles) -> Result<String> {
-    let path = files.path("model_index.json");
-    let index: serde_json::Value = serde_json::from_str(&files.required_text("model_index.json")?)
-        .map_err(|e| Error::bad_file(&path, "model index", e))?;
-    let class = index["_class_name"].as_str().unwrap_or_default();
-    if PIPELINES.contains(&class) {
-        return Ok(class.into());
-    }
-    Err(Error::Unsupported {
-        field: "_class_name".into(),
-        found: format!("`{class}`"),
-        place: format!("`{}`", path.display()),
-        supported: "StableDiffusionPipeline, that is Stable Diffusion 1.x and 2.x".into(),
-    })
+/// What there is to tell of a model's configuration files, with their paths.
+fn notes(files: &ModelFiles, unet: &UNetConfig, vae: &VaeConfig, scheduler: &SchedulerConfig) -> Vec<String> {
+    [
+        ("unet/config.json", unet.notes()),
+        ("vae/config.json", vae.notes()),
+        ("scheduler/scheduler_config.json", scheduler.corrections().to_vec()),
+    ]
+    .into_iter()
+    .flat_map(|(name, notes)| notes.into_iter().map(move |note| format!("`{}`: {note}", files.path(name).display())))
+    .collect()
 }
 
 fn component_record(name: &str, files: &ModelFiles, file: &str, weights: &WeightFile) -> ComponentRecord {
@@ -463,7 +519,7 @@ fn component_record(name: &str, files: &ModelFiles, file: &str, weights: &Weight
 }
 
 /// Components of one model fit each other.
-fn check_fit(tokenizer: &Tokenizer, text: &TextEncoder, unet: &UNet, vae: &Vae) -> Result<()> {
+fn check_fit(text: &TextEncoder, unet: &UNet, vae: &Vae) -> Result<()> {
     let (unet, vae, text) = (unet.config(), vae.config(), text.config());
     let pairs = [
         ("text_encoder hidden_size", text.hidden_size, "unet cross_attention_dim", unet.cross_attention_dim),
@@ -477,35 +533,6 @@ fn check_fit(tokenizer: &Tokenizer, text: &TextEncoder, unet: &UNet, vae: &Vae) 
                 "take all folders from one model",
             ));
         }
-    }
-    if tokenizer.vocabulary_size() as i64 > text.vocab_size {
-        return Err(Error::invalid(
-            format!("the tokenizer has {} entries, the text encoder {}", tokenizer.vocabulary_size(), text.vocab_size),
-            "take tokenizer and text_encoder from one model",
-        ));
-    }
-    Ok(())
-}
-
-/// What a plan must hold whatever the model's weights.
-fn check_plan(plan: &Plan, factor: usize) -> Result<()> {
-    for (name, size) in [("width", plan.width), ("height", plan.height)] {
-        if size == 0 || !size.is_multiple_of(factor) {
-            let below = (size / factor * factor).max(factor);
-            return Err(Error::invalid(
-                format!("{name} {size} is not a multiple of {factor}"),
-                format!("use {below} or {}", below + factor),
-            ));
-        }
-    }
-    if plan.batch_size == 0 {
-        return Err(Error::invalid("a batch of 0 pictures", "ask for at least one"));
-    }
-    if !plan.guidance_scale.is_finite() || plan.guidance_scale < 0.0 {
-        return Err(Error::invalid(
-            format!("guidance scale {} is not a number from 0 up", plan.guidance_scale),
-            "7.5 is usual; 1 switches guidance off",
-        ));
     }
     Ok(())
 }

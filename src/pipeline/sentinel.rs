@@ -1,4 +1,4 @@
-//! Finds the first tensor that is not finite, instead of a black picture.
+//! Finds the first tensor that is not finite, instead of a black picture or a record of nothing.
 
 use super::device::dtype_name;
 use crate::error::{Error, Result};
@@ -13,10 +13,30 @@ pub fn is_finite(tensor: &Tensor) -> bool {
     tensor.sum(Kind::Double).double_value(&[]).is_finite()
 }
 
+/// Refuses numbers that are not finite among what a step has computed: the first of `tensors`, with their names, that
+/// holds one is named.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub fn check(step: usize, tensors: &[(&str, &Tensor)]) -> Result<()> {
+    // One look for all: on a GPU each look waits for everything before it.
+    let sums: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.sum(Kind::Double)).collect();
+    if is_finite(&Tensor::f_stack(&sums, 0)?) {
+        return Ok(());
+    }
+    let bad = tensors.iter().find(|(_, tensor)| !is_finite(tensor));
+    bad.map_or(Ok(()), |(name, tensor)| Err(not_finite(name, step, tensor)))
+}
+
+fn not_finite(site: &str, step: usize, tensor: &Tensor) -> Error {
+    let found = if tensor.isnan().any().int64_value(&[]) != 0 { "NaN" } else { "infinity" };
+    Error::NotFinite { site: site.into(), step, dtype: dtype_name(tensor.kind()).into(), found }
+}
+
 /// Looks at every site until one holds a NaN or an infinity.
 #[derive(Default)]
 struct Sentinel {
-    first: Option<(String, String, &'static str)>,
+    first: Option<Error>,
 }
 
 impl Observer for Sentinel {
@@ -28,8 +48,7 @@ impl Observer for Sentinel {
         if let Event::Tensor(site, tensor) = event
             && !is_finite(tensor)
         {
-            let found = if tensor.isnan().any().int64_value(&[]) != 0 { "NaN" } else { "infinity" };
-            self.first = Some((site.name.to_string(), dtype_name(tensor.kind()).to_string(), found));
+            self.first = Some(not_finite(site.name, site.step, tensor));
         }
         Ok(Flow::Continue)
     }
@@ -41,13 +60,7 @@ pub fn first_bad_site(step: usize, probe: &Probe, forward: impl FnOnce(&Probe) -
     let mut sentinel = Sentinel::default();
     let repeated = Through::new(probe, |axes| axes).with(&mut sentinel, forward);
     match (sentinel.first, repeated) {
-        (Some((site, dtype, found)), _) => Error::NotFinite { site, step, dtype, found },
-        (None, Err(error)) => error,
-        (None, Ok(out)) => Error::NotFinite {
-            site: "the model's output".into(),
-            step,
-            dtype: dtype_name(out.kind()).into(),
-            found: "NaN",
-        },
+        (Some(error), _) | (None, Err(error)) => error,
+        (None, Ok(out)) => not_finite("the model's output", step, &out),
     }
 }

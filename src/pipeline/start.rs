@@ -2,7 +2,7 @@
 //!
 //! Enters: the run's picture, its scheduler, its random numbers. Leaves: the starting latents, and for a run with a mask
 //! what is put back after each step. The arithmetic is that of diffusers' image-to-image and inpainting pipelines, its
-//! order of random draws included: the posterior's first, then the starting noise.
+//! order of random draws included: the posterior's first, then the starting noise, and with a mask one more.
 
 use super::clock::Clock;
 use super::init_image::Input;
@@ -42,6 +42,33 @@ pub fn begin(scheduler: &dyn Scheduler, steps: usize, strength: f64) -> Result<B
          {timestep:.0} (σ {sigma:.2}) and the loop begins at call {first_call} of {calls}, counted from 0"
     );
     Ok(Begin { first_call, scheduled_calls: calls, timestep, why })
+}
+
+/// The same for a run with a mask. At strength 1 the part to repaint begins from pure noise, as diffusers' inpainting
+/// pipeline has it, and not from a picture that is noised as far as it goes.
+///
+/// # Errors
+/// As [`begin`].
+pub fn begin_behind_mask(scheduler: &dyn Scheduler, steps: usize, strength: f64) -> Result<Begin> {
+    let begin = begin(scheduler, steps, strength)?;
+    if strength < 1.0 {
+        return Ok(begin);
+    }
+    let why = format!(
+        "strength 1 makes all {steps} steps: what is to be repainted begins from pure noise, at timestep {:.0} (σ {:.2})",
+        begin.timestep,
+        scheduler.level(begin.first_call).sigma
+    );
+    Ok(Begin { why, ..begin })
+}
+
+/// How often a run draws noise before its first step, for each picture of the batch.
+pub fn draws(input: Option<&Input>) -> usize {
+    match input {
+        None => 1,
+        Some(Input { mask: None, .. }) => 2,
+        Some(Input { mask: Some(_), .. }) => 3,
+    }
 }
 
 /// Whether a strength means anything.
@@ -100,8 +127,8 @@ pub fn from_noise(scheduler: &dyn Scheduler, noise: &mut NoiseStream, device: De
     Ok(Start { latents: noise * scheduler.init_noise_sigma(), kept: None })
 }
 
-/// A picture, encoded with a sample of the posterior and noised to the level at which call `first_call` begins. Each
-/// picture of the batch has a sample of its own.
+/// A picture, encoded with a sample of the posterior and noised to the level at which call `first_call` begins; with a mask
+/// and all calls to be made (`first_call` 0), pure noise. Each picture of the batch has a sample of its own.
 ///
 /// # Errors
 /// When the encoded picture is not finite; an observer's.
@@ -109,13 +136,13 @@ pub fn from_picture(
     vae: &Vae,
     scheduler: &dyn Scheduler,
     (input, first_call): (&Input, usize),
-    noise: &mut NoiseStream,
+    stream: &mut NoiseStream,
     device: Device,
     (probe, clock): (&Probe, &Clock),
 ) -> Result<Start> {
     let picture = to_tensor(&input.picture).to_device(device);
     probe.see("init_image", Axes::Image, &picture)?;
-    let encoded = encode(vae, &picture, 0, noise, device, (probe, clock))?;
+    let encoded = encode(vae, &picture, 0, stream, device, (probe, clock))?;
     probe.see("encoded", Axes::Image, &encoded)?;
 
     let mask = input.mask.as_ref().map(|mask| {
@@ -124,13 +151,21 @@ pub fn from_picture(
         // A latent is repainted as soon as one of its pixels is.
         (all.to_kind(Kind::Float) / 255.0).adaptive_max_pool2d([height, width]).0.to_device(device)
     });
-    if let Some(mask) = &mask {
-        probe.see("mask", Axes::Image, mask)?;
-    }
-    let noise = next(noise, device)?;
+    let noise = next(stream, device)?;
+    let Some(mask) = mask else {
+        probe.see("noise", Axes::Image, &noise)?;
+        return Ok(Start { latents: scheduler.add_noise(&encoded, &noise, first_call), kept: None });
+    };
+    probe.see("mask", Axes::Image, &mask)?;
     probe.see("noise", Axes::Image, &noise)?;
-    let latents = scheduler.add_noise(&encoded, &noise, first_call);
-    Ok(Start { latents, kept: mask.map(|mask| Kept { mask, encoded, noise }) })
+    // diffusers encodes the picture without its repainted part too, for models that are told of it, whatever the model.
+    // Here that is of no use, but its sample is drawn before the steps' noise.
+    drop(next(stream, device)?);
+    let latents = match first_call {
+        0 => &noise * scheduler.init_noise_sigma(),
+        _ => scheduler.add_noise(&encoded, &noise, first_call),
+    };
+    Ok(Start { latents, kept: Some(Kept { mask, encoded, noise }) })
 }
 
 /// Pictures `[n, 3, height, width]` in −1..1 as latents: a sample of each one's posterior, times the scaling factor. One

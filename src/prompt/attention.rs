@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 const STEP: f64 = 1.1;
 
 /// The weight at the end of a round bracket.
-const WEIGHT: &str = r"^:\s*([+-]?[.\d]+)\s*\)";
+const WEIGHT: &str = r"^:\s*([+-]?[.0-9]+)\s*\)";
 
 /// The word that begins a new window.
 const BREAK: &str = r"\s*\bBREAK\b\s*";
@@ -184,6 +184,8 @@ mod tests {
         check(r"a\\b \x", &[(r"a\b x", 1.0)]);
         check("", &[("", 1.0)]);
         check("()", &[("", 1.0)]);
+        check("（猫:１.２）", &[("（猫:１.２）", 1.0)]);
+        check("(猫:１.２) 犬", &[("猫:１.２", 1.1), (" 犬", 1.0)]);
     }
 
     #[test]

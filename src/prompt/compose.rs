@@ -20,7 +20,7 @@ pub fn parse(prompt: &str) -> Vec<Part> {
     static PATTERNS: OnceLock<Option<(Regex, Regex)>> = OnceLock::new();
     let compiled = || {
         let and = Regex::new(r"\bAND\b").ok()?;
-        Some((and, Regex::new(r"(?s)^(.*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*$").ok()?))
+        Some((and, Regex::new(r"(?s)^(.*?)(?:\s*:\s*([-+]?(?:[0-9]+\.?|[0-9]*\.[0-9]+)))?\s*$").ok()?))
     };
     let Some((and, weight)) = PATTERNS.get_or_init(compiled) else { return vec![] };
     let part = |text: &str| {
@@ -56,5 +56,8 @@ mod tests {
         check("HANDS and SAND", &[("HANDS and SAND", 1.0)]);
         check("(a cat:1.2)", &[("(a cat:1.2)", 1.0)]);
         check("a cat: two", &[("a cat: two", 1.0)]);
+        // Full-width digits are text, as in other places.
+        check("猫:１.２", &[("猫:１.２", 1.0)]);
+        check("（猫:１.２） AND 犬", &[("（猫:１.２）", 1.0), (" 犬", 1.0)]);
     }
 }

@@ -6,7 +6,7 @@
 use super::attention::{self, Piece};
 use super::chunks::{self, Unit};
 use super::tokenizer::Tokenizer;
-use super::{compose, schedule};
+use super::{compose, extras, schedule};
 use crate::error::{Error, Result};
 use crate::trace::conditions::{Conditions, Part, Phase, Text, WeightedToken};
 use crate::trace::schema::Token;
@@ -16,18 +16,18 @@ use std::sync::OnceLock;
 /// Reads a prompt and a negative prompt for a run of `steps` model calls.
 ///
 /// # Errors
-/// When nothing is left of the prompt to draw, or the tokenizer refuses a text.
+/// When nothing is left of the prompt to draw, its brackets nest too deep, or the tokenizer refuses a text.
 pub fn read(tokenizer: &Tokenizer, prompt: &str, negative: &str, steps: usize) -> Result<Conditions> {
     let mut all = Conditions::default();
-    all.negative_prompt = phases(tokenizer, negative, steps, &mut all.texts)?;
-    for part in compose::parse(prompt) {
+    all.negative_prompt = phases(tokenizer, &extras::without_comments(negative), steps, &mut all.texts)?;
+    for part in compose::parse(&extras::without_tags(&extras::without_comments(prompt)).0) {
         let schedule = phases(tokenizer, &part.text, steps, &mut all.texts)?;
         all.prompt.push(Part { weight: part.weight, schedule });
     }
     let mut drawn = all.prompt.iter().flat_map(|part| &part.schedule).flat_map(|phase| &all.texts[phase.text].chunks);
     if drawn.all(Vec::is_empty) {
         return Err(Error::invalid(
-            format!("the prompt `{prompt}` is empty once its brackets are read"),
+            format!("the prompt `{prompt}` is empty once its brackets, comments and tags are read"),
             r"say what to draw; a bracket that is meant as such is written `\(` or `\[`",
         ));
     }
@@ -37,7 +37,7 @@ pub fn read(tokenizer: &Tokenizer, prompt: &str, negative: &str, steps: usize) -
 /// The phases of one text; those that are new are added to `texts`.
 fn phases(tokenizer: &Tokenizer, text: &str, steps: usize, texts: &mut Vec<Text>) -> Result<Vec<Phase>> {
     let mut phases: Vec<Phase> = vec![];
-    for schedule::Phase { until, text } in schedule::parse(text, steps) {
+    for schedule::Phase { until, text } in schedule::parse(text, steps)? {
         let known = texts.iter().position(|t| t.text == text);
         let at = match known {
             Some(at) => at,
@@ -83,7 +83,7 @@ pub fn tokens(tokenizer: &Tokenizer, text: &Text) -> Vec<Token> {
 pub fn looks_weighted(text: &str) -> bool {
     static PATTERN: OnceLock<Option<Regex>> = OnceLock::new();
     let pattern = || {
-        let number = r":\s*[-+]?(\d+\.?|\d*\.\d+)\s*";
+        let number = r":\s*[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)\s*";
         let marks = [
             r"\(\(".to_string(),
             r"\[\[".into(),

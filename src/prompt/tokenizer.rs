@@ -3,10 +3,12 @@
 //! Enters: `tokenizer.json`, or `vocab.json` and `merges.txt` as the published v1 checkpoints have them; then a prompt.
 //! Leaves: the ids of the text encoder's window of 77 places, the pieces, and the end of the prompt that did not fit.
 
+use super::added::{Added, Beside};
+use super::vocabulary;
+use crate::config::TextConfig;
 use crate::error::{Error, Result};
 use crate::model::files::ModelFiles;
 use crate::trace::schema::Token;
-use serde_json::Value;
 use std::collections::HashMap;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern};
@@ -29,8 +31,8 @@ pub struct Tokenizer {
     eos: u32,
     pad: u32,
     window: usize,
-    /// Words that stand for several tokens: the first one's id, and how many there are.
-    words: HashMap<u32, u32>,
+    /// Words that stand for several tokens: the ids of all, by that of the first.
+    words: HashMap<u32, Vec<u32>>,
 }
 
 /// A prompt as the text encoder sees it.
@@ -50,21 +52,11 @@ impl Tokenizer {
     /// # Errors
     /// When the files are missing or not valid, or lack the special tokens.
     pub fn load(files: &ModelFiles, window: usize) -> Result<Tokenizer> {
-        let settings = |name: &str| -> Result<Value> {
-            let Some(text) = files.text(&format!("tokenizer/{name}"))? else { return Ok(Value::Null) };
-            serde_json::from_str(&text)
-                .map_err(|e| Error::bad_file(&files.path(&format!("tokenizer/{name}")), "tokenizer configuration", e))
-        };
-        let (config, map) = (settings("tokenizer_config.json")?, settings("special_tokens_map.json")?);
-        let special = |field: &str, default: &str| {
-            let text = |v: &Value| v.as_str().or(v["content"].as_str()).map(String::from);
-            text(&config[field]).or_else(|| text(&map[field])).unwrap_or_else(|| default.into())
-        };
-        let (bos, eos) = (special("bos_token", "<|startoftext|>"), special("eos_token", "<|endoftext|>"));
-        let pad = special("pad_token", &eos);
+        let beside = Beside::read(files)?;
+        let window = beside.window(files, window)?;
         let inner = match files.text("tokenizer/tokenizer.json")? {
-            Some(json) => ready_made(files, &json)?,
-            None => from_vocabulary(files, &bos, &eos)?,
+            Some(json) => ready_made(files, &json, &beside)?,
+            None => from_vocabulary(files, &beside)?,
         };
         let id = |token: &str| {
             inner.token_to_id(token).ok_or_else(|| {
@@ -72,9 +64,30 @@ impl Tokenizer {
                 Error::bad_file(&files.path("tokenizer"), "tokenizer", reason)
             })
         };
-        let (bos, eos, pad) = (id(&bos)?, id(&eos)?, id(&pad)?);
-        let window = config["model_max_length"].as_u64().map_or(window, |n| window.min(n as usize));
-        Ok(Tokenizer { bos, eos, pad, window, inner, words: HashMap::new() })
+        let (bos, eos, pad) = (id(&beside.bos)?, id(&beside.eos)?, id(&beside.pad)?);
+        let words = words(&inner);
+        Ok(Tokenizer { bos, eos, pad, window, inner, words })
+    }
+
+    /// Reads the tokenizer that belongs to a text encoder: none of its ids lies beyond the encoder's table.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`]; also when one does.
+    pub fn of_model(files: &ModelFiles, text: &TextConfig) -> Result<Tokenizer> {
+        let tokenizer = Tokenizer::load(files, text.max_position_embeddings as usize)?;
+        let vocabulary = tokenizer.inner.get_vocab(true);
+        let last = vocabulary.into_iter().max_by_key(|(_, id)| *id);
+        match last.filter(|(_, id)| i64::from(*id) >= text.vocab_size) {
+            Some((piece, id)) => Err(Error::invalid(
+                format!(
+                    "the tokenizer in `{}` gives `{piece}` the id {id}, and the text encoder has embeddings for 0 to {}",
+                    files.path("tokenizer").display(),
+                    text.vocab_size - 1
+                ),
+                "take tokenizer and text_encoder from one model",
+            )),
+            None => Ok(tokenizer),
+        }
     }
 
     /// Places in the text encoder's window.
@@ -85,6 +98,11 @@ impl Tokenizer {
     /// Entries of the vocabulary.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// The pieces and their numbers.
+    pub fn vocabulary(&self) -> HashMap<String, u32> {
+        self.inner.get_vocab(true)
     }
 
     /// Makes `name` a word that stands for `count` tokens of its own, `name`, `name_1`, …, as diffusers does. Gives the
@@ -104,7 +122,7 @@ impl Tokenizer {
             |e: tokenizers::Error| Error::invalid(format!("the embedding cannot be called `{name}`: {e}"), "rename it");
         self.inner.add_tokens((0..count).map(|i| AddedToken::from(token(i), false))).map_err(refused)?;
         let first = self.inner.token_to_id(name).unwrap_or_default();
-        self.words.insert(first, count as u32);
+        self.words.insert(first, (first..first + count as u32).collect());
         Ok(i64::from(first))
     }
 
@@ -114,8 +132,8 @@ impl Tokenizer {
         let encoding = self.inner.encode(text, false).map_err(refused)?;
         let found = encoding.get_ids().iter().zip(encoding.get_offsets());
         let all = |(id, (start, _)): (&u32, &(usize, usize))| {
-            let (id, start) = (*id, *start);
-            (id..id + self.words.get(&id).copied().unwrap_or(1)).map(move |id| (id, start))
+            let all = self.words.get(id).map_or(std::slice::from_ref(id), Vec::as_slice);
+            all.iter().map(|id| (*id, *start)).collect::<Vec<_>>()
         };
         Ok(found.flat_map(all).collect())
     }
@@ -166,48 +184,64 @@ impl Tokenizer {
 }
 
 /// `tokenizer.json`, without the cutting and padding it may ask for: both are done here, where they can be told.
-fn ready_made(files: &ModelFiles, json: &str) -> Result<tokenizers::Tokenizer> {
-    let bad = |e: tokenizers::Error| Error::bad_file(&files.path("tokenizer/tokenizer.json"), "tokenizer", e);
+fn ready_made(files: &ModelFiles, json: &str, beside: &Beside) -> Result<tokenizers::Tokenizer> {
+    let path = files.path("tokenizer/tokenizer.json");
+    let bad = |e: tokenizers::Error| Error::bad_file(&path, "tokenizer", e);
     let mut inner: tokenizers::Tokenizer = json.parse().map_err(bad)?;
     inner.with_truncation(None).map_err(bad)?;
     inner.with_padding(None);
+    // What it searches texts for stays as it says; pieces of its vocabulary may be special beside that.
+    let known = added(&inner);
+    let new = |a: &&Added| {
+        let content = &a.token.content;
+        !known.contains_key(content) && (a.id.is_some() || inner.token_to_id(content).is_some())
+    };
+    let new: Vec<AddedToken> = beside.tokens.iter().filter(new).map(|added| added.token.clone()).collect();
+    inner.add_tokens(new).map_err(bad)?;
+    for Added { token, id } in &beside.tokens {
+        let found = inner.token_to_id(&token.content);
+        if let Some(id) = id.filter(|id| found != Some(*id)) {
+            let found = found.map_or("none".into(), |id| id.to_string());
+            let reason = format!("it gives `{}` the id {id}, `{}` gives it {found}", token.content, path.display());
+            return Err(Error::bad_file(&files.path(beside.ids_from), "list of added tokens", reason));
+        }
+    }
+    let vocabulary = inner.get_vocab(true);
+    vocabulary::check_ids(vocabulary.iter().map(|(piece, id)| (piece.as_str(), *id)).collect(), &path)?;
     Ok(inner)
 }
 
 /// The tokenizer that transformers makes of `vocab.json` and `merges.txt` (its `CLIPConverter`).
-fn from_vocabulary(files: &ModelFiles, bos: &str, eos: &str) -> Result<tokenizers::Tokenizer> {
-    let (vocab_path, merges_path) = (files.path("tokenizer/vocab.json"), files.path("tokenizer/merges.txt"));
-    let read = |name: &str| -> Result<String> {
-        files.text(&format!("tokenizer/{name}"))?.ok_or_else(|| {
-            Error::invalid(
-                format!("`{}` is missing", files.path(&format!("tokenizer/{name}")).display()),
-                "a tokenizer is `vocab.json` with `merges.txt`, or `tokenizer.json`: copy them from the model's source",
-            )
-        })
-    };
-    let vocab: Value =
-        serde_json::from_str(&read("vocab.json")?).map_err(|e| Error::bad_file(&vocab_path, "vocabulary", e))?;
-    let entries = vocab.as_object().into_iter().flatten();
-    let vocab: tokenizers::models::bpe::Vocab =
-        entries.filter_map(|(piece, id)| Some((piece.clone(), id.as_u64()? as u32))).collect();
-    let text = read("merges.txt")?;
-    let mut merges = vec![];
-    for line in text.lines().filter(|l| !l.starts_with("#version") && !l.trim().is_empty()) {
-        let (a, b) = line
-            .split_once(' ')
-            .ok_or_else(|| Error::bad_file(&merges_path, "merges file", format!("`{line}` is not a pair of pieces")))?;
-        merges.push((a.to_string(), b.to_string()));
-    }
-    let tokenizer = |e: tokenizers::Error| Error::bad_file(&vocab_path, "tokenizer", e);
+fn from_vocabulary(files: &ModelFiles, beside: &Beside) -> Result<tokenizers::Tokenizer> {
+    let (vocab, merges) = vocabulary::read(files, beside)?;
+    let known = |added: &&Added| vocab.contains_key(&added.token.content);
+    let tokens: Vec<AddedToken> = beside.tokens.iter().filter(known).map(|added| added.token.clone()).collect();
+    let tokenizer = |e: tokenizers::Error| Error::bad_file(&files.path("tokenizer"), "tokenizer", e);
     let bpe = BPE::builder()
         .vocab_and_merges(vocab, merges)
-        .unk_token(eos.to_string())
+        .unk_token(beside.eos.clone())
         .end_of_word_suffix(WORD_END.into())
         .build()
         .map_err(tokenizer)?;
     let mut inner = clip(bpe).map_err(tokenizer)?;
-    inner.add_special_tokens([AddedToken::from(bos, true), AddedToken::from(eos, true)]).map_err(tokenizer)?;
+    inner.add_tokens(tokens).map_err(tokenizer)?;
     Ok(inner)
+}
+
+/// The tokens that a text is searched for, and their ids.
+fn added(inner: &tokenizers::Tokenizer) -> HashMap<String, u32> {
+    inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (token.content, id)).collect()
+}
+
+/// The words among the added tokens that diffusers has learned as several: `<house>`, `<house>_1`, `<house>_2`, …
+fn words(inner: &tokenizers::Tokenizer) -> HashMap<u32, Vec<u32>> {
+    let added = added(inner);
+    let several = |(name, id): (&String, &u32)| {
+        let rest = (1..).map_while(|i| added.get(&format!("{name}_{i}")));
+        let all: Vec<u32> = [id].into_iter().chain(rest).copied().collect();
+        (all.len() > 1).then_some((*id, all))
+    };
+    added.iter().filter_map(several).collect()
 }
 
 /// A tokenizer that takes text apart as CLIP's does, with no vocabulary yet.

@@ -6,12 +6,17 @@
 //! not implemented is refused by name.
 
 use super::SchedulerKind;
-use super::resolved::{BETA_SCHEDULES, FINAL_SIGMAS, FinalSigma, PREDICTIONS, Resolved, SPACINGS, VARIANCES, Variance};
+use super::resolved::{
+    BETA_SCHEDULES, BetaSchedule, FINAL_SIGMAS, FinalSigma, PREDICTIONS, Resolved, SPACINGS, VARIANCES, Variance,
+};
 use crate::error::{Error, IoContext, Result};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// No model is trained on more noise levels.
+const MOST_TIMESTEPS: usize = 100_000;
 
 /// The fields of a `scheduler_config.json` that matter to the schedulers here, as they stand in the file: `None` means
 /// that the field is absent, or that the file lists it in `_use_default_values`.
@@ -54,6 +59,7 @@ pub struct SchedulerConfig {
     pub algorithm_type: Option<String>,
     pub lower_order_final: Option<bool>,
     pub euler_at_final: Option<bool>,
+    #[serde(deserialize_with = "number_or_infinity")]
     pub lambda_min_clipped: Option<f64>,
     pub predict_x0: Option<bool>,
     pub disable_corrector: Option<Vec<usize>>,
@@ -64,6 +70,9 @@ pub struct SchedulerConfig {
     /// The fields that the file sets to `null`, which for most of them is no value at all.
     #[serde(skip)]
     nulls: BTreeSet<String>,
+    /// What [`SchedulerConfig::in_pipeline`] set right although the file says otherwise, in words.
+    #[serde(skip)]
+    corrections: Vec<String>,
 }
 
 impl<'de> Deserialize<'de> for SchedulerConfig {
@@ -75,8 +84,29 @@ impl<'de> Deserialize<'de> for SchedulerConfig {
         }
         let nulls: BTreeSet<String> =
             fields.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect();
-        let config = SchedulerConfig::deserialize(Value::Object(fields)).map_err(serde::de::Error::custom)?;
+        let config = SchedulerConfig::deserialize(Value::Object(fields.clone()));
+        let config = config.map_err(|error| serde::de::Error::custom(blamed(fields, &error)))?;
         Ok(SchedulerConfig { nulls, ..config })
+    }
+}
+
+/// Names the field whose value is of the wrong type.
+fn blamed(fields: Map<String, Value>, whole: &serde_json::Error) -> String {
+    let wrong = |(name, value): (String, Value)| {
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
+        SchedulerConfig::deserialize(Value::Object(alone)).err().map(|error| format!("`{name}` is {value}: {error}"))
+    };
+    fields.into_iter().find_map(wrong).unwrap_or_else(|| whole.to_string())
+}
+
+/// A number, or one of Python's infinities as [`quoted_infinities`] writes them.
+fn number_or_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    match (&value, value.as_f64()) {
+        (Value::Null, _) => Ok(None),
+        (Value::String(text), _) if text == "-Infinity" => Ok(Some(f64::NEG_INFINITY)),
+        (_, Some(number)) => Ok(Some(number)),
+        _ => Err(serde::de::Error::custom("not a number")),
     }
 }
 
@@ -91,15 +121,41 @@ impl SchedulerConfig {
     /// Parses the text of a `scheduler_config.json`, including the bare `-Infinity` that Python writes for
     /// `lambda_min_clipped` and that JSON does not know.
     pub fn parse(text: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(text).or_else(|error| serde_json::from_str(&without_infinities(text)).map_err(|_| error))
+        match serde_json::from_str(text) {
+            Err(error) if error.is_syntax() => {
+                serde_json::from_str(&quoted_infinities(text)).map_err(|new| if new.is_syntax() { error } else { new })
+            }
+            done => done,
+        }
+    }
+
+    /// The configuration as diffusers' Stable Diffusion pipelines take it: `class` is the scheduler that the model's index
+    /// names, which goes before the class in the file; the steps have an offset of 1 and samples are not clipped, whatever
+    /// an old file says or leaves to its class.
+    pub fn in_pipeline(mut self, class: Option<&str>) -> Self {
+        if let Some(class) = class {
+            self.class_name = Some(class.into());
+        }
+        let offset = self.steps_offset.replace(1).filter(|offset| *offset != 1);
+        let clipped = self.clip_sample.replace(false) == Some(true);
+        self.nulls.retain(|field| !["steps_offset", "clip_sample"].contains(&field.as_str()));
+        let offset = offset.map(|offset| format!("`steps_offset` is {offset}: taken as 1, as diffusers takes it"));
+        let clipped = clipped.then(|| "`clip_sample` is true: taken as false, as diffusers takes it".to_string());
+        self.corrections = offset.into_iter().chain(clipped).collect();
+        self
+    }
+
+    /// What [`SchedulerConfig::in_pipeline`] set right although the file says otherwise, in words.
+    pub fn corrections(&self) -> &[String] {
+        &self.corrections
     }
 
     /// ᾱ of every training timestep: the noise that a model is trained with, whatever it is sampled with later.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::resolve`].
+    /// As [`SchedulerConfig::resolve`]; also when the betas make no schedule.
     pub fn training_alphas(&self) -> Result<Vec<f32>> {
-        super::betas::alphas_cumprod(&self.resolve(SchedulerKind::Ddpm)?)
+        self.alphas(&self.resolve(SchedulerKind::Ddpm)?)
     }
 
     /// What the configuration means for `kind`. `dpmpp_2m` and `dpmpp_2m_karras` decide `use_karras_sigmas` themselves;
@@ -162,8 +218,9 @@ impl SchedulerConfig {
 
     /// Values that `kind` reads and that only one setting of is implemented.
     fn refuse_unsupported(&self, kind: SchedulerKind) -> Result<()> {
-        if let Some(field) = kind.fields().find(|f| self.nulls.contains(*f) && !NULL_IS_DEFAULT.contains(f)) {
-            return Err(self.unsupported(field, "null", "any value of its type"));
+        let null = |field: &&str| self.nulls.contains(*field) && NULL_IS_FALSE.contains(field);
+        if let Some(field) = kind.fields().find(null) {
+            return Err(self.unsupported(field, "null", "true, false"));
         }
         let switches = [
             ("thresholding", self.thresholding),
@@ -219,27 +276,28 @@ impl SchedulerConfig {
         }
     }
 
-    /// Values that are implemented one by one but not together.
+    /// Numbers that make no schedule, and values that are implemented one by one but not together.
     fn check(&self, resolved: &Resolved) -> Result<()> {
         let place = self.place();
-        if resolved.num_train_timesteps < 2 {
-            return Err(self.unsupported(
-                "num_train_timesteps",
-                &resolved.num_train_timesteps.to_string(),
-                "2 or more, 1000 for Stable Diffusion",
-            ));
+        let (train, number) = (resolved.num_train_timesteps, |x: f64| x.is_finite() && x > 0.0);
+        if !(2..=MOST_TIMESTEPS).contains(&train) {
+            let supported = format!("2 to {MOST_TIMESTEPS}, 1000 for Stable Diffusion");
+            return Err(self.unsupported("num_train_timesteps", &train.to_string(), &supported));
         }
-        if let Some(betas) = &resolved.trained_betas
-            && betas.len() != resolved.num_train_timesteps
+        self.check_betas(resolved)?;
+        for (field, value) in [
+            ("sigma_min", resolved.sigma_min),
+            ("sigma_max", resolved.sigma_max),
+            ("clip_sample_range", Some(resolved.clip_sample_range)),
+        ] {
+            if let Some(value) = value.filter(|value| !number(*value)) {
+                return Err(self.unsupported(field, &value.to_string(), "a number above 0"));
+            }
+        }
+        if let (Some(min), Some(max)) = (resolved.sigma_min, resolved.sigma_max)
+            && min >= max
         {
-            return Err(Error::invalid(
-                format!(
-                    "`trained_betas` holds {} values in {place}, but `num_train_timesteps` is {}",
-                    betas.len(),
-                    resolved.num_train_timesteps
-                ),
-                "give one beta per training timestep",
-            ));
+            return Err(self.unsupported("sigma_min", &min.to_string(), &format!("below `sigma_max`, {max}")));
         }
         let divides_by_zero = resolved.kind == SchedulerKind::Unipc
             && !resolved.lower_order_final
@@ -254,6 +312,58 @@ impl SchedulerConfig {
             ));
         }
         Ok(())
+    }
+
+    /// Each beta takes away a share of the signal.
+    fn check_betas(&self, resolved: &Resolved) -> Result<()> {
+        let (place, train) = (self.place(), resolved.num_train_timesteps);
+        let share = |beta: &f64| *beta > 0.0 && *beta < 1.0;
+        match &resolved.trained_betas {
+            Some(betas) if betas.len() != train => {
+                let message = format!(
+                    "`trained_betas` holds {} values in {place}, but `num_train_timesteps` is {train}",
+                    betas.len()
+                );
+                return Err(Error::invalid(message, "give one beta per training timestep"));
+            }
+            Some(betas) => {
+                if let Some(beta) = betas.iter().find(|beta| !share(beta)) {
+                    return Err(self.unsupported("trained_betas", &beta.to_string(), "numbers between 0 and 1"));
+                }
+            }
+            // The cosine schedule has no start and no end.
+            None if resolved.beta_schedule == BetaSchedule::SquaredCos => {}
+            None => {
+                let (start, end) = (resolved.beta_start, resolved.beta_end);
+                for (field, beta) in [("beta_start", start), ("beta_end", end)] {
+                    if !share(&beta) {
+                        return Err(self.unsupported(field, &beta.to_string(), "a number between 0 and 1"));
+                    }
+                }
+                if start > end {
+                    let supported = format!("up to `beta_end`, {end}");
+                    return Err(self.unsupported("beta_start", &start.to_string(), &supported));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// ᾱ of a resolved configuration, for those who are about to use it.
+    ///
+    /// # Errors
+    /// When the betas leave all of the signal, or none of it.
+    pub(super) fn alphas(&self, resolved: &Resolved) -> Result<Vec<f32>> {
+        let alphas = super::betas::alphas_cumprod(resolved)?;
+        let falls = alphas.first().is_some_and(|first| *first < 1.0) && alphas.last().is_some_and(|last| *last > 0.0);
+        if falls {
+            return Ok(alphas);
+        }
+        let place = self.place();
+        Err(Error::invalid(
+            format!("the betas in {place} make no schedule: they leave all of the signal, or none of it"),
+            "Stable Diffusion has `beta_start` 0.00085, `beta_end` 0.012 and `beta_schedule` `scaled_linear`",
+        ))
     }
 
     /// The meaning of a word in the file, or of the default if the file lacks it or `kind` does not read it.
@@ -281,33 +391,15 @@ impl SchedulerConfig {
     }
 }
 
-/// Fields for which `null` means the default in every class that reads them.
-const NULL_IS_DEFAULT: &[&str] = &[
-    "trained_betas",
-    "skip_prk_steps",
-    "thresholding",
-    "variance_type",
-    "rescale_betas_zero_snr",
-    "use_karras_sigmas",
-    "use_exponential_sigmas",
-    "use_beta_sigmas",
-    "use_lu_lambdas",
-    "use_flow_sigmas",
-    "use_dynamic_shifting",
-    "shift_terminal",
-    "sigma_min",
-    "sigma_max",
-    "euler_at_final",
-    "solver_p",
-    "lambda_min_clipped",
-];
+/// Switches that are on unless a file says otherwise: null is off to Python, and no value at all to others.
+const NULL_IS_FALSE: &[&str] = &["set_alpha_to_one", "clip_sample", "lower_order_final", "predict_x0"];
 
 fn quoted<'a>(words: impl Iterator<Item = &'a &'a str>) -> String {
     words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Replaces Python's bare `Infinity`, `-Infinity` and `NaN` by null, outside strings.
-fn without_infinities(text: &str) -> String {
+/// Puts Python's bare `Infinity`, `-Infinity` and `NaN` between quotes, outside strings.
+fn quoted_infinities(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // Pieces between quotes are alternately outside and inside strings; no name or value here holds an escaped quote.
     for (i, piece) in text.split('"').enumerate() {
@@ -315,7 +407,8 @@ fn without_infinities(text: &str) -> String {
             out.push('"');
         }
         if i % 2 == 0 {
-            out += &piece.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null");
+            let piece = piece.replace("Infinity", "\"Infinity\"").replace("NaN", "\"NaN\"");
+            out += &piece.replace("-\"Infinity\"", "\"-Infinity\"");
         } else {
             out += piece;
         }

@@ -278,7 +278,9 @@ impl std::fmt::Display for SchedulerKind {
 /// Errors: what [`SchedulerConfig::resolve`] refuses; `steps` that is 0, larger than the number of training timesteps
 /// or, for some schedulers, impossible with the configuration's timestep spacing; `eta` out of range.
 pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f64) -> Result<Box<dyn Scheduler>> {
-    let config = config.resolve(kind)?;
+    let resolved = config.resolve(kind)?;
+    config.alphas(&resolved)?;
+    let config = resolved;
     if steps == 0 {
         return Err(Error::invalid("the number of steps is 0", "ask for at least one step"));
     }

@@ -41,13 +41,8 @@ pub const FIELDS: &[Field] = &[
         short: Some('p'),
         aliases: &[],
         value_name: "TEXT",
-        help: "What to draw; repeat the flag for several prompts",
-        values: |text| match text.trim() {
-            "" => {
-                Err(Error::invalid("the prompt is empty", "say what to draw, for example `--prompt \"a red apple\"`"))
-            }
-            _ => Ok(vec![text.into()]),
-        },
+        help: "What to draw; repeat the flag for several prompts [default: that of the newest run here, with its settings]",
+        values: |text| Ok(vec![text.into()]),
     },
     Field {
         name: "negative_prompt",
@@ -105,7 +100,7 @@ pub const FIELDS: &[Field] = &[
         short: Some('g'),
         aliases: &["cfg-scale", "cfg"],
         value_name: "LIST",
-        help: "How strongly to follow the prompt; 1 switches guidance off [default: 7.5]",
+        help: "How strongly to follow the prompt; 1 switches guidance off [default: the model's own, else 7.5]",
         values: values::numbers,
     },
     Field {

@@ -4,12 +4,15 @@
 //! complete run directory per cell, named by a hash of what is drawn in it. What is there is never made again, so a sweep
 //! can be stopped, widened, and made by several processes at once. The grid is drawn from whatever is there.
 
+pub mod claim;
 pub mod estimate;
 pub mod field;
+pub mod identity;
 pub mod motion;
 pub mod picture;
 pub mod plan;
 pub mod record;
+pub mod replace;
 pub mod runner;
 pub mod sheet;
 pub mod split;

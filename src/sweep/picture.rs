@@ -7,7 +7,7 @@
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
-use crate::trace::schema::{Quantity, Status};
+use crate::trace::schema::{self, Quantity, Status};
 use crate::viz::linear_map::{LinearFit, LinearMap};
 use crate::viz::pixels;
 use image::RgbImage;
@@ -165,6 +165,32 @@ impl Shown {
         }
     }
 
+    /// Whether a picture has the decoder's colours, and not those of a linear map.
+    ///
+    /// # Errors
+    /// When the folder of the steps cannot be listed.
+    pub fn is_decoded(&self, what: What) -> Result<bool> {
+        let What::Step(quantity, moment) = what else { return Ok(true) };
+        let step = moment.step(self.last);
+        Ok((quantity == Quantity::Latents && step == self.last) || self.decoded_steps(quantity)?.contains(&step))
+    }
+
+    /// Whether each step that is recorded has the decoder's colours.
+    ///
+    /// # Errors
+    /// As [`Shown::is_decoded`].
+    pub fn is_decoded_throughout(&self, quantity: Quantity) -> Result<bool> {
+        let decoded = self.decoded_steps(quantity)?;
+        // A prediction is only there after the first call.
+        let first = usize::from(quantity == Quantity::PredictedOriginal);
+        let all = self.run.steps()?.into_iter().filter(|step| *step >= first);
+        Ok(all.into_iter().all(|step| decoded.contains(&step) || (quantity == Quantity::Latents && step == self.last)))
+    }
+
+    fn decoded_steps(&self, quantity: Quantity) -> Result<Vec<usize>> {
+        self.run.pictured_steps(quantity, 0)
+    }
+
     /// Latents or predicted original of a step, `[4, height/8, width/8]`, at the variance that the VAE expects.
     fn latents(&self, step: usize, what: Quantity) -> Result<Option<Array3<f32>>> {
         let scale = match (what, self.run.level(step)) {
@@ -176,6 +202,15 @@ impl Shown {
         }
         Ok(self.run.tensor(step, what, 0)?.map(|latents| latents / scale))
     }
+}
+
+/// What is said of colours that a linear map made, and how a sweep gets the decoder's.
+pub fn mapped_words(map: &LinearMap, quantity: Quantity) -> String {
+    let flags = match quantity {
+        Quantity::PredictedOriginal => "--decode every --decode-what x0",
+        _ => "--decode every",
+    };
+    format!("colours of a linear map, R² {:.2}; `sdviz sweep {flags}` has the decoder's", map.fit.r2)
 }
 
 /// The linear map from latents to colours that fits the finished pictures of these cells best; `None` where there are no
@@ -190,7 +225,8 @@ pub fn preview<'a>(cells: impl Iterator<Item = &'a Shown>) -> Result<Option<Line
         if let (Some(latents), Some(picture)) =
             (cell.latents(cell.last, Quantity::Latents)?, cell.run.final_picture(0)?)
         {
-            fit.push(latents.view(), pixels::to_unit(&picture).view())?;
+            let file = cell.run.dir().join(schema::step_file(cell.last));
+            fit.push(latents.view(), pixels::to_unit(&picture).view()).map_err(|error| error.blaming(&file))?;
             pictures += 1;
         }
     }

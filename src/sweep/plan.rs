@@ -4,15 +4,16 @@
 //! under a hash of everything that shapes its picture.
 
 use super::field::{self, MODEL, REPLACE};
+use super::identity::Identity;
+use super::replace::exchange;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::init_image::InitImage;
 use crate::prompt::compose;
 use crate::trace::conditions::PromptSyntax;
-use crate::trace::schema::{ModelRecord, Plan};
+use crate::trace::schema::{Decode, Plan, Quantity};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
 
 /// More cells than this are taken for a slip of the finger.
 const MOST_CELLS: usize = 100_000;
@@ -22,8 +23,23 @@ const MOST_CELLS: usize = 100_000;
 pub struct Axis {
     /// The field's name, or `replace:` and the words that are replaced.
     pub name: String,
+    /// What a replacement's axis was called on the command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// Its values in the order of the grid.
     pub values: Vec<Value>,
+}
+
+impl Axis {
+    /// An axis of a field.
+    pub fn new(name: impl Into<String>, values: Vec<Value>) -> Axis {
+        Axis { name: name.into(), title: None, values }
+    }
+
+    /// What stands on a grid: `guidance scale`, a replacement's name, or the words that are replaced.
+    pub fn title(&self) -> &str {
+        self.title.as_deref().unwrap_or_else(|| field::title(&self.name))
+    }
 }
 
 /// Where a cell stands: a value for every field that can be an axis, and for every replacement.
@@ -53,21 +69,6 @@ pub struct Cell {
     pub at: Place,
     /// Calls of the model, each of which predicts twice in one batch when there is guidance.
     pub calls: usize,
-}
-
-/// Reads a replacement, `cat=cat,dog,owl`: the axis of the values that take the place of the words before the `=`.
-///
-/// # Errors
-/// When there is no `=`, or nothing before or after it.
-pub fn replacement(text: &str) -> Result<Axis> {
-    let parts = text.split_once('=').filter(|(words, _)| !words.trim().is_empty());
-    let Some((words, values)) = parts else {
-        return Err(Error::invalid(
-            format!("`{text}` says not what to replace by what"),
-            "write `--replace \"cat=cat,dog,owl\"`",
-        ));
-    };
-    Ok(Axis { name: format!("{REPLACE}{}", words.trim()), values: super::values::names(values)? })
 }
 
 /// The product of the axes, the first axis changing fastest, on top of `base`.
@@ -102,19 +103,39 @@ fn draft(axes: &[Axis], base: &Plan, mut index: usize) -> Result<Draft> {
     // The place keeps the prompts as they were written, the plan has them as they are drawn.
     at.insert("prompt".into(), plan.prompt.clone().into());
     at.insert("negative_prompt".into(), plan.negative_prompt.clone().into());
-    for axis in axes {
-        let Some(words) = axis.name.strip_prefix(REPLACE) else { continue };
-        if !plan.prompt.contains(words) && !plan.negative_prompt.contains(words) {
-            return Err(Error::invalid(
-                format!("`{words}` does not stand in the prompt `{}`", plan.prompt),
-                "`--replace` exchanges words of the prompt: write them as they stand there",
-            ));
-        }
-        let value = at[&axis.name].as_str().unwrap_or_default().to_string();
-        plan.prompt = plan.prompt.replace(words, &value);
-        plan.negative_prompt = plan.negative_prompt.replace(words, &value);
-    }
+    exchange_words(&mut plan, &at)?;
     Ok(Draft { model, plan, at })
+}
+
+/// Puts the values of the replacements at this place into the prompts, all at once.
+fn exchange_words(plan: &mut Plan, at: &Place) -> Result<()> {
+    let pairs: Vec<(&str, &str)> = at
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(REPLACE)?, value.as_str().unwrap_or_default())))
+        .collect();
+    let mut used = vec![false; pairs.len()];
+    let prompt = exchange(&plan.prompt, &pairs, &mut used);
+    let negative_prompt = exchange(&plan.negative_prompt, &pairs, &mut used);
+    if let Some(((words, _), _)) = pairs.iter().zip(&used).find(|(_, used)| !**used) {
+        let other = pairs.iter().map(|(other, _)| other).find(|o| o.len() > words.len() && o.contains(words));
+        return Err(
+            match other.filter(|other| plan.prompt.contains(**other) || plan.negative_prompt.contains(**other)) {
+                Some(other) => Error::invalid(
+                    format!(
+                        "`{words}` stands in the prompt `{}` only inside of `{other}`, which is replaced too",
+                        plan.prompt
+                    ),
+                    "replace words that do not overlap",
+                ),
+                None => Error::invalid(
+                    format!("`{words}` does not stand in the prompt `{}`", plan.prompt),
+                    "`--replace` exchanges words of the prompt: write them as they stand there",
+                ),
+            },
+        );
+    }
+    (plan.prompt, plan.negative_prompt) = (prompt, negative_prompt);
+    Ok(())
 }
 
 fn unreadable(error: &serde_json::Error) -> Error {
@@ -122,28 +143,30 @@ fn unreadable(error: &serde_json::Error) -> Error {
 }
 
 impl Draft {
-    /// The cell this draft becomes with its model and the picture it begins from: checked, completed, named. `hashes` are
-    /// the weights' SHA-256 sums in the order of the model's components.
+    /// The cell this draft becomes with its model and the picture it begins from: checked, completed, named.
     ///
     /// # Errors
     /// When the plan cannot be carried out with this model.
-    pub fn complete(
-        &self,
-        pipeline: &Pipeline,
-        init: Option<&InitImage>,
-        hashes: &[String],
-        dtype: &str,
-    ) -> Result<Cell> {
+    pub fn complete(&self, pipeline: &Pipeline, init: Option<&InitImage>, identity: &Identity) -> Result<Cell> {
         let mut plan = self.plan.clone();
         if let Some(init) = init {
             (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
         }
         pipeline.complete(&mut plan)?;
+        if !self.at.contains_key("guidance_scale") {
+            plan.guidance_scale = pipeline.guidance_scale();
+        }
         let (record, _) = pipeline.plan(&plan)?;
-        let id = hash(&record.plan, &record.model, hashes, dtype);
+        let id = identity.name(&record.plan, &record.model);
         let mut at = self.place(&record.plan, &record.model.id)?;
         at.retain(|_, value| !value.is_null());
         Ok(Cell { id, model: self.model.clone(), calls: record.schedule.len() - 1, plan: record.plan, at })
+    }
+
+    /// The same, with every step decoded: the latents, and beside them what the model predicts.
+    pub fn decoding_all(&self) -> Draft {
+        let decode_what = vec![Quantity::Latents, Quantity::PredictedOriginal];
+        Draft { plan: Plan { decode: Decode::Every(1), decode_what, ..self.plan.clone() }, ..self.clone() }
     }
 
     /// The value of every field, in the table's order, then the replacements'.
@@ -159,35 +182,6 @@ impl Draft {
         place.extend(self.at.iter().filter(|(name, _)| name.starts_with(REPLACE)).map(|(n, v)| (n.clone(), v.clone())));
         Ok(place)
     }
-}
-
-/// A name for everything that shapes a cell's bytes: plan, weights, LoRAs, embeddings and dtype, but neither the device nor where the model
-/// lies. Sixteen hexadecimal digits.
-fn hash(plan: &Plan, model: &ModelRecord, weights: &[String], dtype: &str) -> String {
-    let mut plan = json!(plan);
-    if let Value::Object(fields) = &mut plan {
-        // Fields that a later version adds stay out of it as long as they are not used.
-        fields.retain(|_, value| !value.is_null());
-        // A picture is what is in it, not what it is called.
-        for picture in ["init_image", "mask"] {
-            if let Some(Value::Object(about)) = fields.get_mut(picture) {
-                about.remove("file");
-            }
-        }
-    }
-    let mut all = json!({
-        "plan": plan, "weights": weights, "dtype": dtype, "prediction_type": model.prediction_type,
-        "scaling_factor": model.scaling_factor, "class_name": model.class_name,
-    });
-    if !model.loras.is_empty() {
-        let loras = model.loras.iter().map(|lora| json!({ "sha256": lora.sha256, "weight": lora.weight }));
-        all["loras"] = loras.collect();
-    }
-    if !model.embeddings.is_empty() {
-        all["embeddings"] = model.embeddings.iter().map(|e| json!({ "name": e.name, "sha256": e.sha256 })).collect();
-    }
-    let digest = Sha256::digest(all.to_string());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Cell {
@@ -210,9 +204,7 @@ impl Cell {
 pub fn name(at: &Place, axes: &[Axis]) -> String {
     let words: Vec<String> = axes
         .iter()
-        .map(|axis| {
-            format!("{} {}", field::title(&axis.name), field::label(at.get(&axis.name).unwrap_or(&Value::Null)))
-        })
+        .map(|axis| format!("{} {}", axis.title(), field::label(at.get(&axis.name).unwrap_or(&Value::Null))))
         .collect();
     if words.is_empty() { "the one cell".into() } else { words.join(", ") }
 }
@@ -221,9 +213,10 @@ pub fn name(at: &Place, axes: &[Axis]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::sweep::replace::replacement;
 
     fn axis(name: &str, values: Vec<Value>) -> Axis {
-        Axis { name: name.into(), values }
+        Axis::new(name, values)
     }
 
     #[test]
@@ -237,13 +230,23 @@ mod tests {
     #[test]
     fn replacements_change_the_prompt_and_keep_its_template() {
         let base = Plan { prompt: "a cat on a mat".into(), ..Plan::default() };
-        let drafts = drafts(&[replacement("cat=cat,dog").unwrap()], &base).unwrap();
-        assert_eq!(drafts[1].plan.prompt, "a dog on a mat");
-        assert_eq!(drafts[1].at["prompt"], "a cat on a mat");
-        assert_eq!(drafts[1].at["replace:cat"], "dog");
-        let error = super::drafts(&[replacement("cow=cow,dog").unwrap()], &base).unwrap_err().to_string();
-        assert_eq!(error, "`cow` does not stand in the prompt `a cat on a mat`");
-        assert!(replacement("cat").is_err());
+        let replace = |typed: &[&str]| -> Vec<Axis> {
+            typed.iter().map(|text| replacement(text, &[&base.prompt]).unwrap()).collect()
+        };
+        let drafts = |typed: &[&str]| super::drafts(&replace(typed), &base);
+        let prompts = |typed: &[&str]| -> Vec<String> {
+            drafts(typed).unwrap().into_iter().map(|draft| draft.plan.prompt).collect()
+        };
+        let two = drafts(&["cat=cat,dog"]).unwrap();
+        assert_eq!(two[1].plan.prompt, "a dog on a mat");
+        assert_eq!(two[1].at["prompt"], "a cat on a mat");
+        assert_eq!(two[1].at["replace:cat"], "dog");
+        assert_eq!(prompts(&["animal:cat=cat,", "mat=mat,cat"])[1..], ["a on a mat", "a cat on a cat", "a on a cat"]);
+        // Two axes that exchange words do not find each other's.
+        assert_eq!(prompts(&["cat=mat", "mat=cat"]), ["a mat on a cat"]);
+        let refused = |typed: &[&str]| drafts(typed).unwrap_err().to_string();
+        assert_eq!(refused(&["cow=cow,dog"]), "`cow` does not stand in the prompt `a cat on a mat`");
+        assert!(refused(&["cat=dog", "a cat=the cat"]).contains("only inside of `a cat`"), "overlapping");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::field::{FIELDS, MODEL};
 use super::plan::{Axis, Cell, Place};
+use super::values::order;
 use crate::error::{Error, IoContext, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -97,7 +98,10 @@ impl SweepRecord {
         let mut axes = self.axes.clone();
         for axis in &other.axes {
             match axes.iter_mut().find(|a| a.name == axis.name) {
-                Some(known) => known.values = merged(&known.values, &axis.values),
+                Some(known) => {
+                    known.values = merged(&known.values, &axis.values);
+                    known.title = axis.title.clone().or(known.title.take());
+                }
                 None => axes.push(axis.clone()),
             }
         }
@@ -113,7 +117,7 @@ impl SweepRecord {
         let mut axes: Vec<Axis> = known.to_vec();
         for field in FIELDS {
             if !axes.iter().any(|a| a.name == field.name) && !self.follows_model(field.name) {
-                axes.push(Axis { name: field.name.into(), values: vec![] });
+                axes.push(Axis::new(field.name, vec![]));
             }
         }
         for axis in &mut axes {
@@ -131,10 +135,11 @@ impl SweepRecord {
         axes
     }
 
-    /// Whether a field has one value for each model: a size or a scheduler that was left to the models is no axis.
+    /// Whether a field has one value for each model: a size, a scheduler or a guidance scale that was left to the models is
+    /// no axis.
     fn follows_model(&self, name: &str) -> bool {
         let mut of_model = std::collections::HashMap::new();
-        ["width", "height", "scheduler"].contains(&name)
+        ["width", "height", "scheduler", "guidance_scale"].contains(&name)
             && self.cells.iter().all(|cell| {
                 let value = cell.at.get(name);
                 let model = cell.at.get(MODEL).and_then(Value::as_str);
@@ -149,14 +154,15 @@ fn key(at: &Place) -> String {
     format!("{pairs:?}")
 }
 
-/// The known values, then the new ones; numbers that rose in both lists rise in the result.
+/// The known values, then the new ones; where both rise, the new ones go where they belong.
 fn merged(known: &[Value], new: &[Value]) -> Vec<Value> {
-    let mut all = known.to_vec();
-    all.extend(new.iter().filter(|v| !known.contains(v)).cloned());
+    let fresh: Vec<Value> = new.iter().filter(|v| !known.contains(v)).cloned().collect();
     let rises =
-        |list: &[Value]| list.iter().all(Value::is_number) && list.windows(2).all(|w| w[0].as_f64() <= w[1].as_f64());
-    if !known.is_empty() && rises(known) && rises(new) {
-        all.sort_by(|a, b| a.as_f64().unwrap_or(0.0).total_cmp(&b.as_f64().unwrap_or(0.0)));
+        |list: &[Value]| list.iter().all(Value::is_number) && list.windows(2).all(|w| order(&w[0], &w[1]).is_le());
+    let belong = !known.is_empty() && rises(known) && rises(&fresh);
+    let mut all = [known, &fresh].concat();
+    if belong {
+        all.sort_by(order);
     }
     all
 }
@@ -173,8 +179,7 @@ mod tests {
             at: json!({ "steps": steps, "seed": seed }).as_object().unwrap().clone(),
             calls: *steps as usize,
         };
-        let axes =
-            axes.iter().map(|(name, v)| Axis { name: name.to_string(), values: v.iter().map(|n| json!(n)).collect() });
+        let axes = axes.iter().map(|(name, v)| Axis::new(*name, v.iter().map(|n| json!(n)).collect()));
         SweepRecord {
             schema_version: 1,
             sdviz_version: String::new(),
@@ -189,6 +194,23 @@ mod tests {
         assert_eq!(wide.widen(&sweep(&[("steps", &[25, 50])], &[("c", 25, 0), ("b", 50, 0)])), 0);
         assert_eq!(wide.axes, sweep(&[("steps", &[5, 25, 50])], &[]).axes);
         assert_eq!(wide.cells.len(), 3);
+        // One value more, which is no axis by itself.
+        wide.widen(&sweep(&[], &[("d", 10, 0)]));
+        assert_eq!(wide.axes, sweep(&[("steps", &[5, 10, 25, 50])], &[]).axes);
+    }
+
+    #[test]
+    fn large_seeds_keep_their_order_and_an_axis_its_newest_name() {
+        const LARGE: u64 = 1 << 53;
+        let mut wide = sweep(&[("seed", &[LARGE, LARGE + 2])], &[("a", 5, LARGE), ("b", 5, LARGE + 2)]);
+        wide.axes[0].title = Some("old".into());
+        let mut other = sweep(&[("seed", &[LARGE + 1])], &[("c", 5, LARGE + 1)]);
+        other.axes[0].title = Some("new".into());
+        wide.widen(&other);
+        let json: SweepRecord = serde_json::from_str(&serde_json::to_string(&wide).unwrap()).unwrap();
+        let values: Vec<u64> = json.axes[0].values.iter().map(|v| v.as_u64().unwrap()).collect();
+        assert_eq!(values, [LARGE, LARGE + 1, LARGE + 2]);
+        assert_eq!(json.axes[0].title(), "new");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! Enters: checked cells. Leaves: `cells/NAME`, and a word on each. A cell that fails is kept as a failed run and told;
 //! the others go on. Only a disk that takes no more, or the user, ends a sweep early.
 
+use super::claim::Claim;
+use super::identity::Identity;
 use super::plan::{Cell, Draft};
 use super::split::Split;
-use super::store::{Claim, State, Store};
-use crate::error::{Error, Result, panic_text};
+use super::store::{State, Store};
+use crate::error::{Error, Result, caught};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::device::dtype_name;
@@ -17,7 +19,7 @@ use crate::trace::observer::{Observer, Probe};
 use crate::trace::progress::Interrupt;
 use crate::trace::schema::{Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::Recorder;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,8 +35,8 @@ pub struct Loaded {
     pub choice: ModelChoice,
     /// The pipeline.
     pub pipeline: Pipeline,
-    /// The weights' SHA-256 sums.
-    hashes: Vec<String>,
+    /// What shapes its cells' bytes.
+    identity: Identity,
     shared: Shared,
     options: LoadOptions,
     /// The picture that its cells begin from.
@@ -42,16 +44,18 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the model of this name; without one, the default. `vae` names another autoencoder for it. The weights' hashes are computed here once for all cells.
+    /// Loads the model of this name; without one, the default. `vae` names another autoencoder for it. The weights' hashes
+    /// are computed here once for all cells.
     ///
     /// # Errors
     /// When it cannot be found or loaded.
     pub fn load(name: Option<&str>, vae: Option<&str>, options: &LoadOptions) -> Result<Loaded> {
         let choice = resolve::resolve_with(name, vae)?;
         let pipeline = Pipeline::load(&choice, options.clone())?;
-        let hashes = Fingerprints::start(&choice, pipeline.model()).finish()?;
+        let weights = Fingerprints::start(&choice, pipeline.model()).finish()?;
+        let identity = Identity::new(&choice.files, weights, dtype_name(options.kind))?;
         let (name, vae, options) = (name.map(String::from), vae.map(String::from), options.clone());
-        Ok(Loaded { name, vae, choice, pipeline, hashes, shared: Shared::new(), options, init: None })
+        Ok(Loaded { name, vae, choice, pipeline, identity, shared: Shared::new(), options, init: None })
     }
 
     /// The same, its cells beginning from a picture.
@@ -74,8 +78,22 @@ impl Loaded {
     /// # Errors
     /// When the plan cannot be carried out with this model.
     pub fn cell(&self, draft: &Draft) -> Result<Cell> {
-        draft.complete(&self.pipeline, self.init.as_deref(), &self.hashes, dtype_name(self.options.kind))
+        draft.complete(&self.pipeline, self.init.as_deref(), &self.identity)
     }
+}
+
+/// Files that a run may need to have open at once, beside those that hold its claims.
+const SPARE_FILES: usize = 16;
+
+/// Whether the system gives this process no more open files.
+#[cfg(unix)]
+fn out_of_files(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)))
+}
+
+#[cfg(not(unix))]
+fn out_of_files(_: &Error) -> bool {
+    false
 }
 
 /// What became of a cell.
@@ -100,10 +118,12 @@ pub trait Witness {
 }
 
 /// The part of the cells that falls to shard `k` of `n` (from 1), and of it groups of cells that differ in nothing but the
-/// seed, at most `batch` in each. Cells of one model stay together.
+/// seed, at most `batch` in each. Cells of one model stay together. Places whose cells are the same picture, as the same
+/// prompt written in two ways, are made once.
 pub fn groups(cells: &[Cell], batch: usize, (k, n): (usize, usize)) -> Vec<Vec<Cell>> {
     let mut groups: Vec<Vec<Cell>> = vec![];
-    for cell in cells {
+    let mut seen = HashSet::new();
+    for cell in cells.iter().filter(|cell| seen.insert(&cell.id)) {
         let alike = |other: &Cell| {
             other.model == cell.model && Plan { seed: cell.plan.seed, ..other.plan.clone() } == cell.plan
         };
@@ -134,33 +154,46 @@ impl Runner<'_> {
     /// When the disk takes no more, or a model cannot be loaded a second time. A cell's own failure is no error here.
     pub fn run(&mut self, groups: &[Vec<Cell>]) -> Result<bool> {
         for group in groups {
-            let claimed = self.claim(group)?;
-            let Some(first) = claimed.first() else { continue };
-            if self.loaded.name != first.0.model {
-                let Loaded { vae, options, init, .. } = &self.loaded;
-                let loaded = Loaded::load(first.0.model.as_deref(), vae.as_deref(), options)?;
-                self.loaded = loaded.beginning_from(init.clone());
-            }
-            if !self.make_group(claimed)? {
-                return Ok(false);
+            let mut left = VecDeque::from(group.clone());
+            while !left.is_empty() {
+                let claimed = self.claim(&mut left)?;
+                let Some(first) = claimed.first() else { continue };
+                if self.loaded.name != first.0.model {
+                    let Loaded { vae, options, init, .. } = &self.loaded;
+                    let loaded = Loaded::load(first.0.model.as_deref(), vae.as_deref(), options)?;
+                    self.loaded = loaded.beginning_from(init.clone());
+                }
+                if !self.make_group(claimed)? {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
     }
 
-    /// The cells of a group that are to be made, each claimed.
-    fn claim(&mut self, group: &[Cell]) -> Result<Vec<(Cell, Claim)>> {
-        let mut claimed = vec![];
-        for cell in group {
+    /// Takes cells from the front of a group and claims those that are to be made. Each claim keeps a file open: where the
+    /// system gives no more of them, the last claims are given back for later, so that the work finds some.
+    fn claim(&mut self, left: &mut VecDeque<Cell>) -> Result<Vec<(Cell, Claim)>> {
+        let mut claimed: Vec<(Cell, Claim)> = vec![];
+        while let Some(cell) = left.pop_front() {
             if self.store.state(&cell.id) == State::Complete {
-                self.witness.done(cell, &Fate::There, 0.0);
+                self.witness.done(&cell, &Fate::There, 0.0);
                 continue;
             }
-            match self.store.claim(&cell.id)? {
+            match self.store.claim(&cell.id) {
                 // Another process may have finished it in this very moment.
-                Some(_) if self.store.state(&cell.id) == State::Complete => self.witness.done(cell, &Fate::There, 0.0),
-                Some(claim) => claimed.push((cell.clone(), claim)),
-                None => self.witness.done(cell, &Fate::Elsewhere, 0.0),
+                Ok(Some(_)) if self.store.state(&cell.id) == State::Complete => {
+                    self.witness.done(&cell, &Fate::There, 0.0);
+                }
+                Ok(Some(claim)) => claimed.push((cell, claim)),
+                Ok(None) => self.witness.done(&cell, &Fate::Elsewhere, 0.0),
+                Err(error) if out_of_files(&error) && !claimed.is_empty() => {
+                    left.push_front(cell);
+                    let kept = claimed.len().saturating_sub(SPARE_FILES).max(1);
+                    claimed.drain(kept..).rev().for_each(|(cell, _)| left.push_front(cell));
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(claimed)
@@ -204,7 +237,7 @@ impl Runner<'_> {
         let input = cells.first().and_then(|(cell, _)| self.loaded.input(&cell.plan));
         for (cell, claim) in cells {
             records.push(pipeline.plan(&cell.plan)?.0);
-            let recorder = Recorder::create(claim.folder(), &cell.plan)?;
+            let mut recorder = Recorder::create_private(claim.folder(), &cell.plan)?;
             for (name, picture) in input.iter().flat_map(Input::files) {
                 recorder.write_input(name, &picture)?;
             }
@@ -220,7 +253,7 @@ impl Runner<'_> {
         };
         let timings = timings(started, share, stages);
         for recorder in &mut recorders {
-            recorder.finish(status, failure.clone(), &self.loaded.hashes, timings.clone())?;
+            recorder.finish(status, failure.clone(), &self.loaded.identity.weights, timings.clone())?;
         }
         let seconds = timings.total_seconds;
         match outcome {
@@ -251,9 +284,7 @@ impl Runner<'_> {
             }
         };
         let probe = Probe::new(vec![recorder, &mut interrupt, self.witness.observer()]);
-        // libtorch's refusals, too little memory above all, arrive as panics.
-        let drawn = catch_unwind(AssertUnwindSafe(|| pipeline.generate_shared(&plan, &seeds, shared, input, &probe)));
-        let drawn = drawn.unwrap_or_else(|panic| Err(Error::Torch(panic_text(panic.as_ref()))));
+        let drawn = caught(|| pipeline.generate_shared(&plan, &seeds, shared, input, &probe));
         if self.interrupted.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { drawn }
     }
 }

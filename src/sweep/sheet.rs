@@ -3,8 +3,8 @@
 //! Enters: a sweep directory, and what to see of it. Leaves: PNG pages and `cells.csv`, the same bytes for the same
 //! cells, in whatever order and by how many processes they were made.
 
-use super::field::{label, title};
-use super::picture::{Shown, Sight, What, preview};
+use super::field::label;
+use super::picture::{Shown, Sight, What, mapped_words, preview};
 use super::record::SweepRecord;
 use super::store::{State, Store};
 use super::view::{self, Choice, Page};
@@ -17,10 +17,16 @@ use crate::viz::linear_map::LinearMap;
 use crate::viz::pixels::{self, WHITE};
 use image::RgbImage;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Pictures are shown at least this wide, so that they can be seen from the back of a room.
-const LEAST_SIDE: u32 = 192;
+pub const LEAST_SIDE: u32 = 192;
+
+/// Says how many pages of each kind were drawn where, so that the next grid can remove those it no longer has.
+const PAGES_FILE: &str = ".pages.json";
+/// More pages than this no grid has.
+const MOST_PAGES: usize = 100_000;
 
 /// How to lay a sweep out.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +85,37 @@ impl Layout {
         Ok(view::pages(record, &self.choice)?.into_iter().map(open).collect())
     }
 
+    /// Removes the pages that an earlier grid of the same kind had more than this one's `pages`, and notes for the next
+    /// time how many there are now. What the sweep does not know to have drawn stays.
+    ///
+    /// # Errors
+    /// When a page cannot be removed.
+    pub fn remove_stale(&self, store: &Store, extension: &str, pages: usize) -> Result<()> {
+        let folder = self.folder(store)?;
+        let names = |pages| (0..pages).map(move |index| format!("{}.{extension}", self.stem(index, pages)));
+        let place = match &self.out {
+            None => String::new(),
+            Some(_) => std::fs::canonicalize(&folder).at("find", &folder)?.display().to_string(),
+        };
+        let (path, kind) = (store.dir().join(PAGES_FILE), format!("{}.{extension}", self.stem(0, 1)));
+        let mut known: BTreeMap<String, BTreeMap<String, usize>> =
+            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let before = known.entry(place).or_default().insert(kind, pages).unwrap_or(0);
+        if before == pages {
+            return Ok(());
+        }
+        let kept: Vec<String> = names(pages).collect();
+        for stale in names(before.min(MOST_PAGES)).filter(|name| !kept.contains(name)).map(|name| folder.join(name)) {
+            match std::fs::remove_file(&stale) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).at("remove", &stale),
+                _ => {}
+            }
+        }
+        // A sweep that may only be read can be drawn elsewhere: then nothing is remembered.
+        let _ = write_atomically(&path, serde_json::json!(known).to_string().as_bytes());
+        Ok(())
+    }
+
     /// The name of a page's file, without its extension: `grid`, `grid-x0-10`, with a number where there are several.
     pub fn stem(&self, index: usize, pages: usize) -> String {
         let what = match self.what {
@@ -99,18 +136,17 @@ pub fn shown(sights: &[Sight]) -> impl Iterator<Item = &Shown> {
 }
 
 impl Opened {
-    /// What stands above the grid: the prompt, and below it what else the cells have in
-    /// common. A prompt that needs both lines shares them with the rest.
-    pub fn heading(&self, words: &str) -> String {
-        let rest =
-            [words, &self.page.common].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ");
-        let Some(prompt) = self.page.prompt.as_deref().filter(|_| !rest.is_empty()) else {
-            return self.page.prompt.clone().unwrap_or(rest);
-        };
-        // A title's letter is about a fourteenth of a cell wide.
-        let letters = 14 * self.page.col_labels.len();
-        let between = if prompt.chars().count() <= letters { "\n" } else { " · " };
-        format!("{prompt}{between}{rest}")
+    /// What stands above the grid: the prompt, and below it what the pictures show (`words`, which may be empty) and what
+    /// else made them.
+    pub fn heading(&self, words: &[String]) -> String {
+        let made = made_with(&self.sights);
+        let rest = words.iter().chain([&self.page.common]).chain(&made).filter(|part| !part.is_empty());
+        let rest = rest.map(String::as_str).collect::<Vec<_>>().join(" · ");
+        match self.page.prompt.as_deref() {
+            Some(prompt) if rest.is_empty() => prompt.into(),
+            Some(prompt) => format!("{prompt}\n{rest}"),
+            None => rest,
+        }
     }
 
     /// A picture in the middle of the cell's area: its own size counts, so that a smaller run looks smaller; the small
@@ -143,16 +179,33 @@ impl Opened {
     }
 }
 
+/// What all of these pictures were made with and no axis can say: the picture they began from, its mask, LoRAs and
+/// embeddings.
+fn made_with(sights: &[Sight]) -> Vec<String> {
+    let of = |cell: &Shown| {
+        let (plan, model) = (&cell.run.record().plan, &cell.run.record().model);
+        let from = plan.init_image.iter().map(|picture| format!("from {}", picture.file));
+        let mask = plan.mask.iter().map(|mask| format!("mask {}", mask.file));
+        let loras = model.loras.iter().map(|lora| format!("LoRA {} {}", lora.file, lora.weight));
+        let words = model.embeddings.iter().map(|word| format!("embedding {}", word.name));
+        from.chain(mask).chain(loras).chain(words).collect::<Vec<String>>()
+    };
+    let mut cells = shown(sights).map(of);
+    let mut common = cells.next().unwrap_or_default();
+    cells.for_each(|cell| common.retain(|words| cell.contains(words)));
+    common
+}
+
 /// A label that is too long for its place breaks between words: so a long name's parts become words.
 fn breakable(label: &str) -> String {
     if label.chars().count() > 12 && !label.contains(' ') { label.replace('_', " ") } else { label.into() }
 }
 
-/// Draws the pages of a sweep. Gives the files.
+/// Draws the pages of a sweep. Gives the files. `progress` hears how many pictures of how many are drawn.
 ///
 /// # Errors
 /// When the sweep cannot be read, has no such axes or cells, or a file cannot be written.
-pub fn write_pages(store: &Store, layout: &Layout) -> Result<Vec<PathBuf>> {
+pub fn write_pages(store: &Store, layout: &Layout, progress: &dyn Fn(usize, usize)) -> Result<Vec<PathBuf>> {
     let (_, record) = Store::open(store.dir())?;
     let pages = layout.open(store, &record)?;
     let preview = match layout.what {
@@ -160,17 +213,39 @@ pub fn write_pages(store: &Store, layout: &Layout) -> Result<Vec<PathBuf>> {
         What::Step(..) => preview(pages.iter().flat_map(|page| shown(&page.sights)))?,
     };
     let folder = layout.folder(store)?;
+    let (all, mut done) = (pages.iter().map(|page| page.sights.len()).sum(), 0);
     let mut written = vec![];
     for (index, page) in pages.iter().enumerate() {
-        let cells = page.sights.iter().map(|sight| still(page, sight, layout, preview.as_ref()));
-        let drawn = page.draw(page.heading(&layout.what.words()), cells.collect::<Result<_>>()?)?;
+        let mut cells = vec![];
+        for sight in &page.sights {
+            cells.push(still(page, sight, layout, preview.as_ref())?);
+            done += 1;
+            progress(done, all);
+        }
+        let mut words = vec![layout.what.words()];
+        if let (Some(map), What::Step(quantity, _)) = (&preview, layout.what)
+            && !all_of(&page.sights, |cell| cell.is_decoded(layout.what))?
+        {
+            words.push(mapped_words(map, quantity));
+        }
         let path = folder.join(format!("{}.png", layout.stem(index, pages.len())));
-        for picture in drawn.iter().take(1) {
+        for picture in page.draw(page.heading(&words), cells)?.iter().take(1) {
             write_atomically(&path, &png_bytes(picture)?)?;
         }
         written.push(path);
     }
+    layout.remove_stale(store, "png", pages.len())?;
     Ok(written)
+}
+
+/// Whether something is true of all cells that can be shown.
+pub fn all_of(sights: &[Sight], is_true: impl Fn(&Shown) -> Result<bool>) -> Result<bool> {
+    for cell in shown(sights) {
+        if !is_true(cell)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn still(page: &Opened, sight: &Sight, layout: &Layout, preview: Option<&LinearMap>) -> Result<Cell> {
@@ -186,7 +261,7 @@ fn still(page: &Opened, sight: &Sight, layout: &Layout, preview: Option<&LinearM
 
 /// The titles and rows of the table of all cells: the axes' values, the cell's folder, how far it is, its picture.
 pub fn table(store: &Store, record: &SweepRecord) -> (Vec<String>, Vec<Vec<String>>) {
-    let titles = record.axes.iter().map(|axis| title(&axis.name)).chain(["cell", "state", "picture"]);
+    let titles = record.axes.iter().map(super::plan::Axis::title).chain(["cell", "state", "picture"]);
     let row = |cell: &super::record::CellRecord| {
         let picture = Path::new(super::store::CELLS_FOLDER).join(&cell.cell).join(schema::final_file(0));
         let (state, picture) = match store.state(&cell.cell) {

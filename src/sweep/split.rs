@@ -30,7 +30,10 @@ impl<'a> Split<'a> {
 
     fn tensor(&mut self, site: Site, tensor: &Tensor) -> Result<Flow> {
         let batch = self.cells.len();
-        let one_by_one = site.name == "image" || site.name.starts_with("vae.") && site.name != "vae.latents";
+        // The picture that the cells begin from is encoded once for all of them.
+        let encoding = site.name.starts_with("vae.encoder.") || site.name == "vae.quant_conv";
+        let decoding = site.name.starts_with("vae.") && site.name != "vae.latents" && !encoding;
+        let one_by_one = site.name == "image" || decoding;
         if one_by_one {
             let flow = match self.cells.get_mut(self.decoding) {
                 Some((_, recorder)) => show(recorder, site, tensor)?,
@@ -45,7 +48,7 @@ impl<'a> Split<'a> {
         for (index, (_, recorder)) in self.cells.iter_mut().enumerate() {
             // The prompts are encoded once for all of them.
             let prompts = ["tokens", "token_weights", "weighted_embeddings"].contains(&site.name);
-            let shared = prompts || site.name.starts_with("text_encoder.");
+            let shared = prompts || encoding || site.name.starts_with("text_encoder.");
             let own = if shared { tensor.shallow_clone() } else { part(tensor, index, batch, self.predictions) };
             if show(recorder, site, &own)? == Flow::Stop {
                 flow = Flow::Stop;

@@ -1,16 +1,15 @@
 //! The sweep directory: which cells are there, who is making one, and how several processes share it.
 //!
 //! Enters: cells' names. Leaves: folders. A cell is made under a temporary name and renamed when it is whole, so
-//! `cells/NAME` is always a whole run. While it is made, a lock on `cells/.NAME.lock` tells other processes to leave it to
-//! this one; the system drops the lock when the process ends, however it ends. Where a file system knows no locks, two
-//! processes may make a cell twice; it is still never a mixture of both.
+//! `cells/NAME` is always a whole run.
 
+use super::claim::{self, Claim};
 use super::record::{SWEEP_FILE, SweepRecord};
 use crate::error::{Error, IoContext, Result};
 use crate::trace::reader::Run;
 use crate::trace::schema::Status;
 use crate::trace::writer::write_atomically;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The folder of the cells.
@@ -31,15 +30,6 @@ pub enum State {
     Complete,
     /// It failed, for this reason.
     Failed(String),
-}
-
-/// The right to make a cell. What was not placed is removed when the claim is dropped.
-#[derive(Debug)]
-pub struct Claim {
-    lock: PathBuf,
-    part: PathBuf,
-    cell: PathBuf,
-    _held: File,
 }
 
 impl Store {
@@ -93,7 +83,7 @@ impl Store {
         match record.status {
             Status::Complete => State::Complete,
             Status::Failed => State::Failed(record.failure.clone().unwrap_or_else(|| "for no reason given".into())),
-            Status::Running => State::Missing,
+            Status::Running | Status::Killed => State::Missing,
         }
     }
 
@@ -139,76 +129,16 @@ impl Store {
     /// # Errors
     /// When the lock file cannot be made.
     pub fn claim(&self, id: &str) -> Result<Option<Claim>> {
-        let cells = self.dir.join(CELLS_FOLDER);
-        let lock = cells.join(format!(".{id}.lock"));
-        let held = File::create(&lock).at("create", &lock)?;
-        match held.try_lock() {
-            Ok(()) => remove_leftovers(&cells, id)?,
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(_)) => {}
-        }
-        // Without locks, names must differ between processes, on one machine and on several.
-        let unique = tempfile::Builder::new().prefix(&part_prefix(id)).rand_bytes(8).tempdir_in(&cells);
-        let part = unique.at("create a folder in", &cells)?.keep();
-        Ok(Some(Claim { lock, part, cell: cells.join(id), _held: held }))
-    }
-}
-
-fn part_prefix(id: &str) -> String {
-    format!(".{id}.part-")
-}
-
-fn remove_leftovers(cells: &Path, id: &str) -> Result<()> {
-    let prefix = part_prefix(id);
-    for entry in std::fs::read_dir(cells).at("read", cells)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            std::fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-impl Claim {
-    /// The folder in which to make the cell.
-    pub fn folder(&self) -> &Path {
-        &self.part
+        Claim::take(&self.dir.join(CELLS_FOLDER), id)
     }
 
-    /// Gives the finished folder its name. A failed run that was there goes; a complete one stays.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
-    pub fn place(self) -> Result<()> {
-        if self.cell.is_dir() {
-            let complete = Run::open(&self.cell).is_ok_and(|run| run.record().status == Status::Complete);
-            if complete {
-                return Ok(());
+    /// Removes what killed processes left beside cells that are complete: nobody claims those any more.
+    pub fn tidy(&self) {
+        for id in claim::unfinished(&self.dir.join(CELLS_FOLDER)) {
+            if self.state(&id) == State::Complete {
+                let _ = self.claim(&id);
             }
-            std::fs::remove_dir_all(&self.cell).at("remove", &self.cell)?;
         }
-        // A folder made to be private to its process; a finished cell is as open as any other folder.
-        open_up(&self.part).at("open", &self.part)?;
-        std::fs::rename(&self.part, &self.cell).at("rename", &self.part)
-    }
-}
-
-#[cfg(unix)]
-fn open_up(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let like = std::fs::metadata(folder.parent().unwrap_or(folder))?.permissions().mode();
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(like))
-}
-
-#[cfg(not(unix))]
-fn open_up(_: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // The lock is dropped last, with the file.
-        let _ = std::fs::remove_dir_all(&self.part);
-        let _ = std::fs::remove_file(&self.lock);
     }
 }
 
@@ -222,16 +152,6 @@ mod tests {
         let store = Store::new(&dir.path().join("sweep")).unwrap();
         std::fs::create_dir_all(store.dir().join(CELLS_FOLDER)).unwrap();
         (dir, store)
-    }
-
-    #[test]
-    fn a_cell_has_one_maker_at_a_time() {
-        let (_dir, store) = store();
-        let claim = store.claim("abc").unwrap().unwrap();
-        assert!(store.claim("abc").unwrap().is_none());
-        assert!(store.claim("def").unwrap().is_some());
-        drop(claim);
-        assert!(store.claim("abc").unwrap().is_some());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
+use std::cmp::Ordering;
+use std::collections::HashSet;
 
 /// More values than this on one axis are taken for a slip of the finger.
 const MOST: usize = 10_000;
@@ -14,24 +16,7 @@ const MOST: usize = 10_000;
 /// # Errors
 /// When a part is empty or a quote is not closed.
 pub fn split(text: &str) -> Result<Vec<String>> {
-    let (mut parts, mut part, mut quoted) = (vec![], String::new(), false);
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                part.push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => parts.push(std::mem::take(&mut part)),
-            c => part.push(c),
-        }
-    }
-    parts.push(part);
-    if quoted {
-        return Err(Error::invalid(format!("a quote is not closed in `{text}`"), "close it with another `\"`"));
-    }
-    let parts: Vec<String> = parts.iter().map(|p| p.trim().to_string()).collect();
+    let parts = split_any(text)?;
     if parts.iter().any(String::is_empty) {
         return Err(Error::invalid(
             format!("an empty value in `{text}`"),
@@ -39,6 +24,60 @@ pub fn split(text: &str) -> Result<Vec<String>> {
         ));
     }
     Ok(parts)
+}
+
+/// The parts of a list, of which some may be empty.
+///
+/// # Errors
+/// When a quote is not closed.
+pub fn split_any(text: &str) -> Result<Vec<String>> {
+    let mut parts = vec![String::new()];
+    for (c, quoted) in marked(text)? {
+        match parts.last_mut() {
+            Some(_) if c == ',' && !quoted => parts.push(String::new()),
+            Some(part) => part.push(c),
+            None => {}
+        }
+    }
+    Ok(parts.iter().map(|part| part.trim().to_string()).collect())
+}
+
+/// The text before the first `mark` that stands outside quotes, and the text after it, both as they were typed.
+pub fn split_at(text: &str, mark: char) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let found = text.char_indices().find(|(_, c)| {
+        quoted ^= *c == '"';
+        *c == mark && !quoted
+    });
+    found.map(|(at, c)| (&text[..at], &text[at + c.len_utf8()..]))
+}
+
+/// A text without the quotes around it or parts of it.
+///
+/// # Errors
+/// When a quote is not closed.
+pub fn unquoted(text: &str) -> Result<String> {
+    Ok(marked(text)?.into_iter().map(|(c, _)| c).collect::<String>().trim().to_string())
+}
+
+/// The characters of a text without its quotes, each with whether it stands inside of them. `""` inside means one.
+fn marked(text: &str) -> Result<Vec<(char, bool)>> {
+    let (mut found, mut quoted) = (vec![], false);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                found.push(('"', true));
+            }
+            '"' => quoted = !quoted,
+            c => found.push((c, quoted)),
+        }
+    }
+    if quoted {
+        return Err(Error::invalid(format!("a quote is not closed in `{text}`"), "close it with another `\"`"));
+    }
+    Ok(found)
 }
 
 /// A list of names.
@@ -49,12 +88,13 @@ pub fn names(text: &str) -> Result<Vec<Value>> {
     Ok(once(split(text)?.into_iter().map(Value::from).collect()))
 }
 
-/// Whole numbers from 0 up, ranges among them; an even spread (`1-10 [4]`) is rounded.
+/// Whole numbers from 0 up, ranges among them; an even spread (`1-10 [4]`) is rounded. All digits count, also those that
+/// a floating-point number would lose.
 ///
 /// # Errors
 /// Names the part that is no whole number or no range.
 pub fn integers(text: &str) -> Result<Vec<Value>> {
-    expand(text, "a whole number", |part| part.parse::<u64>().ok().map(Value::from), |x| json!(x.round() as u64))
+    expand(text, "a whole number", |part| part.parse::<u64>().ok().map(Value::from), Range::whole)
 }
 
 /// Numbers from 0 up, ranges among them.
@@ -62,9 +102,9 @@ pub fn integers(text: &str) -> Result<Vec<Value>> {
 /// # Errors
 /// Names the part that is no number or no range.
 pub fn numbers(text: &str) -> Result<Vec<Value>> {
-    let number = |part: &str| part.parse::<f64>().ok().filter(|x| x.is_finite() && *x >= 0.0).map(Value::from);
-    // Nine decimals: 0.1 added thrice is 0.3.
-    expand(text, "a number from 0 up", number, |x| json!((x * 1e9).round() / 1e9))
+    // Adding 0 makes 0 of −0.
+    let number = |part: &str| part.parse::<f64>().ok().filter(|x| x.is_finite() && *x >= 0.0).map(|x| json!(x + 0.0));
+    expand(text, "a number from 0 up", number, Range::real)
 }
 
 /// Each part one value, or a range of them.
@@ -72,7 +112,7 @@ fn expand(
     text: &str,
     kind: &str,
     one: impl Fn(&str) -> Option<Value>,
-    within: impl Fn(f64) -> Value,
+    within: impl Fn(&Range) -> Option<Vec<Value>>,
 ) -> Result<Vec<Value>> {
     let mut values = vec![];
     for part in split(text)? {
@@ -80,8 +120,7 @@ fn expand(
             (Some(value), _) => values.push(value),
             (None, Some(range)) => {
                 let ends_fit = one(&range.ends.0).is_some() && one(&range.ends.1).is_some();
-                let points = range.points().filter(|_| ends_fit).ok_or_else(|| bad_range(&part))?;
-                values.extend(points.into_iter().map(&within));
+                values.extend(within(&range).filter(|_| ends_fit).ok_or_else(|| bad_range(&part))?);
             }
             (None, None) => {
                 return Err(Error::invalid(
@@ -108,14 +147,18 @@ fn bad_range(part: &str) -> Error {
 }
 
 /// The values in their order, each once.
-fn once(values: Vec<Value>) -> Vec<Value> {
-    let mut unique: Vec<Value> = vec![];
-    for value in values {
-        if !unique.contains(&value) {
-            unique.push(value);
-        }
+pub fn once(mut values: Vec<Value>) -> Vec<Value> {
+    let mut seen = HashSet::new();
+    values.retain(|value| seen.insert(value.to_string()));
+    values
+}
+
+/// The order of two numbers: whole ones by all their digits.
+pub fn order(a: &Value, b: &Value) -> Ordering {
+    match (a.as_u64(), b.as_u64()) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => a.as_f64().unwrap_or(0.0).total_cmp(&b.as_f64().unwrap_or(0.0)),
     }
-    unique
 }
 
 /// A range as it was written.
@@ -127,7 +170,11 @@ struct Range {
 
 #[derive(Debug, PartialEq)]
 enum Pace {
-    Step(f64),
+    /// Ones, up or down.
+    Ones,
+    /// A step, as it was written.
+    Step(String),
+    /// So many values.
     Count(usize),
 }
 
@@ -140,35 +187,76 @@ impl Range {
         };
         let (from, to) = ends.split_once('-')?;
         let ends = (from.trim().to_string(), to.trim().to_string());
-        let numbers: (f64, f64) = (ends.0.parse().ok()?, ends.1.parse().ok()?);
+        let number = |text: &str| text.parse::<f64>().ok();
+        number(&ends.0).and(number(&ends.1))?;
         let pace = match pace {
-            None => Pace::Step(if numbers.1 < numbers.0 { -1.0 } else { 1.0 }),
+            None => Pace::Ones,
             Some(pace) => match pace.strip_prefix('(').and_then(|p| p.strip_suffix(')')) {
-                Some(step) => Pace::Step(step.trim().parse().ok()?),
+                Some(step) => number(step.trim()).map(|_| Pace::Step(step.trim().into()))?,
                 None => Pace::Count(pace.strip_prefix('[')?.strip_suffix(']')?.trim().parse().ok()?),
             },
         };
         Some(Range { ends, pace })
     }
 
-    /// Its points, or `None` where it has none or no end.
-    fn points(&self) -> Option<Vec<f64>> {
+    /// Its points in real numbers, or `None` where it has none or no end.
+    fn real(&self) -> Option<Vec<Value>> {
         let (from, to): (f64, f64) = (self.ends.0.parse().ok()?, self.ends.1.parse().ok()?);
-        match self.pace {
-            Pace::Step(step) => {
-                // Half a billionth of slack, so that `0-1 (+0.1)` reaches 1.
-                let steps = ((to - from) / step + 1e-9).floor();
-                // One point more than the limit is enough for the limit to be named.
-                let count = (steps >= 0.0 && steps.is_finite()).then(|| (steps as usize).min(MOST))?;
-                Some((0..=count).map(|i| from + i as f64 * step).collect())
+        let spread = |count: usize, point: &dyn Fn(f64) -> f64| {
+            // Nine decimals: 0.1 added thrice is 0.3.
+            Some((0..count).map(|i| json!((point(i as f64) * 1e9).round() / 1e9)).collect())
+        };
+        let step = match &self.pace {
+            Pace::Ones => {
+                if to < from {
+                    -1.0
+                } else {
+                    1.0
+                }
             }
-            Pace::Count(0) => None,
-            Pace::Count(1) => Some(vec![from]),
+            Pace::Step(step) => step.parse().ok()?,
+            Pace::Count(0) => return None,
+            Pace::Count(1) => return spread(1, &|_| from),
             Pace::Count(count) => {
-                let count = count.min(MOST + 1);
-                Some((0..count).map(|i| from + (to - from) * i as f64 / (count - 1) as f64).collect())
+                let last = (count.min(&(MOST + 1)) - 1) as f64;
+                return spread(last as usize + 1, &|i| from + (to - from) * i / last);
             }
-        }
+        };
+        // Half a billionth of slack, so that `0-1 (+0.1)` reaches 1.
+        let steps = ((to - from) / step + 1e-9).floor();
+        // One point more than the limit is enough for the limit to be named.
+        let last = (steps >= 0.0 && steps.is_finite()).then(|| (steps as usize).min(MOST))?;
+        spread(last + 1, &|i| from + i * step)
+    }
+
+    /// Its points in whole numbers, or `None` where it has none, no end, or a step that is no whole number.
+    fn whole(&self) -> Option<Vec<Value>> {
+        let end = |text: &str| text.parse::<u64>().ok().map(i128::from);
+        let (from, to) = (end(&self.ends.0)?, end(&self.ends.1)?);
+        let values =
+            |points: &mut dyn Iterator<Item = i128>| points.map(|x| u64::try_from(x).ok().map(Value::from)).collect();
+        let step = match &self.pace {
+            Pace::Ones => {
+                if to < from {
+                    -1
+                } else {
+                    1
+                }
+            }
+            Pace::Step(step) => step.parse::<i64>().ok().map(i128::from).filter(|step| *step != 0)?,
+            Pace::Count(0) => return None,
+            Pace::Count(1) => return values(&mut std::iter::once(from)),
+            Pace::Count(count) => {
+                let last = (*count).min(MOST + 1) as i128 - 1;
+                // Halves are rounded up.
+                return values(
+                    &mut (0..=last).map(|i| (2 * (from * last + (to - from) * i) + last).div_euclid(2 * last)),
+                );
+            }
+        };
+        let last = ((to - from) / step).min(MOST as i128);
+        let leads = (to - from).signum() * step.signum() >= 0;
+        leads.then(|| values(&mut (0..=last).map(|i| from + i * step)))?
     }
 }
 
@@ -204,7 +292,20 @@ mod tests {
 
     #[test]
     fn a_seed_keeps_all_its_digits() {
-        assert_eq!(whole("18446744073709551615"), [u64::MAX]);
+        const LAST: u64 = u64::MAX;
+        assert_eq!(whole("18446744073709551615"), [LAST]);
+        assert_eq!(whole("18446744073709551613-18446744073709551615"), [LAST - 2, LAST - 1, LAST]);
+        assert_eq!(whole("9007199254740993,9007199254740992"), [9007199254740993, 9007199254740992]);
+        assert_eq!(whole("9007199254740995-9007199254740992 (-2)"), [9007199254740995, 9007199254740993]);
+        assert_eq!(whole("0-18446744073709551615 [3]"), [0, 1 << 63, LAST]);
+        assert!(integers("18446744073709551616").is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_there_twice_counts_once() {
+        assert_eq!(whole("1,2,1-3"), [1, 2, 3]);
+        assert_eq!(floats("4,4.0,0,-0,4e0"), [4.0, 0.0]);
+        assert_eq!(names("a, a,\"a\"").unwrap(), ["a"]);
     }
 
     #[test]
@@ -212,6 +313,10 @@ mod tests {
         assert_eq!(split(r#""red, round",green, "say ""hi""" "#).unwrap(), ["red, round", "green", "say \"hi\""]);
         assert!(split("\"red").unwrap_err().to_string().contains("not closed"));
         assert!(split("a,,b").unwrap_err().to_string().contains("empty value"));
+        assert_eq!(split_any("a,,\"\", b").unwrap(), ["a", "", "", "b"]);
+        assert_eq!(split_at("\"a=b\"=c=d", '='), Some(("\"a=b\"", "c=d")));
+        assert_eq!(split_at("\"a=b\"", '='), None);
+        assert_eq!(unquoted("\"a, \"\"b\"\"\"").unwrap(), "a, \"b\"");
     }
 
     #[test]
@@ -221,6 +326,7 @@ mod tests {
             ("1.5", "`1.5` is not a whole number or a range"),
             ("1-5 (-1)", "the range `1-5 (-1)` leads nowhere"),
             ("1-5 (+0)", "the range `1-5 (+0)` leads nowhere"),
+            ("1-5 (+0.5)", "the range `1-5 (+0.5)` leads nowhere"),
             ("1-5 [0]", "the range `1-5 [0]` leads nowhere"),
             ("1.5-3", "the range `1.5-3` leads nowhere"),
             ("0-1000000000", "has 10001 values"),

@@ -1,10 +1,10 @@
 //! What a picture says about its making: the A1111 `parameters` text and our own JSON, as PNG text chunks.
 
-use super::schema::RunRecord;
+use super::schema::{Quantity, RunRecord};
 use crate::error::{Error, Result};
 use crate::scheduler::SchedulerKind;
 use image::RgbImage;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The `parameters` text of AUTOMATIC1111's web UI for the batch's picture `batch`. `RNG: CPU` is said because a reader
@@ -74,22 +74,50 @@ fn quoted(value: &str) -> String {
     if value.contains([',', ':', '\n']) { json!(value).to_string() } else { value.to_string() }
 }
 
+/// Our own JSON: plan, model and tokens.
+fn own_json(record: &RunRecord, batch: usize) -> Value {
+    json!({
+        "sdviz": record.sdviz_version, "batch_item": batch, "plan": record.plan, "model": record.model,
+        "tokens": record.tokens, "environment": record.environment,
+    })
+}
+
 /// A PNG of the picture with both chunks: `parameters`, and `sdviz` with plan, model and tokens as JSON.
 ///
 /// # Errors
 /// When the PNG encoder refuses the picture.
 pub fn png_with_metadata(picture: &RgbImage, record: &RunRecord, batch: usize) -> Result<Vec<u8>> {
-    let own = json!({
-        "sdviz": record.sdviz_version, "batch_item": batch, "plan": record.plan, "model": record.model,
-        "tokens": record.tokens, "environment": record.environment,
-    });
+    png_with_texts(picture, parameters(record, batch), &own_json(record, batch))
+}
+
+/// The same for the decoded picture of a step: both chunks also say which step it is, and what of it was decoded.
+///
+/// # Errors
+/// As [`png_with_metadata`].
+pub fn step_png(
+    picture: &RgbImage,
+    record: &RunRecord,
+    batch: usize,
+    (step, what): (usize, Quantity),
+) -> Result<Vec<u8>> {
+    let mut record = record.clone();
+    // The weights' hashes may become known while the run goes on: a step's bytes shall not depend on when.
+    record.model.components.iter_mut().for_each(|component| component.sha256.clear());
+    let text = format!("{}, Step: {step}, Decoded: {what}", parameters(&record, batch));
+    let mut own = own_json(&record, batch);
+    own["step"] = json!(step);
+    own["decoded"] = json!(what);
+    png_with_texts(picture, text, &own)
+}
+
+fn png_with_texts(picture: &RgbImage, parameters: String, own: &Value) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     let failed =
         |e: png::EncodingError| Error::invalid(format!("cannot encode the picture as PNG: {e}"), "report this");
     let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    for (keyword, text) in [("parameters", parameters(record, batch)), ("sdviz", own.to_string())] {
+    for (keyword, text) in [("parameters", parameters), ("sdviz", own.to_string())] {
         // tEXt holds Latin-1 only, and old readers know only tEXt: iTXt where it must be.
         let latin = text.chars().all(|c| (c as u32) < 256);
         let added = match latin {

@@ -6,9 +6,10 @@
 
 use super::conditions::PromptSyntax;
 use super::hires::{Hires, Upscaler};
-use super::schema::Plan;
+use super::samplers::Sampler;
+use super::schema::{ModelRecord, Plan};
 use super::texts::{PARAMETERS, SDVIZ, Texts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::scheduler::SchedulerKind;
 use regex::Regex;
 use serde::Serialize;
@@ -18,6 +19,10 @@ use std::sync::OnceLock;
 
 /// `Name: value`, the value plain or a JSON string.
 const PAIR: &str = r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)"#;
+
+/// Names that only a line of settings has, and how many of them make one, whatever stands between them.
+const NAMES: [&str; 5] = ["Steps:", "Sampler:", "CFG scale:", "Seed:", "Size:"];
+const FEWEST: usize = 3;
 
 /// What a picture says about its making.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -61,6 +66,9 @@ pub struct Settings {
     /// The second pass over the enlarged result, where its upscaler is known here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hires: Option<Hires>,
+    /// How far it went from the picture that it began from, if it began from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
     /// The model as the picture names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -68,6 +76,23 @@ pub struct Settings {
     pub cpu_noise: bool,
     /// All pairs of the `parameters` text, in their order.
     pub parameters: Map<String, Value>,
+    /// What stands behind the pairs: no prompt and no setting.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub behind: String,
+    /// The whole of what a picture of ours says.
+    #[serde(skip)]
+    pub own: Option<Box<Own>>,
+}
+
+/// What a picture of ours says about its making.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Own {
+    /// What was asked for.
+    pub plan: Plan,
+    /// The model and what was added to it.
+    pub model: ModelRecord,
+    /// What it was computed in.
+    pub dtype: String,
 }
 
 impl Settings {
@@ -79,26 +104,30 @@ impl Settings {
         let texts = Texts::read(path)?;
         // Fooocus and others have JSON under the same keyword.
         let plain = |text: &&str| !serde_json::from_str::<Value>(text).is_ok_and(|json| json.is_object());
-        let said = texts.get(PARAMETERS).filter(plain).map(Settings::parse);
+        let text = texts.get(PARAMETERS).filter(plain);
+        let said = text.map(Settings::parse);
         match (texts.get(SDVIZ).and_then(Settings::of_sdviz), said) {
             (Some(own), said) => Ok(Settings { parameters: said.map(|s| s.parameters).unwrap_or_default(), ..own }),
-            (None, Some(said)) => Ok(said),
+            (None, Some(said)) => match text.and_then(odd_line).filter(|_| said.parameters.is_empty()) {
+                Some(line) => Err(Error::invalid(
+                    format!("`{}` says how it was made in a form that is not known here", path.display()),
+                    format!("its settings are `{line}`: type them here"),
+                )),
+                None => Ok(said),
+            },
             (None, None) => Err(texts.without_settings(path)),
         }
     }
 
-    /// Reads a `parameters` text: prompt, `Negative prompt: …`, and a last line of pairs. Both prompts may have several
-    /// lines; the last line is one of them unless it holds three pairs or more.
+    /// Reads a `parameters` text: prompt, `Negative prompt: …`, and a line of three pairs or more, which is the last that
+    /// begins with `Steps:` or else the very last. Both prompts may have several lines. What other programs write behind
+    /// the line of pairs is neither.
     pub fn parse(text: &str) -> Settings {
-        let mut lines: Vec<&str> = text.trim().split('\n').collect();
-        let last = lines.pop().unwrap_or_default();
-        let mut parameters = pairs(last);
-        if parameters.len() < 3 {
-            lines.push(last);
-            parameters.clear();
-        }
+        let lines: Vec<&str> = text.trim().split('\n').collect();
+        let (at, parameters) = line_of_pairs(&lines);
+        let behind = lines.get(at + 1..).unwrap_or_default().join("\n");
         let (mut prompt, mut negative, mut in_negative) = (vec![], vec![], false);
-        for line in lines {
+        for line in &lines[..at] {
             let line = line.trim();
             match line.strip_prefix("Negative prompt:") {
                 Some(rest) => {
@@ -114,6 +143,7 @@ impl Settings {
             prompt: prompt.join("\n"),
             negative_prompt: negative.join("\n").trim_start_matches('\n').into(),
             parameters: parameters.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            behind: behind.trim().into(),
             ..Settings::default()
         };
         settings.understand();
@@ -133,16 +163,23 @@ impl Settings {
         self.steps = self.said("Steps").and_then(|v| v.parse().ok());
         self.guidance_scale = self.said("CFG scale").and_then(|v| v.parse().ok());
         self.seed = self.said("Seed").and_then(|v| v.parse().ok());
-        self.eta = self.said("Eta").and_then(|v| v.parse().ok());
+        // Web UIs have another name for DDIM's eta than for that of the other samplers.
+        self.eta = ["Eta DDIM", "Eta"].iter().find_map(|name| self.said(name)?.parse().ok());
         self.model = self.said("Model").map(String::from);
         // A web UI says nothing where it drew on the GPU, its default.
         self.cpu_noise = self.said("RNG").is_some_and(|v| v.eq_ignore_ascii_case("cpu"));
         let size = self.said("Size").and_then(|v| v.split_once('x'));
         (self.width, self.height) = (size.and_then(|s| s.0.parse().ok()), size.and_then(|s| s.1.parse().ok()));
-        let sampler = self.said("Sampler").map(String::from);
-        self.scheduler = sampler.as_deref().and_then(|name| scheduler(name, self.said("Schedule type")));
-        self.sampler = sampler;
+        self.sampler = self.said("Sampler").map(String::from);
+        self.scheduler = self.like_sampler().and_then(|sampler| sampler.scheduler);
         self.hires = self.hires();
+        let enlarged = self.parameters.keys().any(|name| name.starts_with("Hires "));
+        self.strength = self.said("Denoising strength").filter(|_| !enlarged).and_then(|v| v.parse().ok());
+    }
+
+    /// What the picture's sampler is here.
+    pub fn like_sampler(&self) -> Option<Sampler> {
+        self.sampler.as_deref().map(|name| Sampler::find(name, self.said("Schedule type")))
     }
 
     /// The second pass, if the text tells of one that is known here. Web UIs say no steps where they are the first pass's.
@@ -151,8 +188,14 @@ impl Settings {
         let upscaler = Upscaler::ALL.into_iter().find(|known| known.a1111_name().eq_ignore_ascii_case(upscaler))?;
         let number = |name| self.said(name).and_then(|v| v.parse::<f64>().ok());
         let steps = self.said("Hires steps").and_then(|v| v.parse().ok()).filter(|steps| *steps > 0);
+        // A size may stand in the place of the scale.
+        let resized = || {
+            let (width, height) = self.said("Hires resize")?.split_once('x')?;
+            let across = width.parse::<f64>().ok()? / self.width? as f64;
+            (across == height.parse::<f64>().ok()? / self.height? as f64).then_some(across)
+        };
         Some(Hires {
-            scale: number("Hires upscale")?,
+            scale: number("Hires upscale").or_else(resized)?,
             strength: number("Denoising strength")?,
             upscaler,
             steps: steps.or(self.steps)?,
@@ -163,6 +206,11 @@ impl Settings {
     fn of_sdviz(text: &str) -> Option<Settings> {
         let json: Value = serde_json::from_str(text).ok()?;
         let plan: Plan = serde_json::from_value(json.get("plan")?.clone()).ok()?;
+        let own = Own {
+            plan: plan.clone(),
+            model: serde_json::from_value(json["model"].clone()).unwrap_or_default(),
+            dtype: json["environment"]["dtype"].as_str().unwrap_or_default().into(),
+        };
         Some(Settings {
             source: "sdviz",
             prompt: plan.prompt,
@@ -178,9 +226,11 @@ impl Settings {
             height: Some(plan.height),
             eta: (plan.eta != 0.0).then_some(plan.eta),
             hires: plan.hires,
+            strength: plan.strength,
             model: json["model"]["id"].as_str().map(String::from),
             cpu_noise: true,
-            parameters: Map::new(),
+            own: Some(Box::new(own)),
+            ..Settings::default()
         })
     }
 }
@@ -193,13 +243,18 @@ fn pairs(line: &str) -> Vec<(String, String)> {
     pattern.captures_iter(line).map(|pair| (pair[1].to_string(), unquoted(&pair[2]))).collect()
 }
 
-/// Our name of a sampler. Newer web UIs name the schedule apart, stable-diffusion.cpp puts it behind the sampler.
-fn scheduler(sampler: &str, schedule: Option<&str>) -> Option<String> {
-    let find = |name: &str| SchedulerKind::parse(name).ok().map(|kind| kind.name().to_string());
-    match schedule {
-        Some("Automatic" | "Normal" | "Uniform") | None => find(sampler),
-        Some(schedule) => find(&format!("{sampler} {schedule}")),
-    }
+/// Where the line of pairs stands, and the pairs; behind the last line, without pairs, where there is none.
+fn line_of_pairs(lines: &[&str]) -> (usize, Vec<(String, String)>) {
+    let begins = |at: &usize| lines[*at].trim_start().starts_with("Steps:");
+    let last = lines.len() - 1;
+    let places = (0..lines.len()).rev().filter(begins).chain([last]);
+    let found = places.map(|at| (at, pairs(lines[at]))).find(|(_, pairs)| pairs.len() >= FEWEST);
+    found.unwrap_or((lines.len(), vec![]))
+}
+
+/// A line that has the names of settings, in whatever form.
+fn odd_line(text: &str) -> Option<&str> {
+    text.lines().find(|line| NAMES.iter().filter(|name| line.contains(**name)).count() >= FEWEST)
 }
 
 #[cfg(test)]

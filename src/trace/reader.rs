@@ -3,8 +3,10 @@
 //! Enters: a folder. Leaves: the record, and on demand the tensors and pictures of the steps that are whole. Files are
 //! written under a temporary name and renamed, so what has its name is whole.
 
+use super::lock;
+use super::pictures;
 use super::schema::{
-    self, Level, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow,
+    self, Level, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status,
 };
 use crate::error::{Error, IoContext, Result};
 use image::RgbImage;
@@ -20,33 +22,21 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run directory.
+    /// Opens a run directory. Of a run whose record says that it is going on, but which nobody is writing, the status is
+    /// [`Status::Killed`].
     ///
     /// # Errors
     /// When the folder has no `run.json`, when that is not valid, or when a newer program with another layout wrote it.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Run> {
         let dir = dir.into();
-        let path = dir.join(RECORD_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::invalid(
-                    format!("`{}` is not a run: it has no `{RECORD_FILE}`", dir.display()),
-                    "name a folder that `sdviz trace --out FOLDER` made",
-                ));
+        let mut record = read_record(&dir)?;
+        if record.status == Status::Running && lock::is_held(&dir) == Some(false) {
+            // Once more, for it may have ended between the two looks.
+            record = read_record(&dir)?;
+            if record.status == Status::Running {
+                record.status = Status::Killed;
             }
-            Err(e) => return Err(e).at("read", &path),
-        };
-        let json: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| Error::bad_file(&path, "run record", e))?;
-        let version = json["schema_version"].as_u64().unwrap_or(0);
-        if version > SCHEMA_VERSION as u64 {
-            return Err(Error::invalid(
-                format!("`{}` has schema version {version}, this sdviz reads up to {SCHEMA_VERSION}", path.display()),
-                "use the sdviz that recorded it, or a newer one",
-            ));
         }
-        let record = serde_json::from_value(json).map_err(|e| Error::bad_file(&path, "run record", e))?;
         Ok(Run { dir, record })
     }
 
@@ -190,11 +180,34 @@ impl Run {
     }
 }
 
+fn read_record(dir: &Path) -> Result<RunRecord> {
+    let path = dir.join(RECORD_FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::invalid(
+                format!("`{}` is not a run: it has no `{RECORD_FILE}`", dir.display()),
+                "name a folder that `sdviz trace --out FOLDER` made",
+            ));
+        }
+        Err(e) => return Err(e).at("read", &path),
+    };
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::bad_file(&path, "run record", e))?;
+    let version = json["schema_version"].as_u64().unwrap_or(0);
+    if version > SCHEMA_VERSION as u64 {
+        return Err(Error::invalid(
+            format!("`{}` has schema version {version}, this sdviz reads up to {SCHEMA_VERSION}", path.display()),
+            "use the sdviz that recorded it, or a newer one",
+        ));
+    }
+    serde_json::from_value(json).map_err(|e| Error::bad_file(&path, "run record", e))
+}
+
 fn read_picture(path: &Path) -> Result<Option<RgbImage>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", path),
     };
-    image::load_from_memory(&bytes).map(|i| Some(i.to_rgb8())).map_err(|e| Error::bad_file(path, "picture", e))
+    Ok(Some(pictures::decode(path, &bytes, "picture")?.into_rgb8()))
 }

@@ -7,6 +7,7 @@ use super::answers::OnStepRecord;
 use super::conditions::{Conditions, PromptSyntax};
 use super::hires::{Hires, SecondPass};
 use super::inputs::{Begin, InputFile, Resize};
+use super::numbers;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -93,8 +94,10 @@ impl RunRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Still going, or killed before it could say otherwise.
+    /// Still going, or killed before it could say otherwise, where the two cannot be told apart.
     Running,
+    /// Killed. No file says so: a reader finds it, when the record says `running` and nobody is writing any more.
+    Killed,
     /// Ended well.
     Complete,
     /// Stopped by an error or by the user; see `failure`.
@@ -105,6 +108,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Status::Running => "running",
+            Status::Killed => "killed",
             Status::Complete => "complete",
             Status::Failed => "failed",
         })
@@ -515,12 +519,16 @@ pub struct SiteRow {
     /// Type of its numbers: `f32`, `i64`, …
     pub dtype: String,
     /// Least value.
+    #[serde(with = "numbers")]
     pub min: f64,
     /// Greatest value.
+    #[serde(with = "numbers")]
     pub max: f64,
     /// Mean.
+    #[serde(with = "numbers")]
     pub mean: f64,
     /// Standard deviation (of the population).
+    #[serde(with = "numbers")]
     pub std: f64,
 }
 

@@ -109,6 +109,13 @@ impl Statistics {
                     sum += value - shift;
                     squares += (value - shift) * (value - shift);
                 }
+                if values.iter().any(|value| value.is_nan()) {
+                    // `min` and `max` pass over what is no number; libtorch's do not.
+                    return Statistics { min: f64::NAN, max: f64::NAN, mean: f64::NAN, std: f64::NAN };
+                }
+                if !sum.is_finite() {
+                    return Statistics { min, max, mean: f64::NAN, std: f64::NAN };
+                }
                 let mean = sum / values.len() as f64;
                 let variance = (squares / values.len() as f64 - mean * mean).max(0.0);
                 Statistics { min, max, mean: mean + shift, std: variance.sqrt() }
@@ -243,6 +250,20 @@ mod tests {
             let expected = [numbers.min(), numbers.max(), numbers.mean(Kind::Double), numbers.std(false)];
             for (ours, theirs) in [found.min, found.max, found.mean, found.std].into_iter().zip(expected) {
                 assert!((ours - theirs.double_value(&[])).abs() < 1e-5, "{ours} and {theirs}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen_either_way() {
+        for (value, least) in [(f64::NAN, f64::NAN), (f64::INFINITY, 1.0)] {
+            let large = Tensor::ones([1 << 17], (Kind::Float, Device::Cpu));
+            let _ = large.narrow(0, 0, 1).fill_(value);
+            for numbers in [large.shallow_clone(), large.narrow(0, 0, 1 << 16)] {
+                let Statistics { min, max, mean, std } = Statistics::of(&numbers);
+                let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan();
+                assert!(same(min, least) && same(max, value), "{min} to {max}");
+                assert!(mean.is_nan() && std.is_nan(), "{mean} ± {std}");
             }
         }
     }

@@ -1,12 +1,16 @@
 //! The recorder: an observer that writes a run directory.
 //!
 //! Enters: events. Leaves: the directory that `docs/run-format.md` describes. Every file is written under a temporary name
-//! and renamed, so a run that is killed stays readable up to its last whole step.
+//! and renamed, so a run that is killed stays readable up to its last whole step. At no moment does `run.json` say of a
+//! run that it is complete when some of it is missing.
 
 use super::answers::OnStepRecord;
+use super::files::{self, write_durably};
 use super::inputs::{INIT_FILE, MASK_FILE};
-use super::metadata::{png_bytes, png_with_metadata};
+use super::lock::{self, Hold, LOCK_FILE};
+use super::metadata::{png_bytes, png_with_metadata, step_png};
 use super::observer::{Ask, Event, Flow, Observer, Step};
+use super::pictures;
 use super::schema::{
     self, Decode, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status, Timings,
 };
@@ -15,8 +19,11 @@ use crate::error::{Error, IoContext, Result};
 use image::RgbImage;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
+
+pub use super::files::write_atomically;
 
 /// Holds disk space for the last words of a run whose disk fills up.
 const RESERVE_FILE: &str = ".reserve";
@@ -32,10 +39,14 @@ pub struct Recorder {
     /// How much of the shape log is on disk.
     shapes_written: usize,
     run: Option<RunRecord>,
+    /// The pictures that the run begins from, by their files' names, until it has begun.
+    inputs: Vec<(String, Vec<u8>)>,
     /// The encoded picture and the mask of a run from a picture, until step 0 is written.
     start: Vec<(&'static str, Tensor)>,
     last_step: Option<usize>,
     finished: usize,
+    /// Keeps other recorders out of the folder.
+    _hold: Option<Hold>,
 }
 
 /// The sites that are kept in step 0's file beside the latents.
@@ -50,8 +61,8 @@ pub struct Kept {
     pub finished: usize,
 }
 
-/// Refuses an output folder that cannot become a run: it holds something and `force` is not given, or it cannot be
-/// written to. Changes nothing.
+/// Refuses an output folder that cannot become a run: it holds something and `force` is not given, another process is
+/// recording into it, or it cannot be written to. Changes nothing.
 ///
 /// # Errors
 /// Says which.
@@ -59,30 +70,75 @@ pub fn check_out(dir: &Path, force: bool) -> Result<()> {
     if dir.is_file() {
         return Err(Error::invalid(format!("`{}` is a file", dir.display()), "name a folder"));
     }
-    if dir.is_dir() {
-        let empty = std::fs::read_dir(dir).at("read", dir)?.next().is_none();
-        if !empty && !force {
-            return Err(Error::invalid(
-                format!("`{}` is not empty", dir.display()),
-                "name another folder with `--out`, or replace the run in it with `--force`",
-            ));
-        }
+    if lock::is_held(dir) == Some(true) {
+        return Err(lock::busy(dir));
+    }
+    if dir.is_dir() && !force && !is_as_good_as_empty(dir)? {
+        return Err(Error::invalid(
+            format!("`{}` is not empty", dir.display()),
+            "name another folder with `--out`, or replace the run in it with `--force`",
+        ));
     }
     let existing = dir.ancestors().find(|p| p.is_dir() || p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-    tempfile::Builder::new().prefix(".sdviz-").tempfile_in(existing).map(drop).at("write in", existing)
+    // A file without a name: there is nothing to remove, should the program be killed here.
+    tempfile::tempfile_in(existing).map(drop).at("write in", existing)
+}
+
+/// Whether a folder holds nothing, or only what a recorder leaves that is killed before its run has begun.
+fn is_as_good_as_empty(dir: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(dir).at("read", dir)? {
+        let entry = entry.at("read", dir)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let empty_folder = || std::fs::read_dir(entry.path()).is_ok_and(|mut within| within.next().is_none());
+        let nothing = is_of_the_moment(&name) || name == STEPS_FOLDER && empty_folder();
+        if !nothing {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a file of this name is there only while a run goes on, or after a kill.
+fn is_of_the_moment(name: &str) -> bool {
+    [LOCK_FILE, RESERVE_FILE].contains(&name) || files::is_temporary(name)
 }
 
 impl Recorder {
-    /// A recorder for a checked plan: makes the folder; an old run in it goes first.
+    /// A recorder for a checked plan: makes the folder and keeps other recorders out of it; an old run in it goes first.
     ///
     /// # Errors
-    /// When the folder cannot be made or the old run cannot be removed.
+    /// When another process is recording there, the folder cannot be made or the old run cannot be removed.
     pub fn create(dir: &Path, plan: &schema::Plan) -> Result<Recorder> {
-        remove_old_run(dir)?;
+        std::fs::create_dir_all(dir).at("create", dir)?;
+        let hold = Hold::take(dir)?;
+        let kept_out = hold.is_locked();
+        let recorder = Recorder::new(dir, plan, Some(hold));
+        clear(dir)?;
+        let steps = dir.join(STEPS_FOLDER);
+        match std::fs::create_dir(&steps) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && kept_out => {}
+            // Where there are no locks, the first of two has made it.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(lock::busy(dir)),
+            made => made.at("create", &steps)?,
+        }
+        Ok(recorder)
+    }
+
+    /// The same in a folder that no other process knows of.
+    ///
+    /// # Errors
+    /// As [`Recorder::create`].
+    pub fn create_private(dir: &Path, plan: &schema::Plan) -> Result<Recorder> {
+        clear(dir)?;
         let steps = dir.join(STEPS_FOLDER);
         std::fs::create_dir_all(&steps).at("create", &steps)?;
-        Ok(Recorder {
+        Ok(Recorder::new(dir, plan, None))
+    }
+
+    fn new(dir: &Path, plan: &schema::Plan, hold: Option<Hold>) -> Recorder {
+        Recorder {
             dir: dir.to_path_buf(),
             record: plan.record.clone(),
             decode: plan.decode,
@@ -90,18 +146,21 @@ impl Recorder {
             shapes: ShapeLog::default(),
             shapes_written: 0,
             run: None,
+            inputs: vec![],
             start: vec![],
             last_step: None,
             finished: 0,
-        })
+            _hold: hold,
+        }
     }
 
-    /// Writes a picture that the run begins from: [`INIT_FILE`] or [`MASK_FILE`].
+    /// Keeps a picture that the run begins from, [`INIT_FILE`] or [`MASK_FILE`], to be written when it has begun.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn write_input(&self, name: &str, picture: &RgbImage) -> Result<()> {
-        write_atomically(&self.dir.join(name), &png_bytes(picture)?)
+    /// When it cannot be encoded.
+    pub fn write_input(&mut self, name: &str, picture: &RgbImage) -> Result<()> {
+        self.inputs.push((name.to_string(), png_bytes(picture)?));
+        Ok(())
     }
 
     /// Keeps what a program answered that was handed the steps; [`Recorder::finish`] writes it.
@@ -111,8 +170,8 @@ impl Recorder {
         }
     }
 
-    /// Ends the run: writes the record with its status and timings, and the finished pictures once more with the weights'
-    /// hashes, which are only known now.
+    /// Ends the run: writes the finished pictures once more with the weights' hashes, which are only known now, and the
+    /// record with its status and timings. When the pictures cannot be written, the record says that the run failed.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -124,33 +183,74 @@ impl Recorder {
         timings: Timings,
     ) -> Result<Kept> {
         let kept = Kept { last_step: self.last_step, finished: self.finished };
-        let Some(mut run) = self.run.take() else { return Ok(kept) };
-        let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
+        let Some(mut run) = self.run.take() else {
+            let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
+            return Ok(kept);
+        };
         (run.status, run.failure, run.timings) = (status, failure, timings);
         for (component, hash) in run.model.components.iter_mut().zip(hashes) {
             component.sha256.clone_from(hash);
         }
-        for batch in 0..self.finished {
-            let path = self.dir.join(schema::final_file(batch));
-            let picture = image::open(&path).map_err(|e| Error::bad_file(&path, "picture", e))?.to_rgb8();
-            write_atomically(&path, &png_with_metadata(&picture, &run, batch)?)?;
+        let whole = self.sign_pictures(&run).and_then(|()| self.sync_steps(status));
+        if let (Err(error), Status::Complete) = (&whole, status) {
+            (run.status, run.failure) = (Status::Failed, Some(error.to_string()));
         }
-        self.write_record(&run)?;
-        Ok(kept)
+        self.write_last(&run)?;
+        // A run that had failed before has told of that.
+        if status == Status::Complete { whole.map(|()| kept) } else { Ok(kept) }
     }
 
-    /// Writes run.json and gives its size in bytes.
-    fn write_record(&self, run: &RunRecord) -> Result<usize> {
-        let path = self.dir.join(RECORD_FILE);
-        let mut json = serde_json::to_vec_pretty(run).map_err(|e| Error::bad_file(&path, "run record", e))?;
-        json.push(b'\n');
-        write_atomically(&path, &json).map(|()| json.len())
+    /// Writes the last run.json, into the place that the reserve has on the disk: it is there even if the disk is full.
+    fn write_last(&self, run: &RunRecord) -> Result<()> {
+        let (reserve, path) = (self.dir.join(RESERVE_FILE), self.dir.join(RECORD_FILE));
+        let json = json(run, &self.dir)?;
+        let written = std::fs::File::options().write(true).open(&reserve).and_then(|mut file| {
+            std::io::Write::write_all(&mut file, &json)?;
+            file.set_len(json.len() as u64)?;
+            file.sync_all()?;
+            std::fs::rename(&reserve, &path)
+        });
+        written.or_else(|_| {
+            // The reserve is gone, or too small for all that there is to say.
+            let _ = std::fs::remove_file(&reserve);
+            write_durably(&path, &json)
+        })
+    }
+
+    /// Writes the finished pictures with what made them.
+    fn sign_pictures(&self, run: &RunRecord) -> Result<()> {
+        for batch in 0..self.finished {
+            let path = self.dir.join(schema::final_file(batch));
+            let picture = pictures::open(&path, "picture")?.into_rgb8();
+            write_atomically(&path, &png_with_metadata(&picture, run, batch)?)?;
+        }
+        Ok(())
+    }
+
+    /// Has the disk hold what the record is about to call complete: a power cut must not leave the record and take that.
+    /// At the end and not with each step, for a step that is lost was not called complete; `docs/run-format.md` has what
+    /// it costs.
+    fn sync_steps(&self, status: Status) -> Result<()> {
+        if status != Status::Complete {
+            return Ok(());
+        }
+        let steps = self.dir.join(STEPS_FOLDER);
+        let pictures = (0..self.finished).map(|batch| self.dir.join(schema::final_file(batch)));
+        let files = std::fs::read_dir(&steps).at("read", &steps)?.flatten().map(|entry| entry.path());
+        for path in files.chain(pictures) {
+            std::fs::File::open(&path).and_then(|file| file.sync_all()).at("write", &path)?;
+        }
+        Ok(())
     }
 
     fn write_step(&mut self, step: &Step) -> Result<()> {
         for (what, pictures) in &step.pictures {
             for (batch, picture) in pictures.iter().enumerate().filter(|_| self.decode_what.contains(what)) {
-                write_atomically(&self.dir.join(schema::picture_file(step.index, *what, batch)), &png_bytes(picture)?)?;
+                let bytes = match &self.run {
+                    Some(run) => step_png(picture, run, batch, (step.index, *what))?,
+                    None => png_bytes(picture)?,
+                };
+                write_atomically(&self.dir.join(schema::picture_file(step.index, *what, batch)), &bytes)?;
             }
         }
         let mut tensors = vec![];
@@ -209,10 +309,14 @@ impl Observer for Recorder {
         self.shapes.on_event(event)?;
         match event {
             Event::Begin(run) => {
-                let size = self.write_record(run)?;
-                let reserve = self.dir.join(RESERVE_FILE);
-                std::fs::write(&reserve, vec![0; size + 4096]).at("write", &reserve)?;
+                let json = json(run, &self.dir)?;
+                // Before the record: a run that has begun can say how it ended.
+                write_atomically(&self.dir.join(RESERVE_FILE), &vec![0; json.len() + 4096])?;
+                write_atomically(&self.dir.join(RECORD_FILE), &json)?;
                 self.run = Some((*run).clone());
+                for (name, picture) in self.inputs.drain(..) {
+                    write_atomically(&self.dir.join(name), &picture)?;
+                }
             }
             Event::Step(step) => self.write_step(step)?,
             Event::Finished(pictures) => {
@@ -239,40 +343,48 @@ fn f32_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
-/// Writes a file whole or not at all: under a temporary name beside it, then renamed.
-///
-/// # Errors
-/// Names the file; the temporary one is removed.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.part"));
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.at("write", path)
+/// The text of run.json.
+fn json(run: &impl serde::Serialize, dir: &Path) -> Result<Vec<u8>> {
+    let bad = |e| Error::bad_file(&dir.join(RECORD_FILE), "run record", e);
+    let mut json = serde_json::to_vec_pretty(run).map_err(bad)?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 /// Removes what an earlier run left in the folder, and nothing else.
-fn remove_old_run(dir: &Path) -> Result<()> {
-    if !dir.join(RECORD_FILE).is_file() {
-        return Ok(());
-    }
-    for folder in [STEPS_FOLDER, "exports"] {
-        let path = dir.join(folder);
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path).at("remove", &path)?;
+fn clear(dir: &Path) -> Result<()> {
+    let replaced = dir.join(RECORD_FILE).is_file();
+    if replaced {
+        mark_replaced(dir)?;
+        for folder in [STEPS_FOLDER, "exports"] {
+            let path = dir.join(folder);
+            if path.is_dir() {
+                std::fs::remove_dir_all(&path).at("remove", &path)?;
+            }
         }
     }
     for entry in std::fs::read_dir(dir).at("read", dir)? {
         let entry = entry.at("read", dir)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let ours = [RECORD_FILE, RESERVE_FILE, SHAPES_FILE, INIT_FILE, MASK_FILE, "index.html"].contains(&&*name)
+        // The record stays until that of the new run takes its place, and the lock as long as it is held.
+        let left = is_of_the_moment(&name) && name != LOCK_FILE;
+        let ours = [SHAPES_FILE, INIT_FILE, MASK_FILE, "index.html"].contains(&&*name)
             || (name.starts_with("final") && name.ends_with(".png"));
-        if ours {
+        if entry.path().is_file() && (left || replaced && ours) {
             std::fs::remove_file(entry.path()).at("remove", &entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Has the old run's record say that the run is being replaced, before anything of it goes: it may have been complete. A
+/// record that is no JSON says nothing anyway.
+fn mark_replaced(dir: &Path) -> Result<()> {
+    let path = dir.join(RECORD_FILE);
+    let text = std::fs::read(&path).at("read", &path)?;
+    let Ok(serde_json::Value::Object(mut record)) = serde_json::from_slice(&text) else { return Ok(()) };
+    record.insert("status".into(), serde_json::json!(Status::Failed));
+    record.insert("failure".into(), "it was being replaced by another run".into());
+    write_atomically(&path, &json(&record, dir)?)
 }

@@ -5,10 +5,11 @@
 
 use super::optimizer::Memory;
 use super::parameters::Layout;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::model::weights::{Bytes, WeightFile};
+use crate::trace::files::write_with;
 use safetensors::SafeTensors;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -25,15 +26,64 @@ pub struct Checkpoint {
     pub weights: Tensor,
     /// What the optimiser remembers, on the CPU.
     pub memory: Memory,
+    /// What has come together since the last line of the log.
+    pub sums: Sums,
+}
+
+/// What a line of the log is the mean of, as far as it has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sums {
+    /// The steps.
+    pub steps: u64,
+    /// The sum of their losses.
+    pub loss: f64,
+    /// The sums of what else has a column in the log.
+    pub parts: Vec<(String, f64)>,
+}
+
+impl Sums {
+    /// Adds a step.
+    pub fn add(&mut self, loss: f64, parts: Vec<(&'static str, f64)>) {
+        self.steps += 1;
+        self.loss += loss;
+        for (name, value) in parts {
+            match self.parts.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value,
+                None => self.parts.push((name.to_string(), value)),
+            }
+        }
+    }
+
+    /// As JSON, the sums by their bits: as decimals they could come back a little different.
+    fn json(&self) -> Value {
+        let parts: Vec<Value> = self.parts.iter().map(|(name, sum)| json!([name, sum.to_bits()])).collect();
+        json!({"steps": self.steps, "loss": self.loss.to_bits(), "parts": parts})
+    }
+
+    /// From JSON; nothing, where there is nothing.
+    fn of(json: &Value) -> Sums {
+        let number = |bits: &Value| f64::from_bits(bits.as_u64().unwrap_or_default());
+        let parts = json["parts"].as_array().into_iter().flatten();
+        Sums {
+            steps: json["steps"].as_u64().unwrap_or_default(),
+            loss: number(&json["loss"]),
+            parts: parts.map(|part| (part[0].as_str().unwrap_or_default().to_string(), number(&part[1]))).collect(),
+        }
+    }
 }
 
 /// Writes a checkpoint; the one before stays until it is whole.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(path: &Path, step: u64, settings: &Value, weights: &Tensor, memory: &Memory) -> Result<()> {
-    let header =
-        HashMap::from([("sdviz".to_string(), serde_json::json!({"step": step, "settings": settings}).to_string())]);
+pub fn write(
+    path: &Path,
+    (step, settings, sums): (u64, &Value, &Sums),
+    weights: &Tensor,
+    memory: &Memory,
+) -> Result<()> {
+    let about = json!({"step": step, "settings": settings, "sums": sums.json()});
+    let header = HashMap::from([("sdviz".to_string(), about.to_string())]);
     let tensors =
         [("averaged", &memory.averaged), ("mean", &memory.mean), ("square", &memory.square), ("weights", weights)];
     let bytes = tensors.map(|(name, tensor)| (name, bytes_of(tensor)));
@@ -50,13 +100,8 @@ pub fn write(path: &Path, step: u64, settings: &Value, weights: &Tensor, memory:
         }
         other => Error::Invalid { message: format!("cannot write `{}`: {other}", path.display()), hint: None },
     };
-    let temporary = path.with_extension("part");
-    let written = views.and_then(|views| safetensors::serialize_to_file(views, Some(header), &temporary));
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(&temporary);
-        return Err(refused(error));
-    }
-    std::fs::rename(&temporary, path).at("write", path)
+    let views = views.map_err(refused)?;
+    write_with(path, |temporary| safetensors::serialize_to_file(views, Some(header), temporary).map_err(refused))
 }
 
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {
@@ -64,6 +109,20 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = vec![0; tensor.numel() * 4];
     tensor.copy_data_u8(&mut bytes, tensor.numel());
     bytes
+}
+
+/// Whether a file is a checkpoint of a training of `stage`.
+pub fn is_of(path: &Path, stage: &str) -> bool {
+    let header = Bytes::map(path).and_then(|bytes| header(path, &bytes));
+    header.is_ok_and(|header| header["settings"]["stage"] == stage)
+}
+
+/// The step and the settings of a checkpoint.
+fn header(path: &Path, bytes: &Bytes) -> Result<Value> {
+    let bad = |reason: String| Error::bad_file(path, "checkpoint", reason);
+    let (_, header) = SafeTensors::read_metadata(bytes.as_ref()).map_err(|e| bad(e.to_string()))?;
+    let text = header.metadata().as_ref().and_then(|m| m.get("sdviz"));
+    serde_json::from_str(text.ok_or_else(|| bad("it has no settings".into()))?).map_err(|e| bad(e.to_string()))
 }
 
 /// Reads the checkpoint of a training with these settings; none if there is no file.
@@ -76,10 +135,7 @@ pub fn read(path: &Path, settings: &Value, layout: &Layout) -> Result<Option<Che
     }
     let bytes = Bytes::map(path)?;
     let bad = |reason: String| Error::bad_file(path, "checkpoint", reason);
-    let (_, header) = SafeTensors::read_metadata(bytes.as_ref()).map_err(|e| bad(e.to_string()))?;
-    let text =
-        header.metadata().as_ref().and_then(|m| m.get("sdviz")).ok_or_else(|| bad("it has no settings".into()))?;
-    let header: Value = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+    let header = header(path, &bytes)?;
     if let Some(what) = difference("", &header["settings"], settings) {
         return Err(Error::invalid(
             format!("`{}` is a checkpoint of another configuration: {what}", path.display()),
@@ -92,11 +148,15 @@ pub fn read(path: &Path, settings: &Value, layout: &Layout) -> Result<Option<Che
         if entry.shape != [layout.total()] {
             return Err(bad(format!("`{name}` has shape {:?}, expected [{}]", entry.shape, layout.total())));
         }
-        Ok(file.tensor(name, entry)?.copy())
+        let tensor = file.tensor(name, entry)?.to_kind(Kind::Float).copy();
+        if tensor.isfinite().all().int64_value(&[]) == 0 {
+            return Err(bad(format!("`{name}` holds numbers that are not finite")));
+        }
+        Ok(tensor)
     };
     let memory = Memory { mean: tensor("mean")?, square: tensor("square")?, averaged: tensor("averaged")? };
     let step = header["step"].as_u64().ok_or_else(|| bad("it has no step".into()))?;
-    Ok(Some(Checkpoint { step, weights: tensor("weights")?, memory }))
+    Ok(Some(Checkpoint { step, weights: tensor("weights")?, memory, sums: Sums::of(&header["sums"]) }))
 }
 
 /// The first place where two settings differ, in words.
@@ -114,7 +174,15 @@ fn difference(place: &str, there: &Value, here: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn sums_come_back_to_the_last_bit() {
+        let mut sums = Sums::default();
+        (0..10).for_each(|i| sums.add(0.1 * f64::from(i), vec![("kl", 1.0 / 3.0), ("psnr", 1e-300)]));
+        let text = sums.json().to_string();
+        assert_eq!(Sums::of(&serde_json::from_str(&text).unwrap_or_default()), sums);
+        assert_eq!(Sums::of(&Value::Null), Sums::default());
+    }
 
     #[test]
     fn the_first_difference_is_named() {

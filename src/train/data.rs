@@ -4,6 +4,7 @@
 //! have it. Leaves: the pictures as one tensor of bytes, and their captions. What cannot be used is named and counted.
 
 use crate::error::{Error, IoContext, Result};
+use crate::trace::pictures;
 use image::imageops::FilterType;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -113,7 +114,7 @@ fn beside(folder: &Path) -> Result<Listed> {
 
 /// A picture's bytes, or why there are none.
 fn load(path: &Path, size: u32) -> Result<Vec<u8>, String> {
-    let picture = image::open(path).map_err(|e| format!("it cannot be read: {e}"))?;
+    let picture = pictures::open(path, "picture").map_err(|e| format!("it cannot be read: {e}"))?;
     let (width, height) = (picture.width(), picture.height());
     if (width, height) == (size, size) {
         return Ok(picture.to_rgb8().into_raw());

@@ -6,7 +6,7 @@ use super::config::Samples;
 use super::noise::{Batch, NoiseLoss};
 use super::parameters::Parameters;
 use super::save;
-use super::trainer::{Lesson, Task};
+use super::trainer::{Lesson, Task, samples_file};
 use crate::config::{TextConfig, UNetConfig};
 use crate::error::{Error, Result};
 use crate::model::resolve::{self, ModelChoice};
@@ -112,10 +112,11 @@ impl Task for DiffusionTask<'_> {
         for (component, json) in [("text_encoder", setting.text_encoder.1), ("unet", setting.unet.1)] {
             save::component(&setting.model, component, json, &averaged.tensors(component, Kind::Float))?;
         }
+        save::about(&setting.model, setting.samples.guidance_scale)?;
         save::index(&setting.model, &setting.scheduler)?;
         let choice = resolve::resolve(Some(&setting.model.display().to_string()))?;
         let options = LoadOptions { device: self.device, ..LoadOptions::default() };
-        draw_samples(&choice, options, setting.samples, &folder.join(format!("samples-{step:06}.png")))?;
+        draw_samples(&choice, options, setting.samples, &folder.join(samples_file(step)))?;
         Ok(vec![])
     }
 }

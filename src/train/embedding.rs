@@ -8,7 +8,7 @@ use super::diffusion::draw_samples;
 use super::noise::NoiseLoss;
 use super::parameters::{Layout, Parameters};
 use super::save;
-use super::trainer::{Lesson, Task};
+use super::trainer::{Lesson, Task, samples_file};
 use crate::config::{TextConfig, UNetConfig};
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
@@ -111,7 +111,7 @@ impl Task for EmbeddingTask<'_> {
         save::tensors(&setting.file, &vectors, false, ("format", "pt".into()))?;
         let embeddings = vec![EmbeddingChoice { name: setting.word.clone(), path: setting.file.clone() }];
         let options = LoadOptions { device: averaged.flat().device(), embeddings, ..LoadOptions::default() };
-        draw_samples(setting.choice, options, setting.samples, &folder.join(format!("samples-{step:06}.png")))?;
+        draw_samples(setting.choice, options, setting.samples, &folder.join(samples_file(step)))?;
         Ok(vec![])
     }
 }

@@ -8,7 +8,7 @@ use super::config::{LoraTraining, Samples};
 use super::diffusion::draw_samples;
 use super::noise::NoiseLoss;
 use super::parameters::{Layout, Parameters};
-use super::trainer::{Lesson, Task};
+use super::trainer::{Lesson, Task, samples_file};
 use crate::config::{TextConfig, UNetConfig};
 use crate::error::{Error, Result};
 use crate::model::lora::LoraChoice;
@@ -128,7 +128,7 @@ impl Task for LoraTask<'_> {
         write::write(&setting.file, &layers, setting.training.alpha)?;
         let loras = vec![LoraChoice { path: setting.file.clone(), weight: 1.0 }];
         let options = LoadOptions { device: averaged.flat().device(), loras, ..LoadOptions::default() };
-        draw_samples(setting.choice, options, setting.samples, &folder.join(format!("samples-{step:06}.png")))?;
+        draw_samples(setting.choice, options, setting.samples, &folder.join(samples_file(step)))?;
         Ok(vec![])
     }
 }

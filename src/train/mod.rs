@@ -9,6 +9,7 @@ pub mod curve;
 pub mod data;
 pub mod diffusion;
 pub mod embedding;
+mod folder;
 pub mod judge;
 pub mod lora;
 pub mod noise;

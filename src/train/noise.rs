@@ -20,6 +20,9 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
+/// The file in the folder of a stage that keeps the pictures' latents.
+pub const LATENTS_FILE: &str = "latents.safetensors";
+
 /// The distribution of the pictures' latents, already multiplied by the scaling factor; `[count, 4, h, w]` each.
 #[derive(Debug)]
 pub struct Latents {
@@ -36,7 +39,9 @@ impl Latents {
     /// When libtorch refuses, or the cache cannot be written.
     pub fn of(data: &Data, vae: &Vae, vae_hash: &str, cache: &Path, device: Device) -> Result<Latents> {
         let key = key(data, vae_hash);
-        if let Some(found) = read_cache(cache, &key) {
+        // A cache that is damaged is none: it is made anew.
+        let fits = |found: &Latents| found.fit(data, vae.config().latent_channels);
+        if let Some(found) = read_cache(cache, &key).filter(fits) {
             return Ok(found);
         }
         let _no_gradients = tch::no_grad_guard();
@@ -52,6 +57,14 @@ impl Latents {
         let tensors = tensors.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone()));
         save::tensors(cache, &tensors, false, ("key", key))?;
         Ok(latents)
+    }
+
+    /// Whether these can be the latents of so many pictures: finite numbers, and deviations for all means.
+    fn fit(&self, data: &Data, channels: i64) -> bool {
+        let finite = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.isfinite().all().int64_value(&[]) == 1;
+        let shape = self.mean.size();
+        let expected = shape.len() == 4 && shape[0] == data.pictures.size()[0] && shape[1] == channels;
+        expected && self.deviation.size() == shape && finite(&self.mean) && finite(&self.deviation)
     }
 }
 

@@ -12,6 +12,7 @@ use super::parameters::Parameters;
 use super::stages::{Done, Request, Say, Subject, both, component, settings};
 use crate::config::{TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
+use crate::model::index;
 use crate::model::resolve::{self, ModelChoice};
 use crate::prompt::tokenizer::Tokenizer;
 use crate::scheduler::SchedulerConfig;
@@ -40,12 +41,10 @@ impl Pupil {
         let unet: (UNetConfig, _) = component(Some(files), "unet/config.json", &Map::new())?;
         let text_encoder: (TextConfig, _) = component(Some(files), "text_encoder/config.json", &Map::new())?;
         let (vae, _): (VaeConfig, _) = component(Some(files), "vae/config.json", &Map::new())?;
-        let name = "scheduler/scheduler_config.json";
-        let scheduler = SchedulerConfig::parse(&files.required_text(name)?)
-            .map_err(|e| Error::bad_file(&files.path(name), "scheduler configuration", e))?;
+        let scheduler = index::scheduler(files)?;
         let folder = request.folder(stage)?;
         let data = request.data(unet.0.sample_size * vae.scale_factor() as i64, say)?;
-        let tokenizer = Tokenizer::load(files, text_encoder.0.max_position_embeddings as usize)?;
+        let tokenizer = Tokenizer::of_model(files, &text_encoder.0)?;
         let layout = Rc::new(both(&text_encoder.0, &unet.0)?);
         let weights = request.begin(&layout, Some(files))?.to_device(request.device);
         let base = Parameters::new(layout, weights, false);

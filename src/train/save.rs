@@ -4,8 +4,9 @@
 //! and so on. Each file appears under its name when it is whole.
 
 use crate::error::{IoContext, Result};
+use crate::model::about::{ABOUT_FILE, About};
 use crate::model::convert::{self, Numbers, weights_file};
-use crate::trace::writer::write_atomically;
+use crate::trace::files::{write_atomically, write_with};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tch::Tensor;
@@ -18,13 +19,7 @@ pub fn tensors(path: &Path, tensors: &[(String, Tensor)], half: bool, metadata: 
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).at("create", parent)?;
     let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), Numbers::of(tensor, half))).collect();
-    let temporary = path.with_extension("part");
-    let written = convert::write(&temporary, tensors, metadata);
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written?;
-    std::fs::rename(&temporary, path).at("write", path)
+    write_with(path, |temporary| convert::write(temporary, tensors, metadata))
 }
 
 /// Writes a text file of a model folder.
@@ -57,6 +52,15 @@ pub fn component(
     whole.extend(config.clone());
     text(model, &format!("{component}/config.json"), &format!("{:#}\n", Value::Object(whole)))?;
     tensors(&model.join(weights_file(component)), weights, true, ("format", "pt".into()))
+}
+
+/// Writes what the model says of itself: the guidance scale that its samples were drawn with is the one to use unasked.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn about(model: &Path, guidance_scale: f64) -> Result<()> {
+    let about = json!(About { guidance_scale: Some(guidance_scale), ..About::default() });
+    text(model, ABOUT_FILE, &format!("{about:#}\n"))
 }
 
 /// Writes the index of a whole model.

@@ -6,7 +6,8 @@
 use super::config::{Course, DiffusionTraining, Samples, TrainConfig};
 use super::data::Data;
 use super::diffusion::{DiffusionTask, Setting};
-use super::noise::{Latents, NoiseLoss, token_ids};
+use super::folder;
+use super::noise::{LATENTS_FILE, Latents, NoiseLoss, token_ids};
 use super::parameters::Layout;
 use super::save;
 use super::tokenizer;
@@ -22,8 +23,11 @@ use crate::model::vae::Vae;
 use crate::model::weights::Weights;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::scheduler::SchedulerConfig;
+use crate::trace::files;
+use crate::trace::lock::Hold;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,6 +56,8 @@ pub struct Request<'a> {
     pub interrupted: Arc<AtomicBool>,
     /// Whether to say nothing on the way.
     pub quiet: bool,
+    /// Keeps others out of the stage's folder, once that is known.
+    pub hold: RefCell<Option<Hold>>,
 }
 
 /// What a stage left.
@@ -75,13 +81,17 @@ impl Request<'_> {
         self.out.join("model")
     }
 
-    /// The stage's folder, emptied if asked for.
+    /// The stage's folder, in which nobody else trains from now on; without the training that was in it, if asked for.
     pub(super) fn folder(&self, stage: &str) -> Result<PathBuf> {
         let folder = self.out.join(stage);
-        if self.force && folder.is_dir() {
-            std::fs::remove_dir_all(&folder).at("remove", &folder)?;
-        }
         std::fs::create_dir_all(&folder).at("create", &folder)?;
+        let hold = Hold::take(&folder)?;
+        folder::begin(&folder, stage, self.force)?;
+        for place in [self.out.to_path_buf(), self.model(), self.model().join("vae")] {
+            files::remove_stale(&place);
+        }
+        // A second stage in one program has a folder of its own.
+        drop(self.hold.replace(Some(hold)));
         Ok(folder)
     }
 
@@ -235,7 +245,7 @@ pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
         TextConfig::parse(&Value::Object(text_json.clone()).to_string(), &model.join("text_encoder/config.json"))?;
     copy_vae(&vae_files, &model)?;
     let subject = Subject { data: &data, vae: (&vae_files, vae_config), folder: &folder };
-    let tokenizer = Tokenizer::load(&ModelFiles::Folder(model.clone()), text_config.max_position_embeddings as usize)?;
+    let tokenizer = Tokenizer::of_model(&ModelFiles::Folder(model.clone()), &text_config)?;
     let noise = subject.noise(request, &tokenizer, training, &scheduler, say)?;
 
     let layout = Rc::new(both(&text_config, &unet_config)?);
@@ -294,7 +304,7 @@ impl Subject<'_> {
         let (_, file) = files.weights("vae", None)?;
         let hash: String = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         let vae = Vae::new(&Weights::new("vae", file, request.device, Kind::Float), config)?;
-        let cache = self.folder.join("latents.safetensors");
+        let cache = self.folder.join(LATENTS_FILE);
         let latents = Latents::of(self.data, &vae, &hash, &cache, request.device)?;
         NoiseLoss::new(latents, (ids, none), training, scheduler, request.device)
     }
@@ -323,7 +333,7 @@ fn copy_vae(files: &ModelFiles, model: &Path) -> Result<()> {
     let path = model.join(crate::model::convert::weights_file("vae"));
     let parent = path.parent().unwrap_or(model);
     std::fs::create_dir_all(parent).at("create", parent)?;
-    crate::trace::writer::write_atomically(&path, file.bytes())?;
+    files::write_atomically(&path, file.bytes())?;
     save::text(model, "vae/config.json", &text)
 }
 

@@ -5,12 +5,13 @@
 //! `loss.png` and the last checkpoint. A training that is killed goes on from there to the same numbers: every step seeds
 //! its random numbers from the training's seed and its own number.
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Sums};
 use super::config::Course;
 use super::curve;
 use super::optimizer::{AdamW, Memory};
 use super::parameters::{Layout, Parameters};
 use crate::error::{Error, IoContext, Result};
+use crate::say::say;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -103,6 +104,15 @@ pub struct LogLine {
 
 /// The log's name in the folder of a stage.
 pub const LOG: &str = "log.jsonl";
+/// The loss curve's.
+pub const CURVE: &str = "loss.png";
+/// How the names of the samples begin.
+pub const SAMPLES: &str = "samples-";
+
+/// The name of the samples of a step.
+pub fn samples_file(step: u64) -> String {
+    format!("{SAMPLES}{step:06}.png")
+}
 
 /// How a training ended.
 #[derive(Debug)]
@@ -147,14 +157,16 @@ impl Trainer<'_> {
     ) -> Result<Trained> {
         std::fs::create_dir_all(&self.folder).at("create", &self.folder)?;
         let path = self.folder.join(checkpoint::FILE);
-        let (first, weights, mut memory) = match checkpoint::read(&path, &self.settings, layout)? {
-            Some(Checkpoint { step, weights, memory }) => (step, weights.to_device(device), memory.on(device)),
+        let (first, weights, mut memory, sums) = match checkpoint::read(&path, &self.settings, layout)? {
+            Some(Checkpoint { step, weights, memory, sums }) => {
+                (step, weights.to_device(device), memory.on(device), sums)
+            }
             None => {
                 let weights = begin()?.to_device(device);
                 let memory = Memory::new(&weights);
                 // At once: what is wrong with the disk shows now and not in an hour.
-                checkpoint::write(&path, 0, &self.settings, &weights, &memory)?;
-                (0, weights, memory)
+                checkpoint::write(&path, (0, &self.settings, &Sums::default()), &weights, &memory)?;
+                (0, weights, memory, Sums::default())
             }
         };
         if first > 0 {
@@ -164,7 +176,7 @@ impl Trainer<'_> {
         let parameters = Parameters::new(layout.clone(), weights, true);
         let mut task = task(&parameters)?;
         let bar = self.bar(first);
-        let mut since = Since::now();
+        let mut since = Since::going_on(sums);
         let mut step = first;
         while step < self.course.steps && !self.interrupted.load(Ordering::Relaxed) {
             step += 1;
@@ -186,16 +198,16 @@ impl Trainer<'_> {
                     self.draw_curve()?;
                     self.say(told(&line));
                 }
-                since = Since::now();
+                since = Since::going_on(Sums::default());
             }
             if last || step.is_multiple_of(self.course.checkpoint_every) {
-                checkpoint::write(&path, step, &self.settings, parameters.flat(), &memory)?;
+                checkpoint::write(&path, (step, &self.settings, &since.sums), parameters.flat(), &memory)?;
             }
         }
         bar.finish_and_clear();
         let stopped = step < self.course.steps;
         if stopped {
-            checkpoint::write(&path, step, &self.settings, parameters.flat(), &memory)?;
+            checkpoint::write(&path, (step, &self.settings, &since.sums), parameters.flat(), &memory)?;
         }
         Ok(Trained { averaged: Parameters::new(layout.clone(), memory.averaged, false), step, stopped })
     }
@@ -231,7 +243,7 @@ impl Trainer<'_> {
                 "go on from it with a lower `learning_rate`, or a lower `clip`",
             ));
         }
-        since.add(value, parts);
+        since.sums.add(value, parts);
         Ok(norm)
     }
 
@@ -256,7 +268,7 @@ impl Trainer<'_> {
         let lines = read_log(&self.folder.join(LOG))?;
         let name = self.folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let picture = curve::figure(&name, &lines, self.course.steps).png()?;
-        crate::trace::writer::write_atomically(&self.folder.join("loss.png"), &picture)
+        crate::trace::writer::write_atomically(&self.folder.join(CURVE), &picture)
     }
 
     fn bar(&self, first: u64) -> ProgressBar {
@@ -269,7 +281,7 @@ impl Trainer<'_> {
 
     fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            say(text.as_ref());
         }
     }
 }
@@ -291,39 +303,29 @@ fn seed_of(seed: u64, step: u64) -> i64 {
     (z ^ (z >> 31)) as i64
 }
 
-/// What has come together since the last line of the log.
+/// What has come together since the last line of the log, some of it perhaps before the training was interrupted.
 struct Since {
+    sums: Sums,
+    /// Since when, and the steps before that.
     started: Instant,
-    steps: u64,
-    loss: f64,
-    parts: Vec<(&'static str, f64)>,
+    before: u64,
 }
 
 impl Since {
-    fn now() -> Since {
-        Since { started: Instant::now(), steps: 0, loss: 0.0, parts: vec![] }
-    }
-
-    fn add(&mut self, loss: f64, parts: Vec<(&'static str, f64)>) {
-        self.steps += 1;
-        self.loss += loss;
-        for (name, value) in parts {
-            match self.parts.iter_mut().find(|(n, _)| *n == name) {
-                Some((_, sum)) => *sum += value,
-                None => self.parts.push((name, value)),
-            }
-        }
+    fn going_on(sums: Sums) -> Since {
+        Since { before: sums.steps, sums, started: Instant::now() }
     }
 
     fn line(&self, step: u64, course: &Course, gradient: f64) -> LogLine {
-        let steps = self.steps.max(1) as f64;
+        let Sums { steps, loss, parts } = &self.sums;
+        let (mean, seconds) = (|sum: &f64| sum / (*steps).max(1) as f64, self.started.elapsed().as_secs_f64());
         LogLine {
             step,
-            loss: self.loss / steps,
+            loss: mean(loss),
             learning_rate: course.learning_rate_at(step),
             gradient,
-            pictures_per_second: steps * course.batch as f64 / self.started.elapsed().as_secs_f64().max(1e-9),
-            more: self.parts.iter().map(|(name, sum)| (name.to_string(), (sum / steps).into())).collect(),
+            pictures_per_second: ((steps - self.before) as i64 * course.batch) as f64 / seconds.max(1e-9),
+            more: parts.iter().map(|(name, sum)| (name.clone(), mean(sum).into())).collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::config::VaeTraining;
 use super::data::Data;
 use super::parameters::Parameters;
 use super::save;
-use super::trainer::{Lesson, Task};
+use super::trainer::{Lesson, Task, samples_file};
 use crate::config::VaeConfig;
 use crate::error::{Error, Result};
 use crate::export::diff::psnr;
@@ -121,7 +121,7 @@ impl Task for VaeTask<'_> {
         let columns: Vec<RgbImage> =
             pairs.iter().take(8).map(|(a, b)| stacked(&[a.clone(), b.clone()], 4, WHITE)).collect();
         let sheet = side_by_side(&columns, 4, WHITE);
-        let path = folder.join(format!("samples-{step:06}.png"));
+        let path = folder.join(samples_file(step));
         write_atomically(&path, &crate::trace::metadata::png_bytes(&sheet)?)?;
 
         let mut weights = averaged.tensors("vae", Kind::Float);

@@ -110,6 +110,12 @@ impl Grid {
     }
 }
 
+/// More lines than these no title and no label gets: a prompt of all tokens that a model sees needs fewer on all but the
+/// narrowest page.
+const TITLE_LINES: usize = 40;
+const LABEL_LINES: usize = 20;
+const NAME_LINES: usize = 4;
+
 /// The cells of one page.
 struct Part {
     rows: std::ops::Range<usize>,
@@ -126,6 +132,8 @@ struct Layout {
     title: TextStyle,
     row_labels: Vec<String>,
     column_labels: Vec<String>,
+    row_name: String,
+    column_name: String,
     /// Widths of the strip with the rows' axis name and of the column of row titles.
     name_strip: u32,
     row_strip: u32,
@@ -143,13 +151,22 @@ impl Layout {
         let name = label.bold();
         let title = TextStyle { px: (px * 1.25).round(), ..name };
         let lines_beside = (cell.1 / label.line_height()).max(1) as usize;
-        let row_labels: Vec<String> =
-            grid.rows.labels.iter().map(|text| label.wrap_to(text, cell.0 * 3 / 4, lines_beside.min(4))).collect();
+        let row_label = |text: &String| {
+            // As narrow as it can be without being cut.
+            let widths = [3, 5, 8, 12].map(|quarters| cell.0 * quarters / 4);
+            let fits = |width: &u32| label.wrap(text, *width).len() <= lines_beside.min(LABEL_LINES);
+            let width = widths.into_iter().find(fits).unwrap_or(widths[3]);
+            label.wrap_to(text, width, lines_beside.min(LABEL_LINES))
+        };
+        let row_labels: Vec<String> = grid.rows.labels.iter().map(row_label).collect();
         let column_labels: Vec<String> =
-            grid.columns.labels.iter().map(|text| label.wrap_to(text, cell.0, 3)).collect();
+            grid.columns.labels.iter().map(|text| label.wrap_to(text, cell.0, LABEL_LINES)).collect();
+        let along = |count: usize, side: u32| count as u32 * (side + gap) - gap;
+        let row_name = name.wrap_to(&grid.rows.name, along(grid.rows.labels.len(), cell.1), NAME_LINES);
+        let column_name = name.wrap_to(&grid.columns.name, along(grid.columns.labels.len(), cell.0), NAME_LINES);
         let widest = row_labels.iter().map(|text| label.measure(text).0).max().unwrap_or(0);
         let highest = column_labels.iter().map(|text| label.measure(text).1).max().unwrap_or(0);
-        let strip = |text: &str| if text.is_empty() { 0 } else { name.line_height() + gap / 2 };
+        let strip = |text: &str| if text.is_empty() { 0 } else { name.measure(text).1 + gap / 2 };
         let spaced = |length: u32| if length == 0 { 0 } else { length + gap };
         Layout {
             cell,
@@ -157,11 +174,13 @@ impl Layout {
             label,
             name,
             title,
-            name_strip: strip(&grid.rows.name),
+            name_strip: strip(&row_name),
             row_strip: spaced(widest),
-            column_strip: strip(&grid.columns.name) + if highest == 0 { 0 } else { highest + gap / 2 },
+            column_strip: strip(&column_name) + if highest == 0 { 0 } else { highest + gap / 2 },
             row_labels,
             column_labels,
+            row_name,
+            column_name,
             has_title: !grid.title.is_empty(),
         }
     }
@@ -179,7 +198,7 @@ impl Layout {
 
     /// How many rows and columns one page takes.
     fn per_page(&self, rows: usize, columns: usize, (width, height): (u32, u32)) -> (usize, usize) {
-        // The title is given two lines here: it may wrap.
+        // The title is given two lines here: one that wraps more makes the page a little higher.
         let room =
             |length: u32, before: u32, cell: u32| (length.saturating_sub(before) / (cell + self.gap)).max(1) as usize;
         let top = self.top(if self.has_title { 2 } else { 0 });
@@ -190,15 +209,15 @@ impl Layout {
         let (columns, rows) = (part.columns.len() as u32, part.rows.len() as u32);
         let width = self.left() + columns * (self.cell.0 + self.gap);
         let title = match self.has_title {
-            true => self.title.wrap_to(&format!("{}{}", grid.title, part.suffix), width - 2 * self.gap, 2),
+            true => self.title.wrap_to(&format!("{}{}", grid.title, part.suffix), width - 2 * self.gap, TITLE_LINES),
             false => String::new(),
         };
         let top = self.top(title.lines().count() as u32);
         let height = top + rows * (self.cell.1 + self.gap);
         let mut page = RgbImage::from_pixel(width, height, style.background);
         self.title.draw(&mut page, (i64::from(self.gap), i64::from(self.gap)), Align::Left, &title);
-        self.draw_column_titles(&mut page, grid, part, top);
-        self.draw_row_titles(&mut page, grid, part, top, style);
+        self.draw_column_titles(&mut page, part, top);
+        self.draw_row_titles(&mut page, part, top, style);
         for (down, row) in part.rows.clone().enumerate() {
             for (right, column) in part.columns.clone().enumerate() {
                 let x = self.left() + right as u32 * (self.cell.0 + self.gap);
@@ -210,13 +229,13 @@ impl Layout {
         page
     }
 
-    fn draw_column_titles(&self, page: &mut RgbImage, grid: &Grid, part: &Part, top: u32) {
+    fn draw_column_titles(&self, page: &mut RgbImage, part: &Part, top: u32) {
         let mut y = i64::from(top - self.column_strip);
-        if !grid.columns.name.is_empty() {
+        if !self.column_name.is_empty() {
             let span = part.columns.len() as u32 * (self.cell.0 + self.gap) - self.gap;
-            let name = self.name.ellipsize(&grid.columns.name, span);
+            let name = self.name_within(&self.column_name, span);
             self.name.draw(page, (i64::from(self.left() + span / 2), y), Align::Centre, &name);
-            y += i64::from(self.name.line_height() + self.gap / 2);
+            y += i64::from(self.name.measure(&self.column_name).1 + self.gap / 2);
         }
         let room = i64::from(top) - y - i64::from(self.gap / 2);
         for (right, text) in self.column_labels[part.columns.clone()].iter().enumerate() {
@@ -226,11 +245,11 @@ impl Layout {
         }
     }
 
-    fn draw_row_titles(&self, page: &mut RgbImage, grid: &Grid, part: &Part, top: u32, style: &GridStyle) {
-        if !grid.rows.name.is_empty() {
+    fn draw_row_titles(&self, page: &mut RgbImage, part: &Part, top: u32, style: &GridStyle) {
+        if !self.row_name.is_empty() {
             let span = part.rows.len() as u32 * (self.cell.1 + self.gap) - self.gap;
-            let mut strip = RgbImage::from_pixel(span, self.name.line_height(), style.background);
-            let name = self.name.ellipsize(&grid.rows.name, span);
+            let mut strip = RgbImage::from_pixel(span, self.name.measure(&self.row_name).1, style.background);
+            let name = self.name_within(&self.row_name, span);
             self.name.draw(&mut strip, (i64::from(span / 2), 0), Align::Centre, &name);
             imageops::replace(page, &imageops::rotate270(&strip), i64::from(self.gap), i64::from(top));
         }
@@ -240,6 +259,11 @@ impl Layout {
             let y = i64::from(middle) - i64::from(self.label.measure(text).1 / 2);
             self.label.draw(page, (x, y), Align::Right, text);
         }
+    }
+
+    /// An axis' name whose lines are made for a whole page, on one that may be shorter.
+    fn name_within(&self, name: &str, span: u32) -> String {
+        name.lines().map(|line| self.name.ellipsize(line, span)).collect::<Vec<_>>().join("\n")
     }
 
     /// A picture as large as a cell, or an empty box with a note.
@@ -347,6 +371,25 @@ mod tests {
         assert_eq!(shown, 7 * 9 * 192 * 192);
         // A cell larger than the page still gets one.
         assert_eq!(plain(2, 1, 1000).draw(&style).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn words_on_a_narrow_grid_wrap_and_are_not_cut() {
+        let mut grid = plain(1, 1, 64);
+        let style = GridStyle { least_cell: 64, ..STYLE };
+        let short = grid.draw(&style).unwrap()[0].height();
+        let long = "a photograph of an astronaut who rides a horse over the moon, in the style of an old engraving";
+        grid.title = format!("{long}\n{long}");
+        grid.columns.labels = vec![long.into()];
+        let layout = Layout::of(&grid, &style);
+        for text in [&layout.column_labels[0], &layout.column_name, &layout.row_name] {
+            assert!(!text.contains('…'), "{text}");
+        }
+        assert!(layout.column_name.lines().count() == 1 && layout.row_name.lines().count() > 1, "{}", layout.row_name);
+        let page = &grid.draw(&style).unwrap()[0];
+        // 200 letters, a dozen in a line.
+        assert!(page.height() > short + 20 * layout.title.line_height(), "{short} {}", page.height());
+        assert_eq!(count(page, [0, 0, 200]), 64 * 64);
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub fn paint(latents: ArrayView3<'_, f32>, triple: ChannelTriple, range: Range) 
 }
 
 /// One picture of everything in the latents `[4, height, width]`: each channel on its own in viridis with a colour bar,
-/// and all 24 ordered triples as red, green and blue, each with its name. Everything is seen in `range`.
+/// and all 24 ordered triples as red, green and blue, each with its name. Everything is seen in `range`. A long title is
+/// wrapped.
 ///
 /// An error if there are not four channels.
 pub fn contact_sheet(latents: ArrayView3<'_, f32>, range: Range, title: &str) -> Result<RgbImage> {
@@ -113,8 +114,8 @@ pub fn contact_sheet(latents: ArrayView3<'_, f32>, range: Range, title: &str) ->
 
     let width = top_row.width().max(triples.width());
     let line = |text: &str| {
-        let words = heading.ellipsize(text, width);
-        let mut strip = RgbImage::from_pixel(width, heading.line_height(), WHITE);
+        let words = heading.wrap_to(text, width, 4);
+        let mut strip = RgbImage::from_pixel(width, heading.measure(&words).1, WHITE);
         heading.draw(&mut strip, (0, 0), Align::Left, &words);
         strip
     };

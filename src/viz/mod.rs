@@ -2,10 +2,11 @@
 //!
 //! Enters: `ndarray` arrays (latents, decoded pictures, differences) and the words that belong to them. Leaves:
 //! [`image::RgbImage`]s. Nothing here reads a run, knows a model or needs libtorch; the same input gives the same pixels
-//! on every machine.
+//! on every machine, but for characters that no shipped font has.
 
 pub mod caption;
 pub mod colour;
+pub mod fonts;
 pub mod grid;
 pub mod latents;
 pub mod linear_map;

@@ -1,26 +1,20 @@
-//! Text in pictures, with a font that travels in the program.
+//! Text in pictures, with fonts that travel in the program.
 //!
-//! Enters: words, a size and a colour. Leaves: antialiased letters (DejaVu Sans, which has σ, ᾱ and the signs of
-//! arithmetic). A character that the font lacks is drawn as a box. Sizes are the em in pixels, as in CSS; text of 10 to
-//! 48 pixels is what this is made for.
+//! Enters: words, a size and a colour. Leaves: antialiased letters, each drawn with the first font that has it (see
+//! [`super::fonts`]). A character that no font has is drawn as a box. Sizes are the em in pixels, as in CSS; text of 10
+//! to 48 pixels is what this is made for.
 
-use std::sync::LazyLock;
-
-use ab_glyph::{Font, FontRef, Glyph, GlyphId, PxScale, ScaleFont, point};
+use ab_glyph::{Font, Glyph, GlyphId, PxScale, ScaleFont, point};
 use image::{Rgb, RgbImage};
 
+use super::fonts::{self, Face};
 use super::pixels::fill;
-
-/// DejaVu Sans, as a TrueType file.
-pub const REGULAR_FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
-/// DejaVu Sans Bold, as a TrueType file.
-pub const BOLD_FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-Bold.ttf");
-
-static REGULAR: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(REGULAR_FONT).ok());
-static BOLD: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(BOLD_FONT).ok());
 
 /// What stands for what was left out.
 const ELLIPSIS: char = '…';
+/// What does not begin a line, and what does not end one, in scripts without blanks.
+const NOT_FIRST: &str = "、。，．：；！？）」』】〉》〕”’…・ーぁぃぅぇぉっゃゅょァィゥェォッャュョ";
+const NOT_LAST: &str = "（「『【〈《〔“‘";
 
 /// How heavy the letters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,10 +93,12 @@ impl TextStyle {
     /// Line breaks in the text stay.
     pub fn wrap(&self, text: &str, width: u32) -> Vec<String> {
         let mut lines = Vec::new();
-        for paragraph in text.lines() {
+        // What lies behind so many letters fits on no picture, and would only take its time.
+        let end = text.char_indices().nth(20_000).map_or(text.len(), |(at, _)| at);
+        for paragraph in text[..end].lines() {
             let mut line = String::new();
-            for word in paragraph.split_whitespace() {
-                let longer = if line.is_empty() { word.to_string() } else { format!("{line} {word}") };
+            for (blank, word) in breakable(paragraph) {
+                let longer = if blank && !line.is_empty() { format!("{line} {word}") } else { format!("{line}{word}") };
                 if self.width(&longer) <= width {
                     line = longer;
                     continue;
@@ -132,14 +128,11 @@ impl TextStyle {
         if self.width(text) <= width {
             return text.to_string();
         }
-        let mut kept = text.to_string();
-        while kept.pop().is_some() {
-            let shorter = format!("{}{ELLIPSIS}", kept.trim_end());
-            if self.width(&shorter) <= width {
-                return shorter;
-            }
-        }
-        String::new()
+        // By halves: a text may be very long.
+        let shorter = |end: usize| format!("{}{ELLIPSIS}", text[..end].trim_end());
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        let fitting = ends.partition_point(|end| self.width(&shorter(*end)) <= width);
+        fitting.checked_sub(1).map(|last| shorter(ends[last])).unwrap_or_default()
     }
 
     /// Adds the full lines of a word that is too long for one to `lines`; gives the rest.
@@ -155,35 +148,36 @@ impl TextStyle {
         line
     }
 
-    fn font(&self) -> Option<&'static FontRef<'static>> {
-        match self.weight {
-            Weight::Regular => REGULAR.as_ref(),
-            Weight::Bold => BOLD.as_ref(),
-        }
-    }
-
     /// ab_glyph's scale: it measures from ascent to descent, we by the em.
-    fn scale(&self, font: &FontRef<'_>) -> PxScale {
-        PxScale::from(self.px * font.height_unscaled() / font.units_per_em().unwrap_or(1000.0))
+    fn scale(&self, face: &Face) -> PxScale {
+        let font = &face.font;
+        PxScale::from(self.px * face.size * font.height_unscaled() / font.units_per_em().unwrap_or(1000.0))
     }
 
     /// The glyphs of a line, each with its place from the line's beginning, and the line's width.
-    fn lay_out(&self, line: &str) -> (Vec<(GlyphId, f32)>, f32) {
-        let Some(font) = self.font() else { return (Vec::new(), 0.0) };
-        let scaled = font.as_scaled(self.scale(font));
+    fn lay_out(&self, line: &str) -> (Vec<Placed>, f32) {
         let mut caret = 0.0;
-        let mut glyphs: Vec<(GlyphId, f32)> = Vec::new();
+        let mut glyphs: Vec<Placed> = Vec::new();
         for letter in line.chars() {
             let letter = if letter == '\t' { ' ' } else { letter };
-            if letter.is_control() {
+            if fonts::is_silent(letter) {
                 continue;
             }
-            let id = scaled.glyph_id(letter);
-            if let Some((before, _)) = glyphs.last() {
-                caret += scaled.kern(*before, id);
+            let found = fonts::face(self.weight, letter);
+            let Some((face, id)) = &found else {
+                glyphs.push(Placed { glyph: None, at: caret });
+                caret += self.box_size().0 + self.px * 0.1;
+                continue;
+            };
+            let scaled = face.font.as_scaled(self.scale(face));
+            if let Some(Placed { glyph: Some((before, last)), .. }) = glyphs.last()
+                && before.number == face.number
+            {
+                caret += scaled.kern(*last, *id);
             }
-            glyphs.push((id, caret));
-            caret += if id == GlyphId(0) { self.box_size().0 + self.px * 0.1 } else { scaled.h_advance(id) };
+            let advance = scaled.h_advance(*id);
+            glyphs.push(Placed { glyph: found, at: caret });
+            caret += advance;
         }
         (glyphs, caret)
     }
@@ -194,22 +188,25 @@ impl TextStyle {
     }
 
     fn draw_line(&self, picture: &mut RgbImage, left: i64, top: i64, line: &str) {
-        let Some(font) = self.font() else { return };
-        let scale = self.scale(font);
-        let scaled = font.as_scaled(scale);
+        let Some(letters) = fonts::letters(self.weight) else { return };
+        let scaled = letters.font.as_scaled(self.scale(letters));
         // Whole pixels for the line's start and its base, or horizontal strokes would blur over two rows.
         let extra = (self.line_height() as f32 - scaled.height()) / 2.0;
         let base = top + (extra + scaled.ascent()).round() as i64;
-        for (id, at) in self.lay_out(line).0 {
-            if id == GlyphId(0) {
+        for Placed { glyph, at } in self.lay_out(line).0 {
+            let Some((face, id)) = glyph else {
                 self.draw_box(picture, left + at.round() as i64, base);
                 continue;
+            };
+            // A font that is there in one weight only is drawn twice, a little apart.
+            let thin = self.weight == Weight::Bold && face.number != letters.number;
+            for shift in [0.0, self.px / 24.0].into_iter().take(1 + usize::from(thin)) {
+                let glyph = Glyph { id, scale: self.scale(&face), position: point(at + shift, 0.0) };
+                let Some(outline) = face.font.outline_glyph(glyph) else { continue };
+                let corner = outline.px_bounds().min;
+                let (x0, y0) = (left + corner.x as i64, base + corner.y as i64);
+                outline.draw(|x, y, coverage| self.blend(picture, x0 + i64::from(x), y0 + i64::from(y), coverage));
             }
-            let glyph = Glyph { id, scale, position: point(at, 0.0) };
-            let Some(outline) = font.outline_glyph(glyph) else { continue };
-            let corner = outline.px_bounds().min;
-            let (x0, y0) = (left + corner.x as i64, base + corner.y as i64);
-            outline.draw(|x, y, coverage| self.blend(picture, x0 + i64::from(x), y0 + i64::from(y), coverage));
         }
     }
 
@@ -237,6 +234,37 @@ impl TextStyle {
     }
 }
 
+/// A glyph of a line, none for a box, and its place from the line's beginning.
+struct Placed {
+    glyph: Option<(Face, GlyphId)>,
+    at: f32,
+}
+
+/// The parts between which a line may break: words, and each sign of a script that is written without blanks. Each with
+/// whether a blank stands before it.
+fn breakable(paragraph: &str) -> Vec<(bool, &str)> {
+    let mut parts = Vec::new();
+    for word in paragraph.split_whitespace() {
+        let (mut start, mut before, mut blank) = (0, None, true);
+        for (at, letter) in word.char_indices() {
+            let between = before.is_some_and(|before| may_break(before, letter));
+            if between {
+                parts.push((blank, &word[start..at]));
+                (start, blank) = (at, false);
+            }
+            before = Some(letter);
+        }
+        parts.push((blank, &word[start..]));
+    }
+    parts
+}
+
+/// Whether a line may end between two letters that no blank parts.
+fn may_break(before: char, after: char) -> bool {
+    let sign = |letter| matches!(letter, '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff01}'..='\u{ff60}' | '\u{20000}'..='\u{3ffff}');
+    (sign(before) || sign(after)) && !NOT_LAST.contains(before) && !NOT_FIRST.contains(after)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -253,18 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn the_signs_we_need_are_in_both_fonts() {
-        for font in [&REGULAR, &BOLD] {
-            let font = font.as_ref().unwrap();
-            for letter in "σᾱα·×−≤≥→°ñß…–—∞Δε½²".chars() {
-                assert_ne!(font.glyph_id(letter), GlyphId(0), "{letter}");
-            }
-        }
-    }
-
-    #[test]
     fn a_missing_character_is_a_box() {
-        let (_, dark) = ink("\u{4e2d}", 20.0);
+        let (_, dark) = ink("\u{378}", 20.0);
         assert_eq!(dark, 2 * 10 + 2 * 13, "the outline of 10 × 15 pixels");
         // Nor does anything else panic.
         for text in ["", "\n", "a\u{0}b\tc", "é\u{301}", "👩‍🔬"] {
@@ -272,6 +290,21 @@ mod tests {
             ink(text, 1.0);
             ink(text, 300.0);
         }
+    }
+
+    #[test]
+    fn scripts_without_blanks_are_wrapped_between_their_signs() {
+        let style = TextStyle::new(20.0, BLACK);
+        let text = "一只红色的苹果，放在木桌上。oil painting 的风格";
+        let lines = style.wrap(text, 130);
+        assert!(lines.len() >= 3 && lines.iter().all(|line| style.width(line) <= 130), "{lines:?}");
+        assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
+        assert!(lines.iter().all(|line| !line.starts_with(['，', '。'])), "{lines:?}");
+        assert_eq!(breakable("a 红（苹），b"), [(true, "a"), (true, "红"), (false, "（苹），"), (false, "b")]);
+        // A sign of an East Asian script is one em wide.
+        assert_eq!(style.width("苹果"), 40);
+        // A selector of a variant and a joiner leave no mark.
+        assert_eq!(style.width("❤\u{fe0f}\u{200d}"), style.width("❤"));
     }
 
     #[test]

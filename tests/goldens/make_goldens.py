@@ -96,6 +96,12 @@ PRESETS = {  # [prompt, negative prompt] pairs, cases, side of the picture in th
            case("ddim-eta", "ddim", 6, [64, 64], strength=0.7, eta=0.5, image="none")]
         + [case(f"{k}-mask", k, 8, [64, 64], strength=0.75, mask=True, image="none")
            for k in ("pndm", "ddim", "euler", "dpmpp_2m")]),
+    "inpaint": dict(
+        prompts=[("a lovely cat", "Sunshine")],
+        cases=[case(f"{k}-1", k, 6, [64, 64], strength=1.0, mask=True, image="none")
+               for k in ("pndm", "ddim", "euler", "dpmpp_2m", "heun", "euler_a")]
+        + [case(f"{k}-0.8", k, 6, [64, 64], strength=0.8, mask=True, image="none") for k in ("euler_a", "ddpm")]
+        + [case("ddim-eta-0.8", "ddim", 6, [64, 64], strength=0.8, eta=1.0, mask=True, image="none")]),
     "full-size": dict(
         prompts=[("a photograph of an astronaut riding a horse", "")],
         cases=[case("pndm-2", "pndm", 2, [512, 512])], side=128),
@@ -332,7 +338,7 @@ def main():
     preset = PRESETS[a.preset] if a.preset else dict(prompts=DEFAULT_PROMPTS, cases=default_cases(hw), side=hw)
     prompts = json.load(open(a.prompts)) if a.prompts else preset["prompts"]
     cases = json.load(open(a.cases)) if a.cases else preset["cases"]
-    if a.preset == "img2img":
+    if a.preset in ("img2img", "inpaint"):
         out = img2img_goldens(pipe, prompts, cases)
         return write(out, cases, prompts, a)
     out, texts = {}, []

@@ -1,5 +1,6 @@
 //! What was typed for a second pass at high resolution, in `trace`.
 
+use super::number;
 use clap::Args;
 
 /// A second pass over the enlarged result.
@@ -7,11 +8,11 @@ use clap::Args;
 pub struct HiresArgs {
     /// Enlarge the finished picture so many times, noise it and denoise it again at that size: 2 is usual. The size is
     /// rounded to a multiple of what the autoencoder divides by (8)
-    #[arg(long, value_name = "TIMES", allow_negative_numbers = true, help_heading = "High resolution")]
+    #[arg(long, value_name = "TIMES", value_parser = number, allow_negative_numbers = true, help_heading = "High resolution")]
     pub hires: Option<f64>,
     /// How far to go from the enlarged picture, above 0 and up to 1: the share of the second pass's steps that is made
     /// [default: 0.6]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = "High resolution")]
+    #[arg(long, value_name = "SHARE", value_parser = number, allow_negative_numbers = true, help_heading = "High resolution")]
     pub hires_strength: Option<f64>,
     /// How it is enlarged: latent (the latents, bilinear) or lanczos (the picture, encoded again) [default: latent]
     #[arg(long, value_name = "HOW", help_heading = "High resolution")]

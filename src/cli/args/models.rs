@@ -121,7 +121,7 @@ pub struct ScheduleArgs {
     /// Folder for the plot [default: exports; with --json no plot is made unless a folder is named]
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// File formats of the plot: png, svg
+    /// File formats of the plot: png, svg, pdf; csv, json for the numbers
     #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
     pub format: Vec<String>,
     /// Print JSON

@@ -21,15 +21,18 @@ pub struct ShapesArgs {
 /// `sdviz plot`.
 #[derive(Debug, Clone, Args)]
 pub struct PlotArgs {
-    /// The run
-    #[arg(default_value = "run")]
-    pub run: PathBuf,
+    /// The run, or several to be drawn in one plot
+    #[arg(default_value = "run", value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
     /// What to plot: schedule, norms, guidance, change, distance
     #[arg(long, value_delimiter = ',', default_value = "schedule,norms,guidance,change,distance", value_name = "LIST")]
     pub what: Vec<String>,
-    /// File formats: png (1600×900), svg
+    /// File formats: png (1600 pixels wide), svg, pdf; csv, json for the numbers
     #[arg(long, value_delimiter = ',', default_value = "png", value_name = "LIST")]
     pub format: Vec<String>,
+    /// Another title; `none` leaves it out, with the line below it
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub files: FilesArgs,
@@ -60,7 +63,8 @@ pub struct DiffArgs {
 /// `sdviz export`.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// The run [default: run], then the names of exporters; a run that bears the name of an exporter is written `./NAME`
+    /// The run [default: the newest of run, run-2, …], then the names of exporters; a run that bears the name of an
+    /// exporter is written `./NAME`
     #[arg(value_name = "RUN | NAME")]
     pub names: Vec<String>,
     /// Run every exporter

@@ -1,5 +1,6 @@
 //! `sdviz diff`: two runs compared, as a table, as JSON, as maps, and as a check.
 
+use super::export::name_files;
 use crate::cli::args::DiffArgs;
 use crate::cli::report::{self, Talk};
 use crate::error::Error;
@@ -32,7 +33,7 @@ pub fn run(args: &DiffArgs, talk: Talk) -> Result<ExitCode> {
     }
     if let Some(mut outputs) = outputs {
         outputs.write("diff-maps.png", &diff_maps::sheet(&a, &b, 0)?)?;
-        outputs.written().iter().for_each(|path| talk.say(format!("maps: {}", path.display())));
+        name_files(&outputs, args.json, talk);
     }
     let passed = args.tolerance.is_none_or(|tolerance| report.within(tolerance));
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -101,10 +101,10 @@ fn write(out: &Path, report: &Report, shots: &Shots, judge: &Judge, talk: Talk) 
     let pairs = shots.negative.iter().flat_map(|(before, after)| [before, after]);
     let classes = judge.classes();
     let sheets = [
-        ("guided.png", sheet(shots.guided.iter(), classes, 24)),
-        ("wrong.png", sheet(shots.guided.iter().filter(wrong), classes, 12)),
-        ("unguided.png", sheet(shots.unguided.iter(), classes, 16)),
-        ("negative.png", sheet(pairs, classes, 16)),
+        ("guided.png", sheet(shots.guided.iter(), classes, 24, 1)),
+        ("wrong.png", sheet(shots.guided.iter().filter(wrong), classes, 12, 1)),
+        ("unguided.png", sheet(shots.unguided.iter(), classes, 16, 1)),
+        ("negative.png", sheet(pairs, classes, 16, 2)),
     ];
     for (name, page) in sheets {
         let path: PathBuf = out.join(name);

@@ -2,11 +2,13 @@
 
 use crate::cli::args::ExportArgs;
 use crate::cli::report::{self, Talk};
+use crate::cli::runs;
 use crate::error::{Error, Result as LibResult};
 use crate::export::{self, EXPORTERS, Exporter, Outputs};
+use crate::say::say;
 use crate::trace::reader::Run;
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the exporters one after the other: one that fails does not keep the others from their work.
@@ -19,7 +21,11 @@ pub fn run(args: &ExportArgs, talk: Talk) -> Result<ExitCode> {
         report::print_table(&table);
         return Ok(ExitCode::SUCCESS);
     }
-    let (run, chosen) = choice(args)?;
+    let newest = runs::newest();
+    let (run, chosen) = choice(args, &newest)?;
+    // Told here, for what is typed first may be a run or an exporter.
+    let untold = run == Path::new(&newest) && args.names.first() != Some(&newest);
+    runs::taken(&newest).filter(|_| untold).iter().for_each(|note| talk.say(note));
     let run = Run::open(run)?;
     let mut outputs = Outputs::open(&run, args.out.as_deref())?;
     let mut failed = None;
@@ -50,16 +56,16 @@ fn tell_failure(before: Option<Error>, exporter: &Exporter, error: Error) -> Err
     if let Some(before) = before {
         report::print_error(&before.into());
     }
-    eprintln!("exporter `{}` failed", exporter.name);
+    say(format_args!("exporter `{}` failed", exporter.name));
     error
 }
 
 /// The run and the exporters that were asked for.
-fn choice(args: &ExportArgs) -> LibResult<(PathBuf, Vec<&'static Exporter>)> {
+fn choice(args: &ExportArgs, newest: &str) -> LibResult<(PathBuf, Vec<&'static Exporter>)> {
     let is_exporter = |name: &String| EXPORTERS.iter().any(|e| e.name == name);
     let (run, names) = match args.names.split_first() {
         Some((first, rest)) if !is_exporter(first) => (first.as_str(), rest),
-        _ => ("run", args.names.as_slice()),
+        _ => (newest, args.names.as_slice()),
     };
     if args.all && names.is_empty() {
         return Ok((run.into(), EXPORTERS.iter().collect()));
@@ -87,6 +93,16 @@ pub fn tell(outputs: &Outputs, written: usize, left_out: usize, talk: Talk) {
         talk.warn(format!("left out {error}"));
         if let Some(hint) = error.hint() {
             talk.say(format!("hint: {hint}"));
+        }
+    }
+}
+
+/// Names the files on standard output, as all verbs do; but on standard error where that holds JSON.
+pub fn name_files(outputs: &Outputs, json: bool, talk: Talk) {
+    for path in outputs.written() {
+        match json {
+            true => talk.say(format!("file: {}", path.display())),
+            false => report::print(path.display()),
         }
     }
 }

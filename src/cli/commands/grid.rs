@@ -1,7 +1,6 @@
 //! `sdviz grid`: the pictures of a sweep beside each other, still or moving.
 
 use crate::cli::args::GridArgs;
-use crate::cli::axes::axis_name;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::export::encode::AnimationFormat;
@@ -9,40 +8,65 @@ use crate::sweep::motion::{Motion, Together, animate};
 use crate::sweep::picture::What;
 use crate::sweep::sheet::{Layout, write_pages};
 use crate::sweep::store::Store;
-use crate::sweep::view::Choice;
+use crate::sweep::view::{self, Choice};
 use anyhow::Result;
+use indicatif::ProgressBar;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Draws the grid of a sweep in every format that was asked for.
+/// Draws the grid of a sweep in every format that was asked for. What one format cannot hold does not stop the others.
 pub fn run(args: &GridArgs, talk: Talk) -> Result<ExitCode> {
     let together: Together = args.align.parse()?;
-    let formats: Vec<Option<AnimationFormat>> =
+    let mut formats: Vec<Option<AnimationFormat>> =
         args.format.iter().map(|f| format(f.trim())).collect::<LibResult<_>>()?;
+    let mut seen = vec![];
+    formats.retain(|format| {
+        !seen.contains(format) && {
+            seen.push(*format);
+            true
+        }
+    });
     let layout = layout(args)?;
-    let (store, _) = Store::open(&args.sweep)?;
+    let (store, record) = Store::open(&args.sweep)?;
+    view::pages(&record, &layout.choice)?;
+    let (bar, mut failed) = (report::bar(0, talk), false);
     for format in formats {
-        match format {
-            None => {
-                for path in store.alone(|| write_pages(&store, &layout))? {
-                    tell(&path, talk);
-                }
-            }
+        bar.reset();
+        let drawn = store.alone(|| match format {
+            None => write_pages(&store, &layout, &progress(&bar)),
             Some(format) => {
                 let motion = Motion { format, fps: args.fps, together };
-                for written in store.alone(|| animate(&store, &layout, &motion))? {
-                    written.remarks.iter().for_each(|remark| talk.say(format!("note: {remark}")));
-                    tell(&written.path, talk);
-                }
+                let written = animate(&store, &layout, &motion, &progress(&bar))?;
+                let remarks = written.iter().flat_map(|written| &written.remarks);
+                remarks.for_each(|remark| bar.suspend(|| talk.say(format!("note: {remark}"))));
+                Ok(written.into_iter().map(|written| written.path).collect())
             }
-        }
+        });
+        bar.suspend(|| match drawn {
+            Ok(paths) => print(&paths, talk),
+            Err(error) => {
+                failed = true;
+                report::print_error(&error.into());
+            }
+        });
     }
-    Ok(ExitCode::SUCCESS)
+    bar.finish_and_clear();
+    Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-fn tell(path: &std::path::Path, talk: Talk) {
-    talk.say(format!("grid: {}", path.display()));
+/// Moves a bar as pictures are drawn.
+pub(super) fn progress(bar: &ProgressBar) -> impl Fn(usize, usize) {
+    let bar = bar.clone();
+    move |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    }
+}
+
+/// The files that were written: data, for a program that reads on and for people alike.
+pub(super) fn print(paths: &[PathBuf], talk: Talk) {
     if !talk.quiet {
-        report::print(path.display());
+        paths.iter().for_each(|path| report::print(path.display()));
     }
 }
 
@@ -56,17 +80,13 @@ fn format(name: &str) -> LibResult<Option<AnimationFormat>> {
 }
 
 fn layout(args: &GridArgs) -> LibResult<Layout> {
-    let only = args.only.iter().map(|text| match text.split_once('=') {
-        Some((axis, value)) => Ok((axis_name(axis.trim()), value.trim().to_string())),
-        None => Err(Error::invalid(format!("`{text}` names no value"), "write `--where seed=1`")),
-    });
     if args.cell_size.is_some_and(|size| !(16..=4096).contains(&size)) {
         return Err(Error::invalid("a cell is between 16 and 4096 pixels wide", "256 is usual"));
     }
     let choice = Choice {
-        rows: args.rows.as_deref().map(axis_name),
-        cols: args.cols.as_deref().map(axis_name),
-        only: only.collect::<LibResult<_>>()?,
+        rows: args.rows.clone(),
+        cols: args.cols.clone(),
+        only: args.only.clone(),
         max_cols: args.max_cols,
         max_rows: args.max_rows,
     };

@@ -1,9 +1,11 @@
 //! `sdviz inspect`: a model's components, the tree of its tensors, parameters and output shapes. The shapes come from a
 //! forward pass at the smallest size, seen through the same sites as a trace.
 
+use crate::cli::advice;
 use crate::cli::args::InspectArgs;
 use crate::cli::report;
 use crate::error::Error;
+use crate::model::about::About;
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::weights::WeightFile;
 use crate::pipeline::{LoadOptions, Pipeline};
@@ -37,6 +39,7 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
         return print_sites(&log.rows, pattern, args.json);
     }
     let outputs = outputs(&choice, args.variant.as_deref())?;
+    let about = About::read(&choice.files)?;
     let mut components = vec![];
     for name in ["text_encoder", "unet", "vae"] {
         let (file, weights) = choice.files.weights(name, args.variant.as_deref())?;
@@ -52,7 +55,11 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
         };
         let list: Vec<Value> = components.iter().map(component).collect();
         let total: u64 = components.iter().map(|(.., weights)| weights.parameters()).sum();
-        let model = json!({ "model": choice.id, "parameters": total, "components": list });
+        let mut model = json!({ "model": choice.id, "parameters": total });
+        if let (Value::Object(model), Value::Object(about)) = (&mut model, json!(about)) {
+            model.extend(about);
+        }
+        model["components"] = list.into();
         report::print(serde_json::to_string_pretty(&model)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -70,6 +77,10 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
         }
     }
     report::print_table(&table);
+    let about = advice::about(&choice.id, &about);
+    if !about.is_empty() {
+        report::print(format!("\n{about}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,12 @@
 //! `sdviz merge`: a new model mixed of others.
 
+use super::convert::check_loads;
 use crate::cli::args::{MergeArgs, MergeMode};
+use crate::cli::interrupt;
 use crate::cli::report::Talk;
 use crate::error::{Error, Result as LibResult};
-use crate::model::merge::{self, Mode, Recipe};
+use crate::model::convert::{self, Form};
+use crate::model::merge::{Merge, Mode, Recipe};
 use crate::model::resolve;
 use anyhow::Result;
 use std::process::ExitCode;
@@ -18,7 +21,13 @@ pub fn run(args: &MergeArgs, talk: Talk) -> Result<ExitCode> {
     let recipe = Recipe { mode, ratio: args.ratio, blocks };
     let names = [Some(&args.a), Some(&args.b), args.c.as_ref()];
     let models = names.iter().flatten().map(|name| resolve::resolve(Some(name))).collect::<LibResult<Vec<_>>>()?;
-    merge::merge(&models, args.variant.as_deref(), &recipe, &args.out)?;
+    let variant = args.variant.as_deref();
+    Form::Folder.refuse_existing(&args.out)?;
+    let merge = Merge::new(&models, variant, &recipe)?;
+    // The others have the same tensors.
+    check_loads(&models[0], variant)?;
+    interrupt::tidy_up(convert::abandon)?;
+    merge.write(&args.out)?;
     talk.say(format!("model: {}", args.out.display()));
     talk.say(format!("next: sdviz trace --model {} --prompt …", args.out.display()));
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `sdviz models`: the models that are here.
 
+use crate::cli::advice;
 use crate::cli::args::ModelsArgs;
 use crate::cli::report;
 use crate::model::list;
@@ -29,6 +30,12 @@ pub fn run(args: &ModelsArgs) -> Result<ExitCode> {
     for model in &all {
         if let Some(problem) = &model.problem {
             report::print(format!("\n{}: {problem}", model.name));
+        }
+    }
+    for model in &all {
+        let about = advice::about(&model.name, &model.about);
+        if !about.is_empty() {
+            report::print(format!("\n{about}"));
         }
     }
     Ok(ExitCode::SUCCESS)

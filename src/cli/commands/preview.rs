@@ -47,9 +47,11 @@ pub fn run(args: &PreviewArgs, talk: Talk) -> Result<ExitCode> {
             whole["files"] = json!(files);
             report::print(serde_json::to_string_pretty(&whole)?);
         }
-        false => print(&graded),
+        false => {
+            print(&graded);
+            outputs.written().iter().for_each(|path| report::print(path.display()));
+        }
     }
-    outputs.written().iter().for_each(|path| talk.say(format!("preview: {}", path.display())));
     outputs.take_remarks().iter().for_each(|remark| talk.say(format!("note: {remark}")));
     Ok(ExitCode::SUCCESS)
 }

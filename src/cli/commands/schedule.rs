@@ -1,12 +1,15 @@
 //! `sdviz schedule`: the noise schedules of several schedulers side by side, as a table and a plot.
 
+use super::export::name_files;
 use crate::cli::args::ScheduleArgs;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::export::Outputs;
-use crate::export::plots::Format;
+use crate::export::figure::Format;
 use crate::export::schedules::{self, NamedSchedule};
-use crate::model::resolve::{self, ModelChoice};
+use crate::export::settings::scheduler_name;
+use crate::model::index;
+use crate::model::resolve;
 use crate::scheduler::{self, SchedulerConfig, SchedulerKind};
 use crate::trace::schema::Level;
 use anyhow::Result;
@@ -39,7 +42,7 @@ pub fn run(args: &ScheduleArgs, talk: Talk) -> Result<ExitCode> {
     let choice = resolve::resolve(args.model.as_deref())?;
     let folder = args.out.clone().or((!args.json).then(|| PathBuf::from(FOLDER)));
     let outputs = folder.as_deref().map(Outputs::in_folder).transpose()?;
-    let config = config(&choice)?;
+    let config = index::scheduler(&choice.files)?;
     let schedules = kinds.iter().map(|kind| schedule(*kind, &config, args.steps)).collect::<LibResult<Vec<_>>>()?;
     match args.json {
         true => print_json(&schedules, &choice.id, args.steps)?,
@@ -50,18 +53,9 @@ pub fn run(args: &ScheduleArgs, talk: Talk) -> Result<ExitCode> {
         for format in formats {
             outputs.write(&format!("schedules.{}", format.extension()), &format.bytes(&figure)?)?;
         }
-        outputs.written().iter().for_each(|path| talk.say(format!("plot: {}", path.display())));
+        name_files(&outputs, args.json, talk);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn config(choice: &ModelChoice) -> LibResult<SchedulerConfig> {
-    let name = "scheduler/scheduler_config.json";
-    let path: PathBuf = choice.files.path(name);
-    let mut config = SchedulerConfig::parse(&choice.files.required_text(name)?)
-        .map_err(|e| Error::bad_file(&path, "scheduler configuration", e))?;
-    config.path = Some(path);
-    Ok(config)
 }
 
 fn schedule(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> LibResult<NamedSchedule> {
@@ -82,7 +76,7 @@ fn schedule(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> LibR
 fn print_table(schedules: &[NamedSchedule]) {
     let mut titles = vec!["call".to_string()];
     for schedule in schedules {
-        titles.extend([format!("{} t", schedule.name), "σ".into(), "ᾱ".into()]);
+        titles.extend([format!("{} t", scheduler_name(&schedule.name)), "σ".into(), "ᾱ".into()]);
     }
     let mut table = report::table(&titles.iter().map(String::as_str).collect::<Vec<_>>());
     let longest = schedules.iter().map(|s| s.levels.len()).max().unwrap_or(0);

@@ -1,5 +1,6 @@
 //! `sdviz sweep`: a traced run for every combination of some settings, and their pictures beside each other.
 
+use crate::cli::advice;
 use crate::cli::args::SweepArgs;
 use crate::cli::interrupt;
 use crate::cli::plan;
@@ -7,6 +8,7 @@ use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::model::swap;
 use crate::pipeline::init_image::InitImage;
+use crate::say::say;
 use crate::sweep::estimate::{self, Cost, Speed};
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, Cell, Draft, drafts};
@@ -15,6 +17,7 @@ use crate::sweep::runner::{Fate, Loaded, Runner, Witness, groups};
 use crate::sweep::sheet::{self, Layout};
 use crate::sweep::store::{State, Store};
 use crate::trace::observer::{Ask, Event, Flow, Observer};
+use crate::trace::schema::Plan;
 use crate::trace::writer;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -24,15 +27,17 @@ use std::rc::Rc;
 
 /// Carries out a sweep: checks all of it, makes what is missing, draws the grid of what is there.
 pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
-    let (axes, base, init) = plan::sweep_plan(args)?;
+    let asked = plan::sweep_plan(args)?;
+    asked.notes.iter().for_each(|note| talk.say(note));
     let shard = plan::shard(args.shard.as_deref())?;
     if args.batch_seeds == 0 {
         return Err(Error::invalid("a batch of 0 seeds", "ask for at least one").into());
     }
-    let drafts = drafts(&axes, &base)?;
+    let drafts = drafts(&asked.axes, &asked.base)?;
     let store = Store::new(&args.out)?;
     writer::check_out(&args.out, true)?;
-    let (loaded, cells) = check(args, &drafts, init.map(Rc::new), talk)?;
+    let plan::Asked { axes, init, decode_by_model, .. } = asked;
+    let (loaded, cells) = check(args, &drafts, init.map(Rc::new), decode_by_model, talk)?;
     let asked = SweepRecord::new(&axes, &cells);
     let groups = groups(&cells, args.batch_seeds, shard);
     if args.dry_run {
@@ -47,12 +52,23 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
     let mut teller = Teller::new(&record.axes, &groups, talk);
     let ran = Runner { store: &store, loaded, interrupted, witness: &mut teller }.run(&groups);
     teller.bar.finish_and_clear();
+    if ran.is_ok() {
+        store.tidy();
+        // Where there are no locks, another process may have written its own part over this one.
+        store.widen(&asked)?;
+    }
     finish(args, &store, &record, teller, ran, talk)
 }
 
 /// Loads every model and completes every draft with its own, before anything is made. Gives the cells in the order of the
 /// drafts, and the model that was loaded last.
-fn check(args: &SweepArgs, drafts: &[Draft], init: Option<Rc<InitImage>>, talk: Talk) -> Result<(Loaded, Vec<Cell>)> {
+fn check(
+    args: &SweepArgs,
+    drafts: &[Draft],
+    init: Option<Rc<InitImage>>,
+    decode_by_model: bool,
+    talk: Talk,
+) -> Result<(Loaded, Vec<Cell>)> {
     let options = plan::load_options(&args.loading)?;
     let mut names: Vec<&Option<String>> = vec![];
     for draft in drafts {
@@ -69,11 +85,14 @@ fn check(args: &SweepArgs, drafts: &[Draft], init: Option<Rc<InitImage>>, talk: 
         talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
         loaded.pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
         loaded.pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
+        loaded.pipeline.notes().iter().for_each(|note| talk.warn(note));
         swap::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {
-            *cell = Some(loaded.cell(draft)?);
+            let decodes_all = decode_by_model && loaded.pipeline.is_small();
+            *cell = Some(if decodes_all { loaded.cell(&draft.decoding_all())? } else { loaded.cell(draft)? });
         }
         warn_of_cuts(&loaded, drafts.iter().filter(|d| d.model == *name), talk)?;
+        advise(&loaded, &cells, name, talk);
         last = Some(loaded);
     }
     let cells: Vec<Cell> = cells.into_iter().flatten().collect();
@@ -89,8 +108,24 @@ fn check(args: &SweepArgs, drafts: &[Draft], init: Option<Rc<InitImage>>, talk: 
     }
 }
 
+/// Warns of words in the prompts of a model's cells that the model has never seen.
+fn advise(loaded: &Loaded, cells: &[Option<Cell>], model: &Option<String>, talk: Talk) {
+    let plans: Vec<_> = cells.iter().flatten().filter(|cell| cell.model == *model).map(|cell| &cell.plan).collect();
+    let all = |text: fn(&Plan) -> &str| {
+        let texts: BTreeSet<&str> = plans.iter().map(|plan| text(plan)).collect();
+        texts.into_iter().collect::<Vec<_>>().join("\n")
+    };
+    if let Some(plan) = plans.first() {
+        let texts = (all(|plan| &plan.prompt), all(|plan| &plan.negative_prompt));
+        advice::unknown_words((&texts.0, &texts.1), plan.prompt_syntax, &loaded.pipeline, talk);
+    }
+}
+
 fn warn_of_cuts<'a>(loaded: &Loaded, drafts: impl Iterator<Item = &'a Draft>, talk: Talk) -> LibResult<()> {
-    let plans: Vec<_> = drafts.map(|d| &d.plan).filter(|plan| plan.prompt_syntax.is_plain()).collect();
+    let all: Vec<_> = drafts.map(|draft| &draft.plan).collect();
+    let tags: BTreeSet<String> = all.iter().flat_map(|plan| plan::tag_warnings(plan)).collect();
+    tags.iter().for_each(|warning| talk.warn(warning));
+    let plans: Vec<_> = all.into_iter().filter(|plan| plan.prompt_syntax.is_plain()).collect();
     let texts: BTreeSet<&String> = plans.iter().flat_map(|plan| [&plan.prompt, &plan.negative_prompt]).collect();
     for text in texts {
         if let Some(cut) = loaded.pipeline.tokenizer.encode(text)?.cut {
@@ -106,8 +141,7 @@ fn warn_of_cuts<'a>(loaded: &Loaded, drafts: impl Iterator<Item = &'a Draft>, ta
 
 /// Prints the cells and what they will take.
 fn dry_run(store: &Store, loaded: &Loaded, axes: &[Axis], cells: &[Cell]) -> Result<ExitCode> {
-    let titles: Vec<&str> =
-        axes.iter().map(|a| field::title(&a.name)).chain(["model calls", "cell", "state"]).collect();
+    let titles: Vec<&str> = axes.iter().map(Axis::title).chain(["model calls", "cell", "state"]).collect();
     let mut table = report::table(&titles);
     let mut missing = vec![];
     for cell in cells {
@@ -189,12 +223,12 @@ fn finish(
         draw(store, record, talk)?;
     }
     for (name, reason) in &teller.failed {
-        eprintln!("error: {name}: {reason}");
+        say(format_args!("error: {name}: {reason}"));
     }
     if teller.failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("hint: the same command tries the failed cells again; their folders hold what was recorded");
+    say("hint: the same command tries the failed cells again; their folders hold what was recorded");
     Ok(ExitCode::from(2))
 }
 
@@ -212,13 +246,10 @@ fn draw(store: &Store, record: &SweepRecord, talk: Talk) -> Result<()> {
         talk.say(format!("next: sdviz grid {} --rows AXIS --cols AXIS", store.dir().display()));
         return Ok(());
     }
-    let pages = store.alone(|| sheet::write_pages(store, &Layout::default()))?;
-    for page in &pages {
-        talk.say(format!("grid: {}", page.display()));
-        if !talk.quiet {
-            report::print(page.display());
-        }
-    }
+    let bar = report::bar(0, talk);
+    let pages = store.alone(|| sheet::write_pages(store, &Layout::default(), &super::grid::progress(&bar)));
+    bar.finish_and_clear();
+    super::grid::print(&pages?, talk);
     talk.say(format!("next: sdviz grid {} --format gif", store.dir().display()));
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::resolve::{self, ModelChoice};
 use crate::prompt::conditions;
+use crate::prompt::pieces::{self, Readable};
 use crate::prompt::tokenizer::{Encoded, Tokenizer};
 use crate::trace::conditions::{Conditions, Phase, PromptSyntax, Text};
 use anyhow::Result;
@@ -20,7 +21,7 @@ pub fn run(args: &TokensArgs) -> Result<ExitCode> {
     let choice = resolve::resolve(args.model.as_deref())?;
     let name = "text_encoder/config.json";
     let config = TextConfig::parse(&choice.files.required_text(name)?, &choice.files.path(name))?;
-    let mut tokenizer = Tokenizer::load(&choice.files, config.max_position_embeddings as usize)?;
+    let mut tokenizer = Tokenizer::of_model(&choice.files, &config)?;
     for text in &args.embedding {
         let record = Embedding::open(&EmbeddingChoice::parse(text)?, config.hidden_size)?.record;
         tokenizer.add_embedding(&record.name, record.vectors)?;
@@ -62,13 +63,14 @@ fn print_prompt(name: &str, text: &str, encoded: &Encoded) {
     let (used, window) = (encoded.tokens.len(), encoded.ids.len());
     report::print(format!("\n{name}: `{text}`"));
     let mut table = report::table(&["place", "id", "piece", ""]);
-    for (place, token) in encoded.tokens.iter().enumerate() {
+    let read = pieces::readable(encoded.tokens.iter().map(|token| token.piece.as_str()));
+    for (place, (token, piece)) in encoded.tokens.iter().zip(read).enumerate() {
         let note = match place {
-            0 => "begin of text",
-            place if place + 1 == used => "end of text",
-            _ => "",
+            0 => "begin of text".into(),
+            place if place + 1 == used => "end of text".into(),
+            _ => part_of(&piece),
         };
-        table.add_row([place.to_string(), token.id.to_string(), token.piece.clone(), note.into()]);
+        table.add_row([place.to_string(), token.id.to_string(), piece.text, note]);
     }
     if let Some(padding) = encoded.ids.get(used) {
         let places = if used + 1 == window { used.to_string() } else { format!("{used}–{}", window - 1) };
@@ -83,10 +85,20 @@ fn print_prompt(name: &str, text: &str, encoded: &Encoded) {
     }
 }
 
+/// What is said of a piece that is not whole characters.
+fn part_of(piece: &Readable) -> String {
+    if piece.part_of.is_empty() { String::new() } else { format!("part of {}", piece.part_of) }
+}
+
 fn as_json(text: &str, encoded: &Encoded) -> Value {
-    let tokens = encoded.tokens.iter().enumerate();
-    let tokens: Vec<Value> =
-        tokens.map(|(place, token)| json!({ "place": place, "id": token.id, "piece": token.piece })).collect();
+    let read = pieces::readable(encoded.tokens.iter().map(|token| token.piece.as_str()));
+    let tokens: Vec<Value> = encoded
+        .tokens
+        .iter()
+        .zip(read)
+        .enumerate()
+        .map(|(place, (token, read))| json!({ "place": place, "id": token.id, "piece": token.piece, "reads": read.text }))
+        .collect();
     json!({
         "text": text, "tokens": tokens, "used": encoded.tokens.len(),
         "free": encoded.ids.len() - encoded.tokens.len(), "cut": encoded.cut, "ids": encoded.ids,
@@ -161,8 +173,10 @@ fn print_text(text: &Text, tokenizer: &Tokenizer) {
             table.add_row([chunk.to_string(), place, id, piece.into(), weight, note.into()]);
         };
         row("0".into(), ends[0].id.to_string(), &ends[0].piece, "1".into(), "begin of text");
-        for (index, token) in tokens.iter().enumerate() {
-            row((index + 1).to_string(), token.id.to_string(), &token.piece, weight(token.weight), "");
+        let read = pieces::readable(tokens.iter().map(|token| token.piece.as_str()));
+        for (index, (token, piece)) in tokens.iter().zip(read).enumerate() {
+            let place = (index + 1).to_string();
+            row(place, token.id.to_string(), &piece.text, weight(token.weight), &part_of(&piece));
         }
         let end = tokens.len() + 1;
         row(end.to_string(), ends[1].id.to_string(), &ends[1].piece, "1".into(), "end of text");

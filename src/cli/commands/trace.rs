@@ -2,8 +2,8 @@
 
 use crate::cli::args::TraceArgs;
 use crate::cli::report::{self, Talk};
-use crate::cli::{interrupt, plan};
-use crate::error::{Error, Result as LibResult};
+use crate::cli::{advice, interrupt, like, plan, runs};
+use crate::error::{Error, Result as LibResult, caught};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::swap;
@@ -17,7 +17,7 @@ use crate::trace::schema::{self, Plan, RunRecord, Stage, Status, Timings};
 use crate::trace::writer::{self, Kept, Recorder};
 use anyhow::Result;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,27 +26,31 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Carries out a trace: checks everything, loads the model, runs, says what it left where.
 pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let started = Instant::now();
-    let (args, warnings) = plan::like(args)?;
+    let (args, warnings) = like::like(args)?;
     warnings.iter().for_each(|warning| talk.warn(warning));
     let mut plan = plan::trace_plan(&args)?;
     let init = plan::init_image(&args.picture, &mut plan)?;
     let options = plan::load_options(&args.model.loading)?;
     let on_step = plan::on_step(&args.on_step)?;
-    writer::check_out(&args.out, args.force)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     swap::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
     let pipeline = Pipeline::load(&choice, options)?;
+    pipeline.notes().iter().for_each(|note| talk.warn(note));
     pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
     pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
     if let Some(init) = &init {
         (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
     }
+    plan::complete(&args, &pipeline, &mut plan);
     pipeline.complete(&mut plan)?;
     let (record, _) = pipeline.plan(&plan)?;
+    let out = &folder(&args, talk)?;
+    advice::before(&args, &record, &pipeline, talk);
     warn_of_cuts(&record, talk);
     plan::syntax_hint(&plan).iter().for_each(|hint| talk.say(format!("hint: {hint}")));
+    plan::tag_warnings(&plan).iter().for_each(|warning| talk.warn(warning));
     tell_conditions(&record, talk);
     let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
     tell_start(&record, &pipeline, talk);
@@ -55,10 +59,10 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
     let interrupted = interrupt::listen(talk)?;
-    let mut recorder = Recorder::create(&args.out, &plan)?;
-    let mut on_step = on_step.map(|options| OnStep::new(options, &args.out, interrupted.clone())).transpose()?;
+    let mut recorder = Recorder::create(out, &plan)?;
+    let mut on_step = on_step.map(|options| OnStep::new(options, out, interrupted.clone())).transpose()?;
     let watchers = (&mut recorder, on_step.as_mut());
-    let outcome = draw(&pipeline, (&plan, input.as_ref()), &choice, watchers, &interrupted, talk.quiet);
+    let outcome = caught(|| draw(&pipeline, (&plan, input.as_ref()), &choice, watchers, &interrupted, talk.quiet));
     let answers = on_step.map(OnStep::into_record);
     answers.iter().for_each(|answers| recorder.note_on_step(answers.clone()));
     let asked = asked_to_stop(answers.as_ref(), &record);
@@ -76,19 +80,34 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let kept = recorder.finish(status, failure, &hashes, timings.clone());
     match outcome {
         Ok(outcome) if !outcome.stopped => {
-            kept?;
+            kept.map_err(|error| unmarked(error, out, &record))?;
             answers.iter().for_each(|answers| tell_failures(answers, talk));
-            tell_success(&args.out, &plan, &record, &timings, talk);
+            like::other_weights(&args, &record.model, &hashes).iter().for_each(|warning| talk.warn(warning));
+            tell_success(out, &plan, &record, &timings, talk);
             Ok(ExitCode::SUCCESS)
         }
         Ok(_) if asked.is_some() => {
             asked.iter().for_each(|asked| talk.say(asked));
-            talk.say(left(kept, &args.out, &record));
+            talk.say(left(kept, out, &record));
             Ok(ExitCode::from(1))
         }
-        Ok(_) => Err(stopped(Error::Cancelled, kept, &args.out, &record)),
-        Err(error) => Err(stopped(error, kept, &args.out, &record)),
+        Ok(_) => Err(stopped(Error::Cancelled, kept, out, &record)),
+        Err(error) => Err(stopped(error, kept, out, &record)),
     }
+}
+
+/// The folder that the run goes to, which can take it. One that was not named is the first that is free.
+fn folder(args: &TraceArgs, talk: Talk) -> LibResult<PathBuf> {
+    let out = match &args.out {
+        Some(named) => plan::not_a_picture(named)?.clone(),
+        None if args.force => runs::RUN.into(),
+        None => runs::free(),
+    };
+    writer::check_out(&out, args.force)?;
+    if args.out.is_none() && out != Path::new(runs::RUN) {
+        talk.say(format!("`{}` holds something already: this run goes to `{}`", runs::RUN, out.display()));
+    }
+    Ok(out)
 }
 
 fn draw(
@@ -201,12 +220,13 @@ fn tell_success(out: &Path, plan: &Plan, record: &RunRecord, timings: &Timings, 
         schema::Decode::Nothing => vec![],
         _ => (0..plan.batch_size).map(|b| out.join(schema::final_file(b)).display().to_string()).collect(),
     };
-    talk.say(format!("{calls} model calls in {}: {}", seconds(timings.total_seconds), parts.join(", ")));
+    let plural = if calls == 1 { "" } else { "s" };
+    talk.say(format!("{calls} model call{plural} in {}: {}", seconds(timings.total_seconds), parts.join(", ")));
     talk.say(format!("record: {}", out.display()));
     if !pictures.is_empty() {
         talk.say(format!("picture: {}", pictures.join(", ")));
     }
-    talk.say(format!("next: sdviz shapes {}", out.display()));
+    talk.say(format!("next: {}", advice::next_steps(plan, out)));
     // For a program that reads on; a person at a terminal has just been told.
     if !std::io::stdout().is_terminal() {
         pictures.iter().for_each(report::print);
@@ -236,6 +256,12 @@ fn asked_to_stop(answers: Option<&OnStepRecord>, record: &RunRecord) -> Option<S
 /// An error with what is left on disk.
 fn stopped(error: Error, kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> anyhow::Error {
     report::Noted { error, note: left(kept, out, record) }.into()
+}
+
+/// An error at the very end, when every step was made.
+fn unmarked(error: Error, out: &Path, record: &RunRecord) -> anyhow::Error {
+    let note = format!("kept in `{}`: steps 0 to {}, readable as they are", out.display(), record.last_step());
+    report::Noted { error, note }.into()
 }
 
 /// What a run that did not come to its end has left on disk.

@@ -10,6 +10,7 @@ use crate::train::judge;
 use crate::train::personal;
 use crate::train::stages::{self, Done, Request, Say};
 use anyhow::Result;
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -79,6 +80,7 @@ fn train(
         device: device::device(&args.device)?,
         interrupted: interrupt::listen(talk)?,
         quiet: talk.quiet,
+        hold: RefCell::default(),
     };
     let done = stage(&request, &|text| talk.say(text))?;
     if done.stopped {

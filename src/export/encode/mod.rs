@@ -8,6 +8,7 @@
 
 mod apng;
 mod gif;
+mod gif_palette;
 mod mp4;
 mod mp4_boxes;
 mod partial;

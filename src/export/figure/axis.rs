@@ -66,6 +66,11 @@ impl Axis {
         place.is_finite().then_some(place)
     }
 
+    /// Where a linear axis begins, in words, if 0 lies outside it: lengths then look more different than they are.
+    pub fn cut_at(&self) -> Option<String> {
+        (!self.log && (self.start > 0.0 || self.end < 0.0)).then(|| self.label(self.start))
+    }
+
     /// What is written at a mark.
     pub fn label(&self, mark: f64) -> String {
         if !self.log {
@@ -143,9 +148,11 @@ mod tests {
     fn marks_are_round_and_hold_the_values() {
         let axis = Axis::linear([14.6, 0.03].into_iter(), 5);
         assert_eq!(labels(&axis), ["0", "5", "10", "15"]);
+        assert_eq!(axis.cut_at(), None);
         let axis = Axis::linear([0.971, 0.9].into_iter(), 4);
         assert_eq!(labels(&axis), ["0.90", "0.92", "0.94", "0.96", "0.98"]);
         assert_eq!((axis.start, axis.end), (0.9, 0.98));
+        assert_eq!(axis.cut_at().as_deref(), Some("0.90"));
         assert_eq!(labels(&Axis::linear([-3.0, 2.0].into_iter(), 5)), ["-3", "-2", "-1", "0", "1", "2"]);
     }
 

@@ -8,6 +8,7 @@ use crate::config::PIPELINES;
 use crate::error::{Error, Result};
 use crate::model::convert::{TEXTS, weights_file};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,44 +67,101 @@ pub fn needed(repository: &str, info: &Value, variant: Option<&str>) -> Result<V
             "a model in diffusers' layout has tokenizer, text_encoder, unet, vae and scheduler folders",
         ));
     }
-    for component in ["text_encoder", "unet", "vae"] {
-        files.push(weights(repository, &all, component, variant)?);
+    let groups = ["text_encoder", "unet", "vae"].map(|component| (component, groups(&all, component)));
+    // Each part comes in the variant that was asked for, or plain; but some part must have it.
+    let anywhere = variant.filter(|variant| groups.iter().any(|(_, groups)| groups.contains_key(*variant)));
+    for (component, groups) in &groups {
+        let chosen = match (variant, groups.get(variant.unwrap_or_default()), groups.get("")) {
+            (_, Some(own), _) => Some(own),
+            (Some(_), None, plain) => plain.filter(|_| anywhere.is_some()),
+            (None, ..) => groups.values().next().filter(|_| groups.len() == 1),
+        };
+        let chosen = chosen.ok_or_else(|| no_weights(repository, &all, component, variant))?;
+        files.extend(whole_or_pieces(repository, chosen)?);
     }
     files.push(index);
     Ok(files)
 }
 
-/// A component's weights: the variant that was asked for, else the plain file, else the one variant there is.
-fn weights(repository: &str, all: &[RemoteFile], component: &str, variant: Option<&str>) -> Result<RemoteFile> {
+/// The weights of a component, by the name of their variant, which is empty for the plain ones.
+fn groups<'a>(all: &'a [RemoteFile], component: &str) -> BTreeMap<String, Vec<&'a RemoteFile>> {
     let plain = weights_file(component);
     let stem = plain.trim_end_matches(".safetensors");
-    let middle = |file: &RemoteFile| {
-        let middle = file.name.strip_prefix(stem)?.strip_suffix(".safetensors")?;
-        (middle.is_empty() || middle.starts_with('.')).then(|| middle.trim_start_matches('.').to_string())
+    let mut groups: BTreeMap<String, Vec<&RemoteFile>> = BTreeMap::new();
+    for file in all {
+        if let Some(variant) = file.name.strip_prefix(stem).and_then(variant_of) {
+            groups.entry(variant).or_default().push(file);
+        }
+    }
+    groups
+}
+
+/// The variant that the rest of a weight file's name tells: `.fp16.safetensors`, with pieces `.fp16-00001-of-00002` or
+/// `-00001-of-00002.fp16`, or the index of pieces; `None` for another file.
+fn variant_of(rest: &str) -> Option<String> {
+    let middle = match rest.strip_suffix(".json") {
+        Some(index) => index.contains(".safetensors.index").then(|| index.replacen(".safetensors.index", "", 1))?,
+        None => {
+            let middle = rest.strip_suffix(".safetensors")?;
+            match piece(middle) {
+                Some((at, length, _)) => format!("{}{}", &middle[..at], &middle[at + length..]),
+                None => middle.into(),
+            }
+        }
     };
-    let variants: Vec<(String, &RemoteFile)> = all.iter().filter_map(|file| Some((middle(file)?, file))).collect();
-    if let Some((_, file)) = variants.iter().find(|(name, _)| name == variant.unwrap_or_default()) {
-        return Ok((*file).clone());
+    (middle.is_empty() || middle.starts_with('.')).then(|| middle.trim_start_matches('.').to_string())
+}
+
+/// `-00001-of-00002` in a name: where it stands, how long it is, and how many pieces there are.
+fn piece(name: &str) -> Option<(usize, usize, usize)> {
+    const LENGTH: usize = "-00001-of-00002".len();
+    let of = name.find("-of-").filter(|of| *of >= 6)?;
+    let text = name.get(of - 6..of - 6 + LENGTH)?;
+    let (number, count) = text.strip_prefix('-')?.split_once("-of-")?;
+    number.parse::<usize>().ok()?;
+    Some((of - 6, LENGTH, count.parse().ok()?))
+}
+
+/// Of a component's weights in one variant the one file that has all, or the pieces with their index.
+fn whole_or_pieces(repository: &str, files: &[&RemoteFile]) -> Result<Vec<RemoteFile>> {
+    let count = |file: &RemoteFile| piece(&file.name).map(|(.., count)| count);
+    let is_index = |file: &RemoteFile| file.name.ends_with(".json");
+    if let Some(whole) = files.iter().find(|file| count(file).is_none() && !is_index(file)) {
+        return Ok(vec![(*whole).clone()]);
     }
-    if let ([(_, one)], None) = (variants.as_slice(), variant) {
-        return Ok((*one).clone());
+    let pieces = files.iter().filter(|file| !is_index(file));
+    let (there, wanted) = (pieces.clone().count(), pieces.clone().filter_map(|file| count(file)).max().unwrap_or(0));
+    if there == 0 || there != wanted || there == files.len() {
+        let name = files.first().map_or("", |file| file.name.as_str());
+        return Err(Error::invalid(
+            format!(
+                "`{repository}` is not whole: of weights in several pieces (`{name}`) it lacks some, or their index"
+            ),
+            "take another revision, or another repository",
+        ));
     }
+    Ok(files.iter().map(|file| (*file).clone()).collect())
+}
+
+/// A component has no weights of this variant, or several and no plain ones.
+fn no_weights(repository: &str, all: &[RemoteFile], component: &str, variant: Option<&str>) -> Error {
+    let plain = weights_file(component);
+    let stem = plain.trim_end_matches(".safetensors");
     let asked = variant.map(|v| format!(".{v}")).unwrap_or_default();
     let there = |file: &&RemoteFile| file.name.starts_with(&format!("{component}/")) && !file.name.ends_with(".json");
     let there: Vec<String> = all.iter().filter(there).map(|file| format!("`{}`", file.name)).collect();
     let message = format!("`{repository}` has no `{stem}{asked}.safetensors`");
-    Err(if there.is_empty() {
-        Error::invalid(message, "take a repository with weights in safetensors format")
-    } else {
-        let only = variants.is_empty();
-        let pickles = if only { "; pickles and weights in several parts are not fetched" } else { "" };
-        let hint = match (only, variant) {
-            (true, _) => "take a revision or a repository with safetensors",
-            (false, Some(_)) => "leave `--variant` away, or name one that is there",
-            (false, None) => "choose with `--variant`",
-        };
-        Error::invalid(format!("{message}, but {}{pickles}", there.join(", ")), hint)
-    })
+    if there.is_empty() {
+        return Error::invalid(message, "take a repository with weights in safetensors format");
+    }
+    let only = groups(all, component).is_empty();
+    let pickles = if only { "; pickles are not fetched" } else { "" };
+    let hint = match (only, variant) {
+        (true, _) => "take a revision or a repository with safetensors",
+        (false, Some(_)) => "leave `--variant` away, or name one that is there",
+        (false, None) => "choose with `--variant`",
+    };
+    Error::invalid(format!("{message}, but {}{pickles}", there.join(", ")), hint)
 }
 
 /// The repository is not in diffusers' layout: what there is instead.
@@ -169,7 +227,44 @@ mod tests {
         let no_half = chosen(&[text, unet, vae], Some("fp16")).unwrap_err();
         assert_eq!(no_half, format!("`a/b` has no `text_encoder/model.fp16.safetensors`, but `{text}`"));
         let pickle = chosen(&[text, "unet/diffusion_pytorch_model.bin", vae], None).unwrap_err();
+        // Each part in the variant where it has it.
+        assert_eq!(chosen(&[text, half, ema, unet, vae], Some("fp16")).unwrap(), [text, half, vae]);
+        assert!(chosen(&[text, half, vae], Some("bf16")).is_err() && chosen(&[text, ema, half, vae], None).is_err());
         assert!(pickle.contains("pickles") && pickle.contains("`unet/diffusion_pytorch_model.bin`"), "{pickle}");
+    }
+
+    #[test]
+    fn weights_in_pieces_come_with_their_index() {
+        let (text, vae) = ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors");
+        let name = |end: &str| format!("unet/diffusion_pytorch_model{end}");
+        for (variant, ends) in [
+            (None, ["-00001-of-00002.safetensors", "-00002-of-00002.safetensors", ".safetensors.index.json"]),
+            (
+                Some("fp16"),
+                [
+                    ".fp16-00001-of-00002.safetensors",
+                    ".fp16-00002-of-00002.safetensors",
+                    ".fp16.safetensors.index.json",
+                ],
+            ),
+            (
+                Some("fp16"),
+                [
+                    "-00001-of-00002.fp16.safetensors",
+                    "-00002-of-00002.fp16.safetensors",
+                    ".safetensors.index.fp16.json",
+                ],
+            ),
+        ] {
+            let pieces = ends.map(name);
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            let all = [&[text, vae][..], &pieces].concat();
+            assert_eq!(chosen(&all, variant).unwrap(), [&[text][..], &pieces, &[vae]].concat());
+            for missing in 2..5 {
+                let some: Vec<&str> = all.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, n)| *n).collect();
+                assert!(chosen(&some, variant).unwrap_err().contains("it lacks some, or their index"), "{some:?}");
+            }
+        }
     }
 
     #[test]

@@ -51,19 +51,6 @@ pub fn split(key: &str) -> Option<(&str, Part)> {
     Some((tail.filter(|_| part == Part::Alpha).unwrap_or(stem), part))
 }
 
-/// The kind of addition to a model that a key belongs to, where it is another than a LoRA.
-pub fn relative(key: &str) -> Option<&'static str> {
-    let marks = [
-        ("hada_", "LoHa"),
-        ("lokr_", "LoKr"),
-        ("dora_scale", "DoRA"),
-        ("lora_magnitude_vector", "DoRA"),
-        ("oft_blocks", "OFT"),
-        ("on_input", "IA³"),
-    ];
-    marks.iter().find(|(mark, _)| key.contains(mark)).map(|(_, kind)| *kind)
-}
-
 /// The layers of a component that can carry a LoRA, by diffusers' key path, with the shape of their weight:
 /// `[out, in]`, or `[out, in, height, width]` for a convolution.
 pub fn carriers(weights: &WeightFile) -> BTreeMap<String, Vec<i64>> {
@@ -174,6 +161,5 @@ mod tests {
             assert_eq!(split(key), Some((stem, part)));
         }
         assert_eq!(split("unet.down_blocks.0.to_q.weight"), None);
-        assert_eq!(relative("lora_unet_x.hada_w1_a"), Some("LoHa"));
     }
 }

@@ -1,0 +1,154 @@
+//! What a run's user is told unasked, because it is easily overlooked: words that the model never learned, a negative
+//! prompt that nobody reads, a seed that was drawn, what to look at next.
+//!
+//! Enters: a checked run and its model. Leaves: lines of text, which the verbs say.
+
+use super::args::{Seed, TraceArgs};
+use super::report::Talk;
+use crate::model::about::{About, Repertoire};
+use crate::pipeline::Pipeline;
+use crate::trace::conditions::PromptSyntax;
+use crate::trace::schema::{Decode, Plan, Quantity, RunRecord};
+use std::path::Path;
+
+/// So many unknown words are named, and the others counted.
+const NAMED_WORDS: usize = 8;
+/// How wide a list of things may become.
+const LIST_WIDTH: usize = 100;
+
+/// Tells what is worth knowing of a run that begins now.
+pub fn before(args: &TraceArgs, record: &RunRecord, pipeline: &Pipeline, talk: Talk) {
+    let plan = &record.plan;
+    if args.seed == Some(Seed::Random) {
+        talk.say(format!("seed: {}, drawn at random; `--seed {}` draws this picture again", plan.seed, plan.seed));
+    }
+    if plan.prompt.trim().is_empty() {
+        talk.say("the prompt is empty: the picture is drawn without one");
+    }
+    unused_negative_prompt(record).iter().for_each(|warning| talk.warn(warning));
+    unknown_words((&plan.prompt, &plan.negative_prompt), plan.prompt_syntax, pipeline, talk);
+}
+
+/// A word on a negative prompt that no prediction is made with.
+fn unused_negative_prompt(record: &RunRecord) -> Option<String> {
+    let plan = &record.plan;
+    // Parts that `AND` joins are weighed against the negative prompt whatever the scale.
+    let parts = record.conditions.iter().flat_map(|conditions| &conditions.prompt);
+    let joined = parts.map(|part| part.weight).collect::<Vec<_>>();
+    let used = plan.guidance_scale > 1.0 || !(joined.is_empty() || joined == [1.0]);
+    (!used && !plan.negative_prompt.trim().is_empty()).then(|| {
+        format!(
+            "the negative prompt is not used: that takes a guidance scale above 1, and it is {}",
+            plan.guidance_scale
+        )
+    })
+}
+
+/// Warns of the words of prompt and negative prompt that the model has never seen, if it is one that says what it knows.
+pub fn unknown_words((prompt, negative): (&str, &str), syntax: PromptSyntax, pipeline: &Pipeline, talk: Talk) {
+    let model = pipeline.model();
+    // What a LoRA has taught the model is known to nobody here.
+    let Some(draws) = pipeline.about().draws.as_ref().filter(|_| model.loras.is_empty()) else { return };
+    let added: Vec<&str> = model.embeddings.iter().map(|embedding| embedding.name.as_str()).collect();
+    let unknown = draws.unknown_words(&format!("{prompt}\n{negative}"), syntax, &added);
+    if unknown.is_empty() {
+        return;
+    }
+    let told = |word: &String| match draws.singular(word) {
+        Some(one) => format!("`{word}` (but `{one}`)"),
+        None => format!("`{word}`"),
+    };
+    let named: Vec<String> = unknown.iter().take(NAMED_WORDS).map(told).collect();
+    let more = match unknown.len() - named.len() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let stray = if draws.names_a_thing(prompt) { "" } else { ", and the prompt names nothing that it draws" };
+    talk.warn(format!("`{}` has never seen {}{more}{stray}", model.id, named.join(", ")));
+    talk.say(format!(
+        "hint: it draws {}, as in \"{}\": `sdviz models` lists them; for anything else name a larger model with `--model`",
+        draws.size(),
+        draws.example
+    ));
+}
+
+/// What a model says of itself, for a person: its guidance scale and all that it draws. Empty for one that says nothing.
+pub fn about(name: &str, about: &About) -> String {
+    let mut parts = vec![];
+    if let Some(draws) = &about.draws {
+        parts.push(repertoire(name, draws));
+    }
+    if let Some(scale) = about.guidance_scale {
+        parts.push(format!("{name}: guidance scale {scale} unless another is asked for"));
+    }
+    parts.join("\n")
+}
+
+fn repertoire(name: &str, draws: &Repertoire) -> String {
+    let things = draws.things.iter().filter_map(|names| {
+        let (first, others) = names.split_first()?;
+        Some(if others.is_empty() { first.clone() } else { format!("{first} ({})", others.join(", ")) })
+    });
+    let mut text = format!("{name} draws {}, as in \"{}\":\n", draws.size(), draws.example);
+    let lists =
+        [("things", things.collect()), ("backgrounds", draws.backgrounds.clone()), ("styles", draws.styles.clone())];
+    for (title, words) in lists.into_iter().filter(|(_, words): &(_, Vec<String>)| !words.is_empty()) {
+        text += &wrapped(&format!("  {title}: "), &words);
+    }
+    text.trim_end().into()
+}
+
+/// A list behind its title, in lines that are not too long, the later ones set in.
+fn wrapped(title: &str, words: &[String]) -> String {
+    let mut lines = vec![title.to_string()];
+    for (i, word) in words.iter().enumerate() {
+        let word = if i + 1 < words.len() { format!("{word}, ") } else { word.clone() };
+        match lines.last_mut() {
+            Some(line) if line.len() + word.trim_end().len() <= LIST_WIDTH => line.push_str(&word),
+            _ => lines.push(format!("    {word}")),
+        }
+    }
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// The verbs that make most of what a run recorded.
+pub fn next_steps(plan: &Plan, out: &Path) -> String {
+    let recorded = |wanted: &[Quantity]| wanted.iter().all(|what| plan.record.contains(what));
+    let verbs = [
+        ("filmstrip", matches!(plan.decode, Decode::Every(_)) && plan.decode_what.contains(&Quantity::Latents)),
+        ("latents", recorded(&[Quantity::Latents])),
+        ("plot", recorded(&[Quantity::NoiseUncond, Quantity::NoiseText])),
+        ("shapes", true),
+    ];
+    let verbs: Vec<&str> = verbs.into_iter().filter(|(_, worth)| *worth).map(|(verb, _)| verb).collect();
+    let out = out.display().to_string();
+    let out = if out.contains(char::is_whitespace) { format!("'{out}'") } else { out };
+    let all = if verbs.len() > 1 { format!("; sdviz export {out} --all makes everything") } else { String::new() };
+    let verbs: Vec<String> = verbs.iter().map(|verb| format!("sdviz {verb} {out}")).collect();
+    format!("{}{all}", verbs.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn next_comes_what_the_record_is_good_for() {
+        let all = Plan { record: Quantity::ALL.to_vec(), ..Plan::default() };
+        assert_eq!(
+            next_steps(&all, Path::new("run")),
+            "sdviz filmstrip run, sdviz latents run, sdviz plot run, sdviz shapes run; sdviz export run --all makes everything"
+        );
+        let nothing = Plan { record: vec![], decode: Decode::Final, ..all };
+        assert_eq!(next_steps(&nothing, Path::new("my run")), "sdviz shapes 'my run'");
+    }
+
+    #[test]
+    fn long_lists_are_wrapped() {
+        let words: Vec<String> = (0..30).map(|i| format!("word {i}")).collect();
+        let text = wrapped("  things: ", &words);
+        assert!(text.lines().count() == 3 && text.lines().all(|line| line.len() <= LIST_WIDTH), "{text}");
+        assert!(text.starts_with("  things: word 0, word 1,") && text.ends_with("word 28, word 29\n"), "{text}");
+    }
+}

@@ -1,0 +1,284 @@
+//! `--like`: the settings that a picture carries, where none were typed, and a word on everything of it that is not taken
+//! over.
+//!
+//! Enters: what was typed. Leaves: the same with the picture's settings, and warnings. A picture of ours says everything,
+//! one of a web UI most; a setting that nobody here has heard of is named as it stands.
+
+use super::args::{Seed, TraceArgs};
+use crate::error::{Error, Result};
+use crate::prompt::extras;
+use crate::trace::parameters::{Own, Settings};
+use crate::trace::schema::{EmbeddingRecord, LoraRecord, ModelRecord};
+use serde_json::Value;
+use std::path::Path;
+
+/// Pairs that are taken over, have a word of their own below, or make no difference to a picture.
+const HANDLED: [&str; 31] = [
+    "Steps",
+    "Sampler",
+    "Schedule type",
+    "CFG scale",
+    "Seed",
+    "Size",
+    "Clip skip",
+    "Prompt syntax",
+    "Model",
+    "Model hash",
+    "RNG",
+    "Denoising strength",
+    "Hires upscale",
+    "Hires resize",
+    "Hires upscaler",
+    "Hires steps",
+    "Eta",
+    "Eta DDIM",
+    "Variation seed",
+    "Variation seed strength",
+    "Seed resize from",
+    "Lora",
+    "Lora hashes",
+    "TI hashes",
+    "Embeddings",
+    "VAE",
+    "VAE hash",
+    "Version",
+    "User",
+    "Created Date",
+    "Batch pos",
+];
+
+/// Pairs that only a picture that was repainted behind a mask has.
+const MASKED: [&str; 5] = ["Mask blur", "Mask mode", "Masked content", "Inpaint area", "Masked area padding"];
+
+/// What was typed, and for the rest what the picture after `--like` says. Gives words of warning too, for what it says
+/// that is not taken over.
+///
+/// # Errors
+/// When the picture carries no settings, or its sampler is not known and no other is typed.
+pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
+    let Some(picture) = &typed.like else { return Ok((typed.clone(), vec![])) };
+    let mut said = Settings::read(picture)?;
+    let mut warnings = vec![];
+    warnings.extend(sampler(typed, &said)?);
+    warnings.extend(noise(typed, &said));
+    if typed.prompt.is_none() && said.own.is_none() {
+        warnings.extend(take_tags_out(&mut said));
+    }
+    match &said.own {
+        Some(own) => warnings.extend(beyond_settings_of_ours(typed, own)),
+        None => warnings.extend(beyond_settings(typed, &said)),
+    }
+    warnings.extend(model(typed, &said));
+    if typed.picture.init_image.is_some() && (said.hires.is_some() || said.parameters.contains_key("Hires upscaler")) {
+        warnings.push("the picture had a second pass, which a run from a picture has not".into());
+    }
+    Ok((filled(typed.clone(), said), warnings))
+}
+
+/// What was typed, with a picture's settings in the places that are left.
+fn filled(mut args: TraceArgs, said: Settings) -> TraceArgs {
+    // A run from a picture has one pass, whatever the other picture had, and only such a run has a strength.
+    if args.picture.init_image.is_none() {
+        let (typed, said) = (&mut args.hires, said.hires);
+        typed.hires = typed.hires.or(said.map(|hires| hires.scale));
+        typed.hires_strength = typed.hires_strength.or(said.map(|hires| hires.strength));
+        typed.hires_steps = typed.hires_steps.or(said.map(|hires| hires.steps));
+        typed.hires_upscaler = typed.hires_upscaler.take().or(said.map(|hires| hires.upscaler.to_string()));
+    } else {
+        args.strength = args.strength.or(said.strength);
+        let own = said.own.as_ref().map(|own| &own.plan);
+        args.picture.resize = args.picture.resize.or(own.and_then(|plan| plan.resize).map(|resize| resize.to_string()));
+        args.picture.paste |= args.picture.mask.is_some() && own.is_some_and(|plan| plan.paste);
+    }
+    // The prompt's syntax is the picture's own: a prompt that was typed anew is read as it was typed.
+    if args.prompt.is_none() {
+        args.prompt_syntax = args.prompt_syntax.or(said.prompt_syntax.map(|syntax| syntax.name().into()));
+    }
+    args.prompt = args.prompt.or(Some(said.prompt));
+    args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));
+    args.clip_skip = args.clip_skip.or(said.clip_skip);
+    args.steps = args.steps.or(said.steps);
+    // Eta is a setting of the picture's scheduler.
+    if args.scheduler.is_none() {
+        args.eta = args.eta.or(said.eta.filter(|_| said.scheduler.as_deref() == Some("ddim")));
+    }
+    args.scheduler = args.scheduler.or(said.scheduler);
+    args.guidance_scale = args.guidance_scale.or(said.guidance_scale);
+    args.seed = args.seed.or(said.seed.map(Seed::from));
+    args.width = args.width.or(said.width);
+    args.height = args.height.or(said.height);
+    args
+}
+
+/// Whether the picture's sampler is one of ours, and what may differ then.
+fn sampler(typed: &TraceArgs, said: &Settings) -> Result<Option<String>> {
+    let Some(sampler) = said.like_sampler().filter(|_| typed.scheduler.is_none()) else { return Ok(None) };
+    if sampler.scheduler.is_none() {
+        return Err(Error::invalid(
+            format!("the picture's sampler `{}` is not known here", sampler.name),
+            "choose another with `--scheduler`: `sdviz schedulers` lists them",
+        ));
+    }
+    let eta = said.eta.filter(|eta| *eta != 0.0 && typed.eta.is_none() && sampler.scheduler.as_deref() != Some("ddim"));
+    let words = [
+        sampler.spacing.map(|spacing| {
+            format!("the picture's noise levels were spaced as `{spacing}`: here the model's configuration says how")
+        }),
+        eta.map(|eta| format!("the picture's eta {eta} is not taken over: only `ddim` has one here")),
+    ];
+    Ok(words.into_iter().flatten().reduce(|all, word| format!("{all}; {word}")))
+}
+
+/// Whether the picture's seed means the same noise here.
+fn noise(typed: &TraceArgs, said: &Settings) -> Vec<String> {
+    if typed.seed.is_some() || said.seed.is_none() {
+        return vec![];
+    }
+    let mut words = vec![];
+    if !said.cpu_noise {
+        words.push("the picture's noise was not drawn on the CPU: its seed means other noise here".into());
+    }
+    let mixed = listed(said, |name| name.starts_with("Variation seed") || name == "Seed resize from");
+    if !mixed.is_empty() {
+        words.push(format!("the picture's noise was mixed ({mixed}), which is not done here: its seed gives another"));
+    }
+    words
+}
+
+/// Takes the tags of networks out of the picture's prompt.
+fn take_tags_out(said: &mut Settings) -> Vec<String> {
+    let (left, tags) = extras::without_tags(&said.prompt);
+    said.prompt = left.trim_end().into();
+    tags.iter().map(|tag| tag_warning(tag)).collect()
+}
+
+/// What becomes of a tag in a prompt.
+pub fn tag_warning(tag: &str) -> String {
+    format!("`{tag}` in the prompt loads nothing and is not drawn: `{}` would load it", extras::flag(tag))
+}
+
+/// What a picture of ours had beside its settings.
+fn beyond_settings_of_ours(typed: &TraceArgs, own: &Own) -> Vec<String> {
+    let (plan, model, loading) = (&own.plan, &own.model, &typed.model.loading);
+    let mut words = vec![];
+    if let (Some(picture), None) = (&plan.init_image, &typed.picture.init_image) {
+        let strength = plan.strength.unwrap_or_default();
+        words.push(format!(
+            "the picture began from `{}` (strength {strength}): name it with `--init-image`, or this one begins from noise",
+            picture.file
+        ));
+    }
+    if let (Some(mask), None) = (&plan.mask, &typed.picture.mask) {
+        words.push(format!("the picture was repainted behind the mask `{}`: name it with `--mask`", mask.file));
+    }
+    if let (Some(from), None) = (model.components.iter().find_map(|c| c.from.as_ref()), &loading.vae) {
+        words.push(format!("the picture was decoded by the autoencoder `{from}`: name it with `--vae`"));
+    }
+    if loading.lora.is_empty() {
+        let flag = |lora: &LoraRecord| {
+            format!("the picture was drawn with a LoRA: name it with `--lora {}:{}`", lora.file, lora.weight)
+        };
+        words.extend(model.loras.iter().map(flag));
+    }
+    if loading.embedding.is_empty() {
+        let flag = |word: &EmbeddingRecord| {
+            format!("`{}` is an embedding: name it with `--embedding {}={}`", word.name, word.name, word.file)
+        };
+        words.extend(model.embeddings.iter().map(flag));
+    }
+    if !["", "f32"].contains(&own.dtype.as_str()) && loading.dtype == "auto" {
+        words.push(format!("the picture was computed in {0}: `--dtype {0}` does so again", own.dtype));
+    }
+    words
+}
+
+/// What a picture of another program had beside the settings that are taken over.
+fn beyond_settings(typed: &TraceArgs, said: &Settings) -> Vec<String> {
+    let (loading, mut words) = (&typed.model.loading, vec![]);
+    let masked = listed(said, |name| MASKED.contains(&name));
+    if let (Some(strength), None) = (said.strength, &typed.picture.init_image) {
+        words.push(format!(
+            "the picture began from another (denoising strength {strength}): name that with `--init-image`, or this one \
+             begins from noise"
+        ));
+    }
+    if !masked.is_empty() && typed.picture.mask.is_none() {
+        words.push(format!("the picture was repainted behind a mask ({masked}): name it with `--mask`"));
+    }
+    if let (None, Some(upscaler)) = (said.hires, said.parameters.get("Hires upscaler")) {
+        words
+            .push(format!("the picture was enlarged with {}, which is not known here: see `--hires`", plain(upscaler)));
+    }
+    let first = |names: [&str; 2]| names.iter().find_map(|name| said.parameters.get(*name)).map(plain);
+    if let Some(loras) = first(["Lora", "Lora hashes"]).filter(|_| loading.lora.is_empty()) {
+        words.push(format!("the picture was drawn with the LoRAs {loras}: name them with `--lora`"));
+    }
+    if let Some(embeddings) = first(["Embeddings", "TI hashes"]).filter(|_| loading.embedding.is_empty()) {
+        words.push(format!("the picture was drawn with the embeddings {embeddings}: name them with `--embedding`"));
+    }
+    if let Some(vae) = first(["VAE", "VAE hash"]).filter(|_| loading.vae.is_none()) {
+        words.push(format!("the picture was decoded by the autoencoder {vae}: name it with `--vae`"));
+    }
+    let others = listed(said, |name| !HANDLED.contains(&name) && !MASKED.contains(&name));
+    if !others.is_empty() {
+        words.push(format!("the picture also says, and this is not taken over: {others}"));
+    }
+    if !said.behind.is_empty() {
+        words.push(format!("what stands behind the picture's settings is not taken over: `{}`", said.behind));
+    }
+    words
+}
+
+/// Whether the picture was drawn with another model, as far as names tell.
+fn model(typed: &TraceArgs, said: &Settings) -> Option<String> {
+    let theirs = said.model.as_deref()?;
+    let named = typed.model.model.clone().or_else(|| std::env::var("SDVIZ_MODEL").ok());
+    let ours = named.as_deref().unwrap_or("pocket");
+    if short(theirs).eq_ignore_ascii_case(short(ours)) {
+        return None;
+    }
+    let hash = said.parameters.get("Model hash").map(|hash| format!(" (hash {})", plain(hash)));
+    let hash = hash.unwrap_or_default();
+    let way = if typed.model.model.is_some() { "" } else { ": name it with `--model`" };
+    Some(format!("the picture was drawn with the model `{theirs}`{hash}, this one is drawn with `{ours}`{way}"))
+}
+
+/// Whether a finished run had other weights than the picture it is like, where both have one name. `hashes` are those of
+/// the model's components.
+pub fn other_weights(args: &TraceArgs, model: &ModelRecord, hashes: &[String]) -> Option<String> {
+    let said = Settings::read(args.like.as_ref()?).ok()?;
+    if !short(said.model.as_deref()?).eq_ignore_ascii_case(short(&model.id)) {
+        return None;
+    }
+    let ours = hashes.get(model.components.iter().position(|c| c.name == "unet")?)?;
+    let theirs = match &said.own {
+        Some(own) => own.model.components.iter().find(|c| c.name == "unet")?.sha256.clone(),
+        // Web UIs have the hash of the whole checkpoint: comparable where ours is one file too.
+        None if hashes.iter().all(|hash| hash == ours) => plain(said.parameters.get("Model hash")?),
+        None => return None,
+    };
+    let ten = |hash: &str| hash.chars().take(10).collect::<String>().to_lowercase();
+    let differ = !theirs.is_empty() && !ours.is_empty() && ten(&theirs) != ten(ours);
+    differ.then(|| {
+        let (name, theirs, ours) = (&model.id, ten(&theirs), ten(ours));
+        format!(
+            "the picture was drawn with other weights of that name: `{name}` had the hash {theirs}, and now has {ours}"
+        )
+    })
+}
+
+/// A model's name without its folders and its ending.
+fn short(name: &str) -> &str {
+    let last = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or(name);
+    [".safetensors", ".ckpt"].iter().find_map(|ending| last.strip_suffix(ending)).unwrap_or(last)
+}
+
+/// The pairs with these names, as the picture has them.
+fn listed(said: &Settings, wanted: impl Fn(&str) -> bool) -> String {
+    let pairs = said.parameters.iter().filter(|(name, _)| wanted(name));
+    pairs.map(|(name, value)| format!("`{name}: {}`", plain(value))).collect::<Vec<_>>().join(", ")
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}

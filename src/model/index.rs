@@ -1,0 +1,47 @@
+//! What a model says of itself: `model_index.json`, and the scheduler that it names.
+//!
+//! Enters: a model's files. Leaves: its pipeline's class, and its scheduler's configuration as that pipeline takes it.
+
+use super::files::ModelFiles;
+use crate::config::PIPELINES;
+use crate::error::{Error, Result};
+use crate::scheduler::SchedulerConfig;
+use serde_json::Value;
+
+const INDEX: &str = "model_index.json";
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
+
+fn index(files: &ModelFiles) -> Result<Value> {
+    serde_json::from_str(&files.required_text(INDEX)?)
+        .map_err(|e| Error::bad_file(&files.path(INDEX), "model index", e))
+}
+
+/// The pipeline class that a model's index names, if it is one of ours.
+///
+/// # Errors
+/// When it is another, or the index is missing or not JSON.
+pub fn class_name(files: &ModelFiles) -> Result<String> {
+    let index = index(files)?;
+    let class = index["_class_name"].as_str().unwrap_or_default();
+    if PIPELINES.contains(&class) {
+        return Ok(class.into());
+    }
+    Err(Error::Unsupported {
+        field: "_class_name".into(),
+        found: format!("`{class}`"),
+        place: format!("`{}`", files.path(INDEX).display()),
+        supported: "StableDiffusionPipeline, that is Stable Diffusion 1.x and 2.x".into(),
+    })
+}
+
+/// The model's scheduler as its pipeline takes it ([`SchedulerConfig::in_pipeline`]).
+///
+/// # Errors
+/// When one of the two files is missing or is not what it should be.
+pub fn scheduler(files: &ModelFiles) -> Result<SchedulerConfig> {
+    let path = files.path(SCHEDULER);
+    let mut config = SchedulerConfig::parse(&files.required_text(SCHEDULER)?)
+        .map_err(|e| Error::bad_file(&path, "scheduler configuration", e))?;
+    config.path = Some(path);
+    Ok(config.in_pipeline(index(files)?["scheduler"][1].as_str()))
+}

@@ -1,0 +1,11 @@
+//! Numbers in words, for messages.
+
+/// `350 kB`, `12 MB`, `3.4 GB`, `1.2 TB`.
+pub fn size(bytes: f64) -> String {
+    match bytes {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
+        b if b < 1e12 => format!("{:.1} GB", b / 1e9),
+        b => format!("{:.1} TB", b / 1e12),
+    }
+}

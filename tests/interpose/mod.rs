@@ -1,0 +1,64 @@
+//! Programs ended in the midst of their work, or on a disk that fills: a library in C that is preloaded into them counts
+//! the calls that change files. Without a C compiler, or on another system than Linux, the tests say so and pass.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The library, compiled once; `None` where that is not possible.
+pub fn library() -> Option<&'static Path> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let compiled = LIBRARY.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interpose/interpose.c");
+        // Each test program has its own, for they may run at one time.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("interpose-{}.so", std::process::id()));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&target).arg(source).arg("-ldl");
+        let made = cfg!(target_os = "linux") && compiler.status().is_ok_and(|status| status.success());
+        made.then_some(target)
+    });
+    if compiled.is_none() {
+        eprintln!("not checked: it needs Linux and a C compiler");
+    }
+    compiled.as_deref()
+}
+
+/// The program with arguments, with the library if there is one and what it is to do.
+pub fn sdviz(words: &[&str], settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
+    command.args(words).env_remove("SDVIZ_MODEL").env_remove("RUST_BACKTRACE").envs(settings.iter().copied());
+    if let Some(library) = library().filter(|_| !settings.is_empty()) {
+        command.env("LD_PRELOAD", library);
+    }
+    command
+}
+
+/// How many calls on paths that begin with `under` a command makes that goes through.
+#[allow(dead_code)]
+pub fn count(words: &[&str], under: &Path) -> usize {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let settings = [("INTERPOSE_UNDER", under.to_str().unwrap()), ("INTERPOSE_COUNT", path)];
+    let output = sdviz(words, &settings).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", told(&output));
+    std::fs::read_to_string(path).unwrap().parse().unwrap()
+}
+
+/// What the program said.
+pub fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The names in a folder that begin with a dot, also in the folders in it.
+#[allow(dead_code)]
+pub fn hidden(folder: &Path) -> Vec<String> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            found.extend(hidden(&entry.path()));
+        }
+        found.extend(name.starts_with('.').then_some(name));
+    }
+    found
+}
