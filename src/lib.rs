@@ -13,6 +13,7 @@ pub mod export;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
+pub mod run;
 pub mod say;
 pub mod scheduler;
 pub mod sweep;

@@ -13,6 +13,7 @@ mod plan;
 mod plugins;
 pub mod report;
 mod runs;
+mod told;
 
 use anyhow::Result;
 use args::{Cli, Command};

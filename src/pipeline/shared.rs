@@ -8,6 +8,7 @@ use super::conditioning::Key;
 use super::noise::{self, NoiseStream};
 use crate::error::Result;
 use crate::trace::observer::{Ask, Axes, Event, Flow, Observer, Probe};
+use crate::trace::site::is_inner;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use tch::Tensor;
@@ -51,7 +52,8 @@ impl Shared {
     /// # Errors
     /// Those of `compute` and of the observers.
     pub fn text(&self, key: &Key, probe: &Probe, compute: impl Fn(&Probe) -> Result<Tensor>) -> Result<Tensor> {
-        if !self.keep {
+        // An editor may make other embeddings of the same texts.
+        if !self.keep || probe.has_editors() {
             return compute(probe);
         }
         let mut texts = self.texts.borrow_mut();
@@ -101,7 +103,7 @@ struct Camera {
 impl Observer for Camera {
     fn wants(&self, ask: Ask) -> bool {
         // Attention probabilities would switch off the fused kernel.
-        matches!(ask, Ask::Site(name, _) if !name.ends_with(".probs"))
+        matches!(ask, Ask::Site(name, _) if !is_inner(name))
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {

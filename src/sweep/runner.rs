@@ -8,22 +8,21 @@ use super::identity::Identity;
 use super::plan::{Cell, Draft};
 use super::split::Split;
 use super::store::{State, Store};
-use crate::error::{Error, Result, caught};
+use crate::error::{Error, Result};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::device::dtype_name;
 use crate::pipeline::init_image::{InitImage, Input};
 use crate::pipeline::shared::Shared;
-use crate::pipeline::{LoadOptions, Outcome, Pipeline};
-use crate::trace::observer::{Observer, Probe};
-use crate::trace::progress::Interrupt;
-use crate::trace::schema::{Plan, RunRecord, Stage, Status, Timings};
+use crate::pipeline::{LoadOptions, Pipeline};
+use crate::run::{self, Company, Hashes, Job, Place};
+use crate::trace::observer::Observer;
+use crate::trace::schema::Plan;
 use crate::trace::writer::Recorder;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A loaded model, and what its cells share.
 #[derive(Debug)]
@@ -230,62 +229,45 @@ impl Runner<'_> {
 
     /// One run for these cells, each recorded in its claim's folder.
     fn attempt(&mut self, cells: &[(Cell, Claim)]) -> Result<Attempt> {
-        let started = Instant::now();
-        let pipeline = &self.loaded.pipeline;
-        let (mut records, mut recorders) = (vec![], vec![]);
+        let Some((first, _)) = cells.first() else { return Ok(Attempt::Done(0.0)) };
+        let Loaded { pipeline, identity, shared, .. } = &self.loaded;
         // Cells that are made together differ in nothing but the seed.
-        let input = cells.first().and_then(|(cell, _)| self.loaded.input(&cell.plan));
+        let plan = Plan { batch_size: cells.len(), ..first.plan.clone() };
+        let input = self.loaded.input(&plan);
+        let job = Job {
+            seeds: Some(cells.iter().map(|(cell, _)| cell.plan.seed).collect()),
+            input: input.as_ref(),
+            shared: Some(shared),
+            ..Job::new(pipeline, &plan, Hashes::Known(&identity.weights))
+        };
+        let (mut records, mut recorders) = (vec![], vec![]);
         for (cell, claim) in cells {
             records.push(pipeline.plan(&cell.plan)?.0);
-            let mut recorder = Recorder::create_private(claim.folder(), &cell.plan)?;
-            for (name, picture) in input.iter().flat_map(Input::files) {
-                recorder.write_input(name, &picture)?;
-            }
-            recorders.push(recorder);
+            recorders.push(Recorder::create_private(claim.folder(), &cell.plan)?);
         }
-        let outcome = self.draw(cells, input.as_ref(), &records, &mut recorders);
-        let share = 1.0 / cells.len() as f64;
-        let (stages, status, failure) = match &outcome {
-            Ok(outcome) if outcome.stopped => return Ok(Attempt::Stopped),
-            Ok(outcome) => (outcome.stages.clone(), Status::Complete, None),
-            Err(Error::Cancelled) => return Ok(Attempt::Stopped),
-            Err(error) => (vec![], Status::Failed, Some(error.to_string())),
-        };
-        let timings = timings(started, share, stages);
-        for recorder in &mut recorders {
-            recorder.finish(status, failure.clone(), &self.loaded.identity.weights, timings.clone())?;
-        }
-        let seconds = timings.total_seconds;
-        match outcome {
-            Ok(_) => Ok(Attempt::Done(seconds)),
-            // What the disk says to one cell it says to all.
-            Err(error @ Error::Io { .. }) => Err(error),
-            Err(error) => Ok(Attempt::Failed(error.to_string(), seconds)),
-        }
-    }
-
-    fn draw(
-        &mut self,
-        cells: &[(Cell, Claim)],
-        input: Option<&Input>,
-        records: &[RunRecord],
-        recorders: &mut [Recorder],
-    ) -> Result<Outcome> {
-        let mut interrupt = Interrupt(self.interrupted.clone());
-        let seeds: Vec<u64> = cells.iter().map(|(cell, _)| cell.plan.seed).collect();
-        let plan = Plan { batch_size: cells.len(), ..cells[0].0.plan.clone() };
-        let (pipeline, shared) = (&self.loaded.pipeline, &self.loaded.shared);
         let mut split;
-        let recorder: &mut dyn Observer = match recorders {
+        let place: &mut dyn Place = match recorders.as_mut_slice() {
             [one] => one,
             several => {
                 split = Split::new(records.iter().zip(several).collect());
                 &mut split
             }
         };
-        let probe = Probe::new(vec![recorder, &mut interrupt, self.witness.observer()]);
-        let drawn = caught(|| pipeline.generate_shared(&plan, &seeds, shared, input, &probe));
-        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { drawn }
+        let observers = vec![self.witness.observer()];
+        let interrupted = self.interrupted.clone();
+        let ended = run::carry_out(&job, place, Company { observers, interrupted, ..Company::default() });
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Ok(Attempt::Stopped);
+        }
+        let seconds = ended.timings.total_seconds / cells.len() as f64;
+        match ended.outcome {
+            Ok(outcome) if outcome.stopped => Ok(Attempt::Stopped),
+            Err(Error::Cancelled) => Ok(Attempt::Stopped),
+            Ok(_) => ended.kept.map(|_| Attempt::Done(seconds)),
+            // What the disk says to one cell it says to all.
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(error) => ended.kept.map(|_| Attempt::Failed(error.to_string(), seconds)),
+        }
     }
 }
 
@@ -294,12 +276,4 @@ enum Attempt {
     Done(f64),
     Failed(String, f64),
     Stopped,
-}
-
-/// A cell's share of the time of the run it was made in.
-fn timings(started: Instant, share: f64, mut stages: Vec<Stage>) -> Timings {
-    let total_seconds = started.elapsed().as_secs_f64();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-    stages.iter_mut().for_each(|stage| stage.seconds *= share);
-    Timings { started_unix: (now - total_seconds) as u64, total_seconds: total_seconds * share, stages }
 }

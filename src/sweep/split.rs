@@ -4,9 +4,11 @@
 //! its own, so that its record has the shape it has when the picture is made alone.
 
 use crate::error::Result;
+use crate::pipeline::init_image::Input;
+use crate::run::{Ending, Place};
 use crate::trace::observer::{Ask, Event, Flow, Observer, Site, Step};
 use crate::trace::schema::RunRecord;
-use crate::trace::writer::Recorder;
+use crate::trace::writer::{Kept, Recorder};
 use tch::Tensor;
 
 /// Shares the events of a batch out among recorders.
@@ -105,6 +107,25 @@ fn part(tensor: &Tensor, index: usize, batch: usize, predictions: usize) -> Tens
         }
         Some(&rows) if rows == batch => tensor.narrow(0, index, 1),
         _ => tensor.shallow_clone(),
+    }
+}
+
+impl Place for Split<'_> {
+    fn keep_input(&mut self, input: &Input) -> Result<()> {
+        self.cells.iter_mut().try_for_each(|(_, recorder)| recorder.keep_input(input))
+    }
+
+    /// Each picture's share of the time that all of them took.
+    fn finish(&mut self, ending: &Ending) -> Result<Kept> {
+        let (share, mut timings) = (1.0 / self.cells.len() as f64, ending.timings.clone());
+        timings.total_seconds *= share;
+        timings.stages.iter_mut().for_each(|stage| stage.seconds *= share);
+        let mut kept = Kept { last_step: None, finished: 0 };
+        for (_, recorder) in &mut self.cells {
+            let failure = ending.failure.clone();
+            kept = Place::finish(*recorder, &Ending { failure, timings: &timings, ..*ending })?;
+        }
+        Ok(kept)
     }
 }
 

@@ -42,6 +42,7 @@ pub struct OnStep {
     /// The run directory, absolute.
     dir: PathBuf,
     decode_what: Vec<Quantity>,
+    last_step: usize,
     interrupted: Arc<AtomicBool>,
     record: OnStepRecord,
 }
@@ -75,7 +76,13 @@ impl OnStep {
     pub fn new(options: Options, dir: &Path, interrupted: Arc<AtomicBool>) -> Result<OnStep> {
         let record = OnStepRecord { command: options.command.clone(), ..OnStepRecord::default() };
         let dir = std::path::absolute(dir).at("find", dir)?;
-        Ok(OnStep { options, dir, decode_what: vec![], interrupted, record })
+        Ok(OnStep { options, dir, decode_what: vec![], last_step: 0, interrupted, record })
+    }
+
+    /// The words for a run that the command stopped.
+    pub fn why_stopped(&self) -> Option<String> {
+        let step = self.record.stopped_at?;
+        Some(format!("stopped after step {step} of {}, as `--on-step` asked", self.last_step))
     }
 
     /// What came of it.
@@ -150,7 +157,10 @@ impl Observer for OnStep {
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
         match event {
-            Event::Begin(run) => self.decode_what.clone_from(&run.plan.decode_what),
+            Event::Begin(run) => {
+                self.decode_what.clone_from(&run.plan.decode_what);
+                self.last_step = run.last_step();
+            }
             Event::Step(step) => {
                 self.record.calls += 1;
                 match self.ask(&self.notice(step)) {

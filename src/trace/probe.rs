@@ -64,6 +64,11 @@ impl<'a> Probe<'a> {
         self.observers.borrow().iter().any(|o| o.wants(ask) && o.wants_branch(branch))
     }
 
+    /// Whether anybody may change anything.
+    pub fn has_editors(&self) -> bool {
+        !self.editors.borrow().is_empty()
+    }
+
     /// Whether any editor may change the tensor at this site now.
     pub fn edits(&self, name: &str) -> bool {
         self.editors.borrow().iter().any(|e| e.wants(name, self.step.get()))

@@ -1,6 +1,7 @@
 //! Watching for the user: a progress bar on a terminal, and Ctrl-C.
 
 use super::observer::{Ask, Event, Flow, Observer};
+use super::site::is_inner;
 use crate::error::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::Arc;
@@ -48,8 +49,9 @@ pub struct Interrupt(pub Arc<AtomicBool>);
 
 impl Observer for Interrupt {
     fn wants(&self, ask: Ask) -> bool {
-        // Every module boundary is a place to stop at; probabilities are not, for asking for them costs something.
-        matches!(ask, Ask::Site(name, _) if !name.ends_with(".probs"))
+        // Every module's output is a place to stop at; what lies inside is not, for some of that is formed only when asked
+        // for.
+        matches!(ask, Ask::Site(name, _) if !is_inner(name))
     }
 
     fn on_event(&mut self, _: &Event) -> Result<Flow> {

@@ -1,0 +1,162 @@
+//! Carrying out a plan with a loaded model: conditions, start, the loop once or twice, the finished pictures.
+
+use super::clock::Clock;
+use super::conditioning::{Conditioning, Request};
+use super::denoise::Denoise;
+use super::init_image::Input;
+use super::load::Pipeline;
+use super::resolve::Resolved;
+use super::shared::Shared;
+use super::teller::Teller;
+use super::{hires, limits, start};
+use crate::error::{Error, Result};
+use crate::trace::observer::{Event, Flow};
+use crate::trace::probe::Probe;
+use crate::trace::schema::{Decode, Plan, RunRecord, Stage};
+use image::RgbImage;
+use tch::Tensor;
+
+/// What a run gives back.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The finished latents, `[batch, 4, height/8, width/8]`.
+    pub latents: Tensor,
+    /// The finished pictures, one per batch item; empty when nothing was decoded or the run was stopped.
+    pub images: Vec<RgbImage>,
+    /// Whether an observer stopped it before its last step.
+    pub stopped: bool,
+    /// Where the time went.
+    pub stages: Vec<Stage>,
+}
+
+impl Pipeline {
+    /// Carries out a plan, shown to the observers behind `probe`.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out, a tensor is not finite, or an observer fails.
+    pub fn generate(&self, plan: &Plan, probe: &Probe) -> Result<Outcome> {
+        limits::check_plan(plan, self.model.vae_scale_factor)?;
+        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), None, probe)
+    }
+
+    /// Carries out a plan with a strength, from a picture of the plan's size and with its mask if it has one.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`]; also when the picture does not fit the plan.
+    pub fn generate_from(&self, plan: &Plan, input: &Input, probe: &Probe) -> Result<Outcome> {
+        limits::check_plan(plan, self.model.vae_scale_factor)?;
+        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), Some(input), probe)
+    }
+
+    /// Carries out a plan with one seed per picture of the batch, whatever they are (`plan.seed` is not used), taking
+    /// from `shared` what an earlier run has left there, and leaving there what a later one can use. It begins from the
+    /// picture `input`, if the plan has a strength, else from noise.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate_from`]; also when there are not as many seeds as pictures in the batch.
+    pub fn generate_shared(
+        &self,
+        plan: &Plan,
+        seeds: &[u64],
+        shared: &Shared,
+        input: Option<&Input>,
+        probe: &Probe,
+    ) -> Result<Outcome> {
+        let _no_gradients = tch::no_grad_guard();
+        if seeds.len() != plan.batch_size {
+            let message = format!("{} seeds for a batch of {}", seeds.len(), plan.batch_size);
+            return Err(Error::invalid(message, "give each picture its seed"));
+        }
+        let Resolved { record, mut scheduler, second_scheduler } = self.resolve(plan)?;
+        let plan = &record.plan;
+        check_input(plan, input)?;
+        let clock = Clock::new(self.options.device);
+        if probe.tell(&Event::Begin(&record))? == Flow::Stop {
+            return Err(Error::Cancelled);
+        }
+
+        let conditioning = &clock.time("text", || self.condition(&record, shared, probe))?;
+
+        let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
+        let draws = start::draws(input) + if scheduler.is_stochastic() { calls } else { 0 };
+        let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
+        let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
+        let device = self.options.device;
+        let start = match input.map(|input| (input, first_call)) {
+            None => start::from_noise(scheduler.as_ref(), &mut noise, device, probe),
+            Some(from) => start::from_picture(&self.vae, scheduler.as_ref(), from, &mut noise, device, (probe, &clock)),
+        }?;
+
+        let mut teller = Teller::new(&self.vae, probe, &clock, &record);
+        let (unet, vae, factor, clock) = (&self.unet, &self.vae, self.model.vae_scale_factor, &clock);
+        let (kept, scheduler, noise) = (start.kept.as_ref(), scheduler.as_mut(), &mut noise);
+        let mut denoise =
+            Denoise { unet, scheduler, conditioning, noise, first_call, first_step: 0, kept, probe, clock };
+        let mut denoised = denoise.run(start.latents, &mut teller)?;
+        let second = record.hires.as_ref().zip(second_scheduler).filter(|_| !denoised.stopped);
+        if let Some((second, mut scheduler)) = second {
+            let enlarge = hires::Enlarge { vae, second, factor, device, probe, clock };
+            let (start, mut noise) =
+                enlarge.start(&denoised.latents, (seeds, draws), scheduler.as_ref(), &mut teller)?;
+            let (first_call, first_step) = (second.begin.first_call, second.first_step);
+            let (scheduler, noise) = (scheduler.as_mut(), &mut noise);
+            let mut denoise = Denoise { scheduler, noise, first_call, first_step, kept: None, ..denoise };
+            denoised = denoise.run(start, &mut teller)?;
+        }
+        let wanted = !denoised.stopped && plan.decode != Decode::Nothing;
+        let last_step = record.last_step();
+        let mut images = if wanted { teller.pictures(&denoised.latents, last_step)? } else { vec![] };
+        if let Some(input) = input.filter(|_| plan.paste) {
+            images.iter_mut().for_each(|image| *image = input.pasted_over(image));
+        }
+        if !denoised.stopped {
+            probe.tell(&Event::Finished(&images))?;
+        }
+        Ok(Outcome { latents: denoised.latents, images, stopped: denoised.stopped, stages: clock.stages() })
+    }
+
+    /// What the model is told at each step of a run.
+    fn condition(&self, record: &RunRecord, shared: &Shared, probe: &Probe) -> Result<Conditioning> {
+        let request = Request::of(record, &self.tokenizer)?;
+        let encode = |probe: &Probe| request.encode(&self.text_encoder, self.options.device, probe);
+        let texts = shared.text(&request.key, probe, encode)?;
+        request.arrange(&texts, record.plan.batch_size, probe)
+    }
+
+    /// The shape of one picture's latents, `[4, height/8, width/8]`.
+    pub(super) fn latent_shape(&self, plan: &Plan) -> [i64; 3] {
+        let factor = self.model.vae_scale_factor;
+        [self.unet.config().in_channels, (plan.height / factor) as i64, (plan.width / factor) as i64]
+    }
+}
+
+/// The seeds of the batch's pictures: consecutive ones, as web UIs have it.
+fn seeds(plan: &Plan) -> Vec<u64> {
+    (0..plan.batch_size as u64).map(|i| plan.seed.wrapping_add(i)).collect()
+}
+
+/// The picture is there if and only if the plan has a strength, and fits it.
+fn check_input(plan: &Plan, input: Option<&Input>) -> Result<()> {
+    match (plan.strength, input) {
+        (None, None) => Ok(()),
+        (Some(_), None) => {
+            Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`"))
+        }
+        (None, Some(_)) => Err(Error::invalid("a picture to begin from, but no strength", "give the plan a strength")),
+        (Some(_), Some(input)) => {
+            let planned = (plan.width as u32, plan.height as u32);
+            let sizes =
+                [Some(input.picture.dimensions()), input.mask.as_ref().map(image::GenericImageView::dimensions)];
+            match sizes.into_iter().flatten().find(|size| *size != planned) {
+                None => Ok(()),
+                Some((width, height)) => Err(Error::invalid(
+                    format!(
+                        "the initial picture is {width}×{height}, the plan asks for {}×{}",
+                        plan.width, plan.height
+                    ),
+                    "make it fit with `InitImage::fit`",
+                )),
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A model loaded and ready: its parts, and what is known of it.
+//!
+//! Enters: a model's files. Leaves: tokenizer, networks and configuration that fit each other.
+
+use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::error::{Error, Result};
+use crate::model::about::About;
+use crate::model::embedding::{Embedding, EmbeddingChoice};
+use crate::model::files::ModelFiles;
+use crate::model::index;
+use crate::model::lora::{Adapters, LoraChoice};
+use crate::model::resolve::ModelChoice;
+use crate::model::text_encoder::TextEncoder;
+use crate::model::tiling::Tiling;
+use crate::model::unet::UNet;
+use crate::model::vae::Vae;
+use crate::model::weights::{WeightFile, Weights};
+use crate::prompt::tokenizer::Tokenizer;
+use crate::scheduler::{SchedulerConfig, SchedulerKind};
+use crate::trace::schema::{ComponentRecord, ModelRecord, Plan};
+use std::path::PathBuf;
+use tch::{Device, Kind};
+
+/// The most parameters of a small model. The pocket model has 11 million, Stable Diffusion 1.x a thousand million.
+const SMALL_MODEL: u64 = 100_000_000;
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Where it computes.
+    pub device: Device,
+    /// What it computes in. The VAE falls back to f32 where its configuration says that half precision overflows.
+    pub kind: Kind,
+    /// Which files: `fp16` for `*.fp16.safetensors`.
+    pub variant: Option<String>,
+    /// What is merged into the weights of text encoder and UNet.
+    pub loras: Vec<LoraChoice>,
+    /// Words that are added to tokenizer and text encoder.
+    pub embeddings: Vec<EmbeddingChoice>,
+    /// Whether the VAE decodes in tiles.
+    pub vae_tiling: Tiling,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions {
+            device: Device::Cpu,
+            kind: Kind::Float,
+            variant: None,
+            loras: vec![],
+            embeddings: vec![],
+            vae_tiling: Tiling::default(),
+        }
+    }
+}
+
+/// A Stable Diffusion pipeline, loaded.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Prompts to ids.
+    pub tokenizer: Tokenizer,
+    /// Ids to embeddings.
+    pub text_encoder: TextEncoder,
+    /// The noise prediction.
+    pub unet: UNet,
+    /// Latents to pictures.
+    pub vae: Vae,
+    pub(super) scheduler_config: SchedulerConfig,
+    pub(super) model: ModelRecord,
+    about: About,
+    weight_files: Vec<PathBuf>,
+    notes: Vec<String>,
+    pub(super) options: LoadOptions,
+}
+
+impl Pipeline {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, or describes something that is not implemented.
+    pub fn load(choice: &ModelChoice, options: LoadOptions) -> Result<Pipeline> {
+        let _no_gradients = tch::no_grad_guard();
+        let files = &choice.files;
+        let class_name = index::class_name(files)?;
+        let unet_config: UNetConfig = config(files, "unet/config.json")?;
+        let vae_config: VaeConfig = config(files, "vae/config.json")?;
+        let text_config: TextConfig = config(files, "text_encoder/config.json")?;
+        let scheduler_config = index::scheduler(files)?;
+        let about = About::read(files)?;
+        let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
+        let notes = notes(files, &unet_config, &vae_config, &scheduler_config);
+
+        let variant = options.variant.as_deref();
+        let adapters = Adapters::open(&options.loras, &unet_config, |name| Ok(files.weights(name, variant)?.1))?;
+        let mut model = ModelRecord {
+            id: choice.id.clone(),
+            chosen_by: choice.chosen_by.into(),
+            class_name,
+            components: vec![],
+            latent_channels: vae_config.latent_channels as usize,
+            vae_scale_factor: vae_config.scale_factor(),
+            scaling_factor: vae_config.scaling_factor,
+            prediction_type: scheduler_config.prediction_type.clone().unwrap_or_else(|| "epsilon".into()),
+            loras: adapters.records().to_vec(),
+            embeddings: vec![],
+        };
+        let mut weight_files = vec![];
+        let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
+            let (file, weights) = files.weights(component, variant)?;
+            model.components.push(component_record(component, files, &file, &weights));
+            weight_files.extend(weights.paths().map(PathBuf::from));
+            Ok(adapters.weights(component, weights, options.device, kind))
+        };
+        let mut text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
+        let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;
+        let overflows = options.kind == Kind::Half && vae_config.force_upcast;
+        let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?
+            .with_tiling(options.vae_tiling);
+        check_fit(&text_encoder, &unet, &vae)?;
+        for choice in &options.embeddings {
+            let Embedding { vectors, record } = Embedding::open(choice, text_encoder.config().hidden_size)?;
+            let first = tokenizer.add_embedding(&record.name, record.vectors)?;
+            text_encoder.add_embedding(first, &vectors);
+            model.embeddings.push(record);
+        }
+        Ok(Pipeline {
+            tokenizer,
+            text_encoder,
+            unet,
+            vae,
+            scheduler_config,
+            model,
+            about,
+            weight_files,
+            notes,
+            options,
+        })
+    }
+
+    /// What there is to tell of the model's files, a line each: what was set right, and what was passed over.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The model, as a run's record names it.
+    pub fn model(&self) -> &ModelRecord {
+        &self.model
+    }
+
+    /// What the model says of itself beside diffusers' own files.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The guidance scale for a run that asks for none: the model's own, else 7.5.
+    pub fn guidance_scale(&self) -> f64 {
+        self.about.guidance_scale.unwrap_or(Plan::default().guidance_scale)
+    }
+
+    /// Whether a run with this model is so quick, and its record so small, that everything may be kept of it unasked.
+    pub fn is_small(&self) -> bool {
+        self.model.components.iter().map(|component| component.parameters).sum::<u64>() <= SMALL_MODEL
+    }
+
+    /// The weight files on disk, in the order of the model's components and of their pieces. Those of an embedded model do
+    /// not exist.
+    pub fn weight_files(&self) -> &[PathBuf] {
+        &self.weight_files
+    }
+
+    /// The size of picture it was trained on, width and height in pixels.
+    pub fn native_size(&self) -> usize {
+        self.unet.config().sample_size as usize * self.model.vae_scale_factor
+    }
+
+    /// The scheduler that the model's own configuration names.
+    ///
+    /// # Errors
+    /// When it is not implemented: then one must be chosen.
+    pub fn default_scheduler(&self) -> Result<SchedulerKind> {
+        match &self.scheduler_config.class_name {
+            Some(class) => {
+                let kind = SchedulerKind::from_class_name(class, &self.scheduler_config);
+                kind.map_err(|error| self.scheduler_config.path.iter().fold(error, |error, path| error.blaming(path)))
+            }
+            None => Ok(SchedulerKind::Pndm),
+        }
+    }
+}
+
+fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {
+    C::parse(&files.required_text(name)?, &files.path(name))
+}
+
+/// What there is to tell of a model's configuration files, with their paths.
+fn notes(files: &ModelFiles, unet: &UNetConfig, vae: &VaeConfig, scheduler: &SchedulerConfig) -> Vec<String> {
+    [
+        ("unet/config.json", unet.notes()),
+        ("vae/config.json", vae.notes()),
+        ("scheduler/scheduler_config.json", scheduler.corrections().to_vec()),
+    ]
+    .into_iter()
+    .flat_map(|(name, notes)| notes.into_iter().map(move |note| format!("`{}`: {note}", files.path(name).display())))
+    .collect()
+}
+
+fn component_record(name: &str, files: &ModelFiles, file: &str, weights: &WeightFile) -> ComponentRecord {
+    ComponentRecord {
+        name: name.into(),
+        from: files.origin(name).map(String::from),
+        file: file.into(),
+        sha256: String::new(),
+        parameters: weights.parameters(),
+        file_dtype: weights.dtype().map(|d| format!("{d:?}").to_lowercase()).unwrap_or_default(),
+    }
+}
+
+/// Components of one model fit each other.
+fn check_fit(text: &TextEncoder, unet: &UNet, vae: &Vae) -> Result<()> {
+    let (unet, vae, text) = (unet.config(), vae.config(), text.config());
+    let pairs = [
+        ("text_encoder hidden_size", text.hidden_size, "unet cross_attention_dim", unet.cross_attention_dim),
+        ("unet in_channels", unet.in_channels, "vae latent_channels", vae.latent_channels),
+        ("unet out_channels", unet.out_channels, "vae latent_channels", vae.latent_channels),
+    ];
+    for (a, a_value, b, b_value) in pairs {
+        if a_value != b_value {
+            return Err(Error::invalid(
+                format!("the model's parts do not fit: {a} is {a_value}, {b} is {b_value}"),
+                "take all folders from one model",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! From a plan to the record of its run: what it means with this model, checked before anything is computed.
+//!
+//! Enters: a plan. Leaves: tokens, schedule, every setting as it takes effect, and the schedulers that carry it out.
+
+use super::limits::{self, Demand};
+use super::load::Pipeline;
+use super::{device, hires, start};
+use crate::error::Result;
+use crate::prompt::conditions;
+use crate::scheduler::{self, Scheduler, SchedulerKind};
+use crate::trace::conditions::{Conditions, at};
+use crate::trace::schema::{Environment, Level, Plan, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
+use tch::Device;
+
+/// A plan as it is carried out.
+pub struct Resolved {
+    /// The record, of a run that has not begun.
+    pub record: RunRecord,
+    /// The sampling algorithm.
+    pub scheduler: Box<dyn Scheduler>,
+    /// That of the second pass, if there is one.
+    pub second_scheduler: Option<Box<dyn Scheduler>>,
+}
+
+impl Pipeline {
+    /// Fills in what a plan leaves to the model: a width or height of 0, a scheduler without a name.
+    ///
+    /// # Errors
+    /// As [`Pipeline::default_scheduler`].
+    pub fn complete(&self, plan: &mut Plan) -> Result<()> {
+        for size in [&mut plan.width, &mut plan.height] {
+            if *size == 0 {
+                *size = self.native_size();
+            }
+        }
+        if plan.scheduler.is_empty() {
+            plan.scheduler = self.default_scheduler()?.name().into();
+        }
+        Ok(())
+    }
+
+    /// The record and the scheduler of [`Pipeline::resolve`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plan(&self, plan: &Plan) -> Result<(RunRecord, Box<dyn Scheduler>)> {
+        self.resolve(plan).map(|resolved| (resolved.record, resolved.scheduler))
+    }
+
+    /// Checks a plan and resolves it to a record: tokens, schedule, every scheduler setting. Nothing is computed yet.
+    ///
+    /// # Errors
+    /// When the plan cannot be carried out with this model.
+    pub fn resolve(&self, plan: &Plan) -> Result<Resolved> {
+        limits::check_plan(plan, self.model.vae_scale_factor)?;
+        let kind = SchedulerKind::parse(&plan.scheduler)?;
+        let scheduler = scheduler::build(kind, &self.scheduler_config, plan.steps, plan.eta)?;
+        self.text_encoder.check_clip_skip(plan.clip_skip)?;
+        let begin = if plan.mask.is_some() { start::begin_behind_mask } else { start::begin };
+        let begin = plan.strength.map(|s| begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
+        let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
+        let mut schedule = levels(scheduler.as_ref(), first_call);
+        let (calls, factor) = (schedule.len() - 1, self.model.vae_scale_factor);
+        let (hires, second_scheduler) = hires::plan(plan, &self.scheduler_config, factor, calls)?.unzip();
+        if let (Some(second), Some(scheduler)) = (&hires, &second_scheduler) {
+            schedule.extend(levels(scheduler.as_ref(), second.begin.first_call));
+        }
+        let (tokens, conditions) = self.read_prompts(plan, calls)?;
+        let mut plan = plan.clone();
+        plan.scheduler = kind.name().into();
+        plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
+        let largest = hires.as_ref().map_or((plan.width, plan.height), |second| (second.width, second.height));
+        plan.vae_tile = self.vae_tile(largest.0, largest.1);
+        let draws = if scheduler.is_stochastic() && hires.is_none() { 1 + calls } else { 1 };
+        self.check_memory(&plan, largest, draws)?;
+        let record = RunRecord {
+            schema_version: SCHEMA_VERSION,
+            sdviz_version: env!("CARGO_PKG_VERSION").into(),
+            status: Status::Running,
+            failure: None,
+            plan,
+            model: self.model.clone(),
+            tokens,
+            conditions,
+            schedule,
+            begin,
+            hires,
+            on_step: None,
+            environment: self.environment(),
+            timings: Timings::default(),
+        };
+        Ok(Resolved { record, scheduler, second_scheduler })
+    }
+
+    /// Refuses pictures of a size, or a batch of them, for which there is no memory. The devices that have their own say so
+    /// themselves.
+    fn check_memory(&self, plan: &Plan, size: (usize, usize), draws: usize) -> Result<()> {
+        limits::check_side("width", size.0)?;
+        limits::check_side("height", size.1)?;
+        if self.options.device != Device::Cpu {
+            return Ok(());
+        }
+        let demand = Demand::of(plan, (self.unet.config(), self.vae.config()), size);
+        let widths = (self.options.kind.elt_size_in_bytes(), self.vae.kind().elt_size_in_bytes());
+        Demand { widths, tile: plan.vae_tile, draws, ..demand }.check(limits::memory())
+    }
+
+    /// The prompts as tokens, and where they are not plain, what they mean in each of `steps` steps.
+    fn read_prompts(&self, plan: &Plan, steps: usize) -> Result<(Tokens, Option<Conditions>)> {
+        let window = self.tokenizer.window();
+        if plan.prompt_syntax.is_plain() {
+            let encode = |text| self.tokenizer.encode(text);
+            let (prompt, negative) = (encode(&plan.prompt)?, encode(&plan.negative_prompt)?);
+            let tokens = Tokens {
+                prompt: prompt.tokens,
+                negative_prompt: negative.tokens,
+                window,
+                prompt_cut: prompt.cut,
+                negative_prompt_cut: negative.cut,
+            };
+            return Ok((tokens, None));
+        }
+        let all = conditions::read(&self.tokenizer, &plan.prompt, &plan.negative_prompt, steps)?;
+        let tokens = Tokens {
+            prompt: conditions::tokens(&self.tokenizer, &all.texts[at(&all.prompt[0].schedule, 1)]),
+            negative_prompt: conditions::tokens(&self.tokenizer, &all.texts[at(&all.negative_prompt, 1)]),
+            window,
+            ..Tokens::default()
+        };
+        Ok((tokens, Some(all)))
+    }
+
+    /// The side in pixels of the tiles in which a picture of this size is decoded, if it is.
+    fn vae_tile(&self, width: usize, height: usize) -> Option<usize> {
+        let factor = self.model.vae_scale_factor;
+        let tiles = self.vae.tiles((height / factor) as i64, (width / factor) as i64);
+        tiles.map(|tiles| tiles.side() as usize * factor)
+    }
+
+    fn environment(&self) -> Environment {
+        Environment {
+            device: device::device_name(self.options.device),
+            dtype: device::dtype_name(self.options.kind).into(),
+            threads: tch::get_num_threads() as usize,
+            rng: "cpu".into(),
+            libtorch: env!("SDVIZ_LIBTORCH_VERSION").into(),
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+/// The noise levels before each call from `first_call` on, and after the last.
+fn levels(scheduler: &dyn Scheduler, first_call: usize) -> Vec<Level> {
+    let level = |call| {
+        let level = scheduler.level(call);
+        Level {
+            timestep: scheduler.timesteps().get(call).copied(),
+            sigma: level.sigma,
+            alpha_cumprod: level.alpha_cumprod,
+            latent_scale: level.latent_scale,
+        }
+    };
+    (first_call..=scheduler.timesteps().len()).map(level).collect()
+}
