@@ -14,7 +14,9 @@ fn tiny() -> String {
 
 fn sdviz(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
-    command.env_remove("SDVIZ_MODEL").env_remove("RUST_BACKTRACE").env("HF_HUB_CACHE", "/nowhere");
+    // Tests run side by side: more threads would only wait for one another.
+    command.env("OMP_NUM_THREADS", "1").env("HF_HUB_CACHE", "/nowhere");
+    command.env_remove("SDVIZ_MODEL").env_remove("RUST_BACKTRACE");
     command.args(arguments).current_dir(root("")).output().unwrap()
 }
 

@@ -13,7 +13,9 @@ use std::process::{Command, Output};
 const QUICK: [&str; 8] = ["--width", "32", "--height", "32", "--record", "latents", "--decode", "final"];
 
 fn sdviz(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sdviz")).args(args).current_dir(folder).env_remove("SDVIZ_MODEL").output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
+    // Tests run side by side: more threads would only wait for one another.
+    command.args(args).current_dir(folder).env_remove("SDVIZ_MODEL").env("OMP_NUM_THREADS", "1").output().unwrap()
 }
 
 fn told(output: &Output) -> String {

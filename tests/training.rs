@@ -42,7 +42,7 @@ steps_offset = 1
 clip_sample = false
 set_alpha_to_one = false
 [vae]
-steps = 250
+steps = 350
 batch = 8
 crop = 32
 learning_rate = 4e-3
@@ -74,7 +74,8 @@ steps = 4
 
 fn sdviz(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
-    command.args(arguments).env_remove("RUST_BACKTRACE").env_remove("SDVIZ_MODEL");
+    // With one thread the numbers are the same on machines with few cores and with many, and nobody waits.
+    command.args(arguments).env_remove("RUST_BACKTRACE").env_remove("SDVIZ_MODEL").env("OMP_NUM_THREADS", "1");
     command
 }
 
@@ -142,7 +143,7 @@ fn a_model_from_scratch() {
     let last = log.last().unwrap();
     let psnr = last.more["psnr"].as_f64().unwrap();
     println!("vae: loss {} psnr {psnr}", last.loss);
-    assert!(last.step == 250 && last.loss < 1.3 && psnr > 15.0, "loss {}, {psnr} dB", last.loss);
+    assert!(last.step == 350 && last.loss < 1.3 && psnr > 15.0, "loss {}, {psnr} dB", last.loss);
 
     // Threads that share a batch learn the same from it.
     let learned = |workers: &str| {
@@ -161,7 +162,7 @@ fn a_model_from_scratch() {
     let last = log.last().unwrap();
     println!("diffusion: loss {} unweighted {}", last.loss, last.more["unweighted"]);
     assert!(last.step == 400 && last.loss < 0.9, "loss {}", last.loss);
-    for file in ["t/vae/loss.png", "t/diffusion/loss.png", "t/diffusion/samples-000400.png", "t/vae/samples-000250.png"]
+    for file in ["t/vae/loss.png", "t/diffusion/loss.png", "t/diffusion/samples-000400.png", "t/vae/samples-000350.png"]
     {
         image::open(w.path(file)).unwrap();
     }

@@ -4,7 +4,7 @@
  *   INTERPOSE_UNDER   the calls that count are those on paths that begin with this
  *   INTERPOSE_KILL    at this call, counted from 1, the program is killed; a write has then written half
  *   INTERPOSE_FULL    from this call on the disk takes no more than what is removed from it
- *   INTERPOSE_COUNT   the file that the number of calls is written to when the program ends
+ *   INTERPOSE_LIST    the file that gets a line for each call: its name and its path
  *   INTERPOSE_UNLOCKED   there are no locks
  *   INTERPOSE_MEMORY  the most bytes that are given at once
  */
@@ -26,23 +26,17 @@
 
 static atomic_long calls, room;
 static long kill_at, full_at, memory;
-static const char *under, *count_file;
+static const char *under;
+static int list = -1;
 
 __attribute__((constructor)) static void begin(void) {
     const char *text;
     under = getenv("INTERPOSE_UNDER");
-    count_file = getenv("INTERPOSE_COUNT");
+    if ((text = getenv("INTERPOSE_LIST")))
+        list = syscall(SYS_openat, AT_FDCWD, text, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
     kill_at = (text = getenv("INTERPOSE_KILL")) ? atol(text) : 0;
     full_at = (text = getenv("INTERPOSE_FULL")) ? atol(text) : 0;
     memory = (text = getenv("INTERPOSE_MEMORY")) ? atol(text) : 0;
-}
-
-__attribute__((destructor)) static void end(void) {
-    FILE *file = count_file ? fopen(count_file, "w") : NULL;
-    if (file) {
-        fprintf(file, "%ld", (long)calls);
-        fclose(file);
-    }
 }
 
 #define REAL(name, type, ...) \
@@ -68,12 +62,16 @@ static const char *path_at(int folder, const char *name, char *path) {
 }
 
 /* Counts a call; whether the program is to be killed at it. */
-static int now(void) { return ++calls == kill_at; }
+static int now(const char *name, const char *path) {
+    char line[PATH_MAX + 16];
+    if (list >= 0) syscall(SYS_write, list, line, snprintf(line, sizeof line, "%s %s\n", name, path));
+    return ++calls == kill_at;
+}
 static void die(void) { raise(SIGKILL); }
 static int is_full(void) { return full_at && calls >= full_at; }
 
-static void touch(const char *path) {
-    if (counts(path) && now()) die();
+static void touch(const char *name, const char *path) {
+    if (counts(path) && now(name, path)) die();
 }
 
 static void give_back(const char *path) {
@@ -86,7 +84,7 @@ static int makes(int flags) { return flags & (O_CREAT | O_TRUNC | O_WRONLY | O_R
 #define OPEN(name) \
     int name(const char *path, int flags, ...) { \
         va_list rest; va_start(rest, flags); mode_t mode = va_arg(rest, mode_t); va_end(rest); \
-        if (makes(flags)) touch(path); \
+        if (makes(flags)) touch("open", path); \
         return syscall(SYS_openat, AT_FDCWD, path, flags, mode); \
     }
 OPEN(open)
@@ -96,7 +94,7 @@ OPEN(open64)
     int name(int folder, const char *path, int flags, ...) { \
         char whole[PATH_MAX]; \
         va_list rest; va_start(rest, flags); mode_t mode = va_arg(rest, mode_t); va_end(rest); \
-        if (makes(flags)) touch(path_at(folder, path, whole)); \
+        if (makes(flags)) touch("open", path_at(folder, path, whole)); \
         return syscall(SYS_openat, folder, path, flags, mode); \
     }
 OPENAT(openat)
@@ -105,7 +103,7 @@ OPENAT(openat64)
 ssize_t write(int fd, const void *bytes, size_t size) {
     char path[PATH_MAX];
     if (fd > 2 && counts(path_of(fd, path))) {
-        if (now()) {
+        if (now("write", path)) {
             syscall(SYS_write, fd, bytes, size / 2);
             die();
         }
@@ -125,45 +123,58 @@ ssize_t write(int fd, const void *bytes, size_t size) {
     return syscall(SYS_write, fd, bytes, size);
 }
 
+/* Bytes that the system would copy by itself are copied by `write`, which counts: the caller goes on with that. */
+ssize_t copy_file_range(int in, off_t *in_at, int out, off_t *out_at, size_t size, unsigned flags) {
+    (void)in, (void)in_at, (void)out, (void)out_at, (void)size, (void)flags;
+    errno = ENOSYS;
+    return -1;
+}
+
+ssize_t sendfile64(int out, int in, off_t *at, size_t size) {
+    (void)out, (void)in, (void)at, (void)size;
+    errno = ENOSYS;
+    return -1;
+}
+
 int rename(const char *from, const char *to) {
-    touch(to);
+    touch("rename", to);
     give_back(to);
     return syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
 }
 
 int unlink(const char *path) {
-    touch(path);
+    touch("unlink", path);
     give_back(path);
     return syscall(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
 int unlinkat(int folder, const char *path, int flags) {
     char whole[PATH_MAX];
-    touch(path_at(folder, path, whole));
+    touch("unlink", path_at(folder, path, whole));
     give_back(path_at(folder, path, whole));
     return syscall(SYS_unlinkat, folder, path, flags);
 }
 
 int rmdir(const char *path) {
-    touch(path);
+    touch("rmdir", path);
     return syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 }
 
 int mkdir(const char *path, mode_t mode) {
-    touch(path);
+    touch("mkdir", path);
     return syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 
 int fsync(int fd) {
     char path[PATH_MAX];
-    touch(path_of(fd, path));
+    touch("fsync", path_of(fd, path));
     return syscall(SYS_fsync, fd);
 }
 
 #define FTRUNCATE(name) \
     int name(int fd, off_t size) { \
         char path[PATH_MAX]; \
-        touch(path_of(fd, path)); \
+        touch("truncate", path_of(fd, path)); \
         return syscall(SYS_ftruncate, fd, size); \
     }
 FTRUNCATE(ftruncate)

@@ -27,21 +27,27 @@ pub fn library() -> Option<&'static Path> {
 pub fn sdviz(words: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
     command.args(words).env_remove("SDVIZ_MODEL").env_remove("RUST_BACKTRACE").envs(settings.iter().copied());
+    // Tests run side by side: more threads would only wait for one another.
+    command.env("OMP_NUM_THREADS", "1");
     if let Some(library) = library().filter(|_| !settings.is_empty()) {
         command.env("LD_PRELOAD", library);
     }
     command
 }
 
-/// How many calls on paths that begin with `under` a command makes that goes through.
+/// The calls on paths that begin with `under` of a command that goes through: what each does, and with which path in
+/// `under`.
 #[allow(dead_code)]
-pub fn count(words: &[&str], under: &Path) -> usize {
+pub fn list(words: &[&str], under: &Path) -> Vec<(String, String)> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path().to_str().unwrap();
-    let settings = [("INTERPOSE_UNDER", under.to_str().unwrap()), ("INTERPOSE_COUNT", path)];
-    let output = sdviz(words, &settings).output().unwrap();
+    let (under, path) = (under.to_str().unwrap(), file.path().to_str().unwrap());
+    let output = sdviz(words, &[("INTERPOSE_UNDER", under), ("INTERPOSE_LIST", path)]).output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", told(&output));
-    std::fs::read_to_string(path).unwrap().parse().unwrap()
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(call, path)| (call.into(), path[under.len()..].into()))
+        .collect()
 }
 
 /// What the program said.
