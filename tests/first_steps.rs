@@ -260,12 +260,28 @@ fn a_negative_prompt_that_is_not_used_is_told() {
     assert!(said(&[&["1"], &web[..]].concat()).contains(warning));
     let joined = said(&[&["1", "--prompt", "a cat AND a mat"], &web[..]].concat());
     assert!(!joined.contains("not used"), "{joined}");
+
+    let tiny = tiny();
+    let sweep = ["sweep", "--model", &tiny, "-p", "a cat", "-n", "a dog", "--steps", "1", "--dry-run", "-g"];
+    let said = |scales| desk.said(&[&sweep[..], &[scales]].concat());
+    assert!(said("0,1").contains(warning));
+    assert!(said("1,4,7").contains(&warning.replace("used:", "used in 1 of 3 cells:")));
+    assert!(!said("4,7").contains("not used"));
+}
+
+#[test]
+fn a_model_that_nobody_typed_is_refused_with_where_its_name_stands() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
+    command.args(["tokens", "a cat"]).env("SDVIZ_MODEL", "no-such-folder").env_remove("RUST_BACKTRACE");
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(said.contains("folder or file; the environment variable SDVIZ_MODEL names it\n"), "{said}");
+    assert!(said.contains("`--model` goes before SDVIZ_MODEL\n"), "{said}");
 }
 
 #[test]
 fn slips_are_told_with_the_way_out() {
     let desk = Desk::new();
-    let cases: [&[&str]; 14] = [
+    let cases: [&[&str]; 16] = [
         &["trace", "a red apple"],
         &["sweep", "a red apple"],
         &["trace", "--promt", "a cat"],
@@ -277,6 +293,8 @@ fn slips_are_told_with_the_way_out() {
         &["trace", "-p", "a cat", "--steps", "2.5"],
         &["trace", "-p", "a cat", "--batch-size", "0"],
         &["trace", "-p", "a cat", "--width", "0"],
+        &["sweep", "-p", "a cat", "--seed", "-1"],
+        &["sweep", "-p", "a cat", "--seed", "3,random"],
         &["shapes"],
         &["plot", "rum"],
         &["trase", "-p", "a cat"],

@@ -245,6 +245,19 @@ fn a_single_file_that_says_v_predicts_v() {
     let out = folder.join("folder");
     done(&["convert", path.to_str().unwrap(), out.to_str().unwrap()]);
     assert_eq!(texts(&out)["prediction_type"], "v_prediction");
+    // And in one file again, which says so to other programs too.
+    let marks = |model: &Path| {
+        let to = model.with_extension("again.safetensors");
+        done(&["convert", model.to_str().unwrap(), to.to_str().unwrap()]);
+        assert!(Pipeline::load(&resolve::resolve(to.to_str()).unwrap(), LoadOptions::default()).is_ok());
+        let bytes = std::fs::read(to).unwrap();
+        let names = SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(String::from).collect::<Vec<_>>();
+        names.into_iter().filter(|name| ["v_pred", "ztsnr"].contains(&name.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&out), ["v_pred"]);
+    let path = folder.join("plain");
+    done(&["convert", &tiny(), path.to_str().unwrap()]);
+    assert_eq!(marks(&path), [""; 0]);
 
     // A schedule that ends in pure noise is not ignored: what would have to know of it says so.
     let zero = |all: &mut Tensors| {

@@ -88,6 +88,19 @@ fn what_pads_is_a_special_token_wherever_it_is_named() {
     assert_eq!(plain.encode("a cat!").unwrap().ids[..6], [49406, 320, 2368, 256, 49407, 49407]);
 }
 
+/// A special token that is named nowhere else is one, too.
+#[test]
+fn further_special_tokens_are_looked_for() {
+    for files in [
+        vec![("special_tokens_map.json", json!({ "additional_special_tokens": ["!"] }))],
+        vec![("tokenizer_config.json", config(json!({ "additional_special_tokens": [token("!", false)] })))],
+        vec![("tokenizer_config.json", config(json!({ "extra_special_tokens": ["!"] })))],
+    ] {
+        let tokenizer = load(clip(&files).path()).unwrap();
+        assert_eq!(tokenizer.encode("a cat!").unwrap().ids[..6], [49406, 320, 2368, 0, 49407, 49407], "{files:?}");
+    }
+}
+
 /// Stable Diffusion 2.x as it was published: its special tokens are looked for in the text after it was made lower case.
 #[test]
 fn a_special_token_says_how_it_is_looked_for() {

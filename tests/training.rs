@@ -221,6 +221,13 @@ fn what_cannot_be_used_is_named() {
     // No autoencoder yet.
     let said = refused(&words(&w.train("diffusion", "none", &[])));
     assert!(said.contains("there is no autoencoder in") && said.contains("sdviz train vae"), "{said}");
+    // A model of somebody's own.
+    std::fs::create_dir_all(w.path("own/model/vae")).unwrap();
+    std::fs::write(w.path("own/model/vae/config.json"), "years of work").unwrap();
+    let said = refused(&words(&w.train("vae", "own", &["--force"])));
+    assert!(said.contains("own/model` holds a model that was not trained here"), "{said}");
+    assert!(!w.path("own/vae").exists());
+    assert_eq!(std::fs::read(w.path("own/model/vae/config.json")).unwrap(), b"years of work");
     // A loss that is no number.
     std::fs::write(w.path("tiny.toml"), TINY.replace("learning_rate = 4e-3", "learning_rate = 1e30")).unwrap();
     let said = refused(&words(&w.train("vae", "nan", &["--steps", "30"])));

@@ -25,23 +25,26 @@ pub fn before(args: &TraceArgs, record: &RunRecord, pipeline: &Pipeline, talk: T
     if plan.prompt.trim().is_empty() {
         talk.say("the prompt is empty: the picture is drawn without one");
     }
-    unused_negative_prompt(record).iter().for_each(|warning| talk.warn(warning));
-    unknown_words((&plan.prompt, &plan.negative_prompt), plan.prompt_syntax, pipeline, talk);
-}
-
-/// A word on a negative prompt that no prediction is made with.
-fn unused_negative_prompt(record: &RunRecord) -> Option<String> {
-    let plan = &record.plan;
     // Parts that `AND` joins are weighed against the negative prompt whatever the scale.
     let parts = record.conditions.iter().flat_map(|conditions| &conditions.prompt);
     let joined = parts.map(|part| part.weight).collect::<Vec<_>>();
-    let used = plan.guidance_scale > 1.0 || !(joined.is_empty() || joined == [1.0]);
-    (!used && !plan.negative_prompt.trim().is_empty()).then(|| {
-        format!(
-            "the negative prompt is not used: that takes a guidance scale above 1, and it is {}",
-            plan.guidance_scale
-        )
-    })
+    if joined.is_empty() || joined == [1.0] {
+        unused_negative_prompts(&[plan]).iter().for_each(|warning| talk.warn(warning));
+    }
+    unknown_words((&plan.prompt, &plan.negative_prompt), plan.prompt_syntax, pipeline, talk);
+}
+
+/// A word on the plans whose negative prompt no prediction is made with.
+pub fn unused_negative_prompts(plans: &[&Plan]) -> Option<String> {
+    let unused = |plan: &&&Plan| plan.guidance_scale <= 1.0 && !plan.negative_prompt.trim().is_empty();
+    let scales: Vec<f64> = plans.iter().filter(unused).map(|plan| plan.guidance_scale).collect();
+    let what = match scales.len() {
+        0 => return None,
+        n if n == plans.len() => "the negative prompt is not used".to_string(),
+        n => format!("the negative prompt is not used in {n} of {} cells", plans.len()),
+    };
+    let most = scales.into_iter().fold(0.0, f64::max);
+    Some(format!("{what}: that takes a guidance scale above 1, and it is {most}"))
 }
 
 /// Warns of the words of prompt and negative prompt that the model has never seen, if it is one that says what it knows.
@@ -72,11 +75,14 @@ pub fn unknown_words((prompt, negative): (&str, &str), syntax: PromptSyntax, pip
     ));
 }
 
-/// What a model says of itself, for a person: its guidance scale and all that it draws. Empty for one that says nothing.
-pub fn about(name: &str, about: &About) -> String {
+/// What a model says of itself, for a person: its guidance scale and all that it draws, unless another model that was told
+/// of draws the same. Empty for one that says nothing.
+pub fn about(name: &str, about: &About, same_as: Option<&str>) -> String {
     let mut parts = vec![];
-    if let Some(draws) = &about.draws {
-        parts.push(repertoire(name, draws));
+    match (&about.draws, same_as) {
+        (Some(_), Some(other)) => parts.push(format!("{name} draws what {other} draws")),
+        (Some(draws), None) => parts.push(repertoire(name, draws)),
+        (None, _) => {}
     }
     if let Some(scale) = about.guidance_scale {
         parts.push(format!("{name}: guidance scale {scale} unless another is asked for"));

@@ -21,6 +21,7 @@ fn flag(field: &Field) -> Arg {
         .value_name(field.value_name)
         .help(field.help)
         .help_heading(HEADING)
+        .allow_negative_numbers(true)
         .action(ArgAction::Append);
     match field.short {
         Some(letter) => flag.short(letter),

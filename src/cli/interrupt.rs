@@ -13,18 +13,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub fn listen(talk: Talk) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
-    let ignored = ignored();
-    ctrlc::set_handler(move || {
+    handle(move || {
         if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(2);
         }
         talk.say("\nstopping; press Ctrl-C again to stop at once");
     })?;
-    ignore(&ignored);
     Ok(flag)
 }
 
-/// The signals among those that [`listen`] hears which the program was started to ignore.
+/// Calls `then` at each interrupt that the program was not started to ignore.
+fn handle(then: impl FnMut() + Send + 'static) -> Result<()> {
+    let ignored = ignored();
+    ctrlc::set_handler(then)?;
+    ignore(&ignored);
+    Ok(())
+}
+
+/// The signals among those that are heard which the program was started to ignore.
 #[cfg(unix)]
 fn ignored() -> Vec<libc::c_int> {
     let is_ignored = |signal: &libc::c_int| {
@@ -54,14 +60,14 @@ fn ignored() -> Vec<i32> {
 
 #[cfg(not(unix))]
 fn ignore(_: &[i32]) {}
+
 /// Has Ctrl-C end the program at once, after `tidy`: for work that leaves nothing that would be worth keeping.
 ///
 /// # Errors
 /// When the system refuses to tell of interrupts.
 pub fn tidy_up(tidy: fn()) -> Result<()> {
-    ctrlc::set_handler(move || {
+    handle(move || {
         tidy();
         std::process::exit(2);
-    })?;
-    Ok(())
+    })
 }

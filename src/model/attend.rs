@@ -260,7 +260,7 @@ mod tests {
         let all = tensors(Kind::Float, 1.0);
         // Row 1 looks everywhere alike: each place then says the mean of the values.
         let mut change =
-            Change("a.probs", |probs| Tensor::cat(&[probs.narrow(0, 0, 1), probs.narrow(0, 1, 1) * 0 + 0.05], 0));
+            Change("a.probs", |probs| Tensor::cat(&[probs.narrow(0, 0, 1), probs.narrow(0, 1, 1).full_like(0.05)], 0));
         let mut keep = Keep("a.probs", None, vec![]);
         let edited = forward(&all, false, &Probe::new(vec![&mut keep]).with_editors(vec![&mut change]));
         let silent = forward(&all, false, &Probe::silent());

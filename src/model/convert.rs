@@ -45,6 +45,40 @@ pub fn weights_file(component: &str) -> String {
     format!("{component}/{stem}.safetensors")
 }
 
+/// A tensor of a single file.
+enum Part {
+    Lazy(Lazy),
+    /// A key without numbers.
+    Mark,
+}
+
+impl View for Part {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Part::Lazy(lazy) => lazy.dtype(),
+            Part::Mark => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Part::Lazy(lazy) => lazy.shape(),
+            Part::Mark => &[0],
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Part::Lazy(lazy) => lazy.data(),
+            Part::Mark => Cow::Borrowed(&[]),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.data().len()
+    }
+}
+
 /// A tensor that is read when it is written.
 struct Lazy {
     file: Arc<WeightFile>,
@@ -200,9 +234,11 @@ pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> 
                 Error::bad_file(file.path(), "part of Stable Diffusion 1.x", reason)
             })?;
             let shape = shape(component, name, entry, true);
-            tensors.push((format!("{prefix}{key}"), Lazy { file: file.clone(), entry: entry.clone(), shape }));
+            let lazy = Lazy { file: file.clone(), entry: entry.clone(), shape };
+            tensors.push((format!("{prefix}{key}"), Part::Lazy(lazy)));
         }
     }
+    tensors.extend(marks(files)?.map(|name| (name.to_string(), Part::Mark)));
     let mut texts: serde_json::Map<String, Value> =
         texts(files)?.into_iter().map(|(name, text)| (name.to_string(), text.into())).collect();
     let clips = |texts: &serde_json::Map<String, Value>, (name, text): &(&str, &str)| {
@@ -217,6 +253,17 @@ pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> 
     let staged = Staged::new(out, Form::File, bytes(&tensors))?;
     staged.file(tensors, (METADATA_KEY, Value::Object(texts).to_string()))?;
     staged.finish()
+}
+
+/// What a single file says of its noise schedule to whoever cannot read its configuration: the keys that training scripts
+/// leave and web UIs look for.
+fn marks(files: &ModelFiles) -> Result<impl Iterator<Item = &'static str> + use<>> {
+    let name = "scheduler/scheduler_config.json";
+    let config: Value = serde_json::from_str(&files.required_text(name)?)
+        .map_err(|e| Error::bad_file(&files.path(name), "scheduler configuration", e))?;
+    let marks =
+        [("v_pred", config["prediction_type"] == "v_prediction"), ("ztsnr", config["rescale_betas_zero_snr"] == true)];
+    Ok(marks.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name))
 }
 
 /// How deep a model is, by its configuration.

@@ -66,8 +66,7 @@ impl Hub {
         if var("HF_HUB_OFFLINE").is_some_and(|value| offline.contains(&value.trim().to_lowercase().as_str())) {
             return Err(Error::invalid("nothing is fetched: HF_HUB_OFFLINE is set", by_hand(name, &cache)));
         }
-        let home = cache::path_in("HF_HOME").or_else(|| cache.parent().map(Path::to_path_buf));
-        let file = cache::path_in("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
+        let file = cache::path_in("HF_TOKEN_PATH").or_else(|| cache::home().map(|home| home.join("token")));
         let token = var("HF_TOKEN").or_else(|| file.and_then(|file| std::fs::read_to_string(file).ok()));
         let token = token.map(|token| token.trim().to_string()).filter(|token| !token.is_empty());
         let endpoint = var("HF_ENDPOINT").unwrap_or(ENDPOINT.into()).trim_end_matches('/').to_string();

@@ -36,7 +36,10 @@ pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
             None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: pocket() }),
         },
     };
-    let files = find(&name)?;
+    let files = find(&name).map_err(|error| match chosen_by {
+        "SDVIZ_MODEL" => named_by_env(error),
+        _ => error,
+    })?;
     Ok(ModelChoice { id: name, chosen_by, files })
 }
 
@@ -52,6 +55,17 @@ pub(super) fn from_env() -> Result<Option<String>> {
             "rename the folder so that its name is UTF-8, or reach it by a link that is",
         )
     })
+}
+
+/// Nobody typed the name that is refused.
+fn named_by_env(error: Error) -> Error {
+    match error {
+        Error::Invalid { message, hint } => Error::Invalid {
+            message: format!("{message}; the environment variable SDVIZ_MODEL names it"),
+            hint: hint.map(|hint| format!("{hint}; `--model` goes before SDVIZ_MODEL")),
+        },
+        other => other,
+    }
 }
 
 /// Finds the model as [`resolve`] does, and with `vae` exchanges its autoencoder: for that of another model, or one in a

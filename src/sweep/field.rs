@@ -111,7 +111,7 @@ pub const FIELDS: &[Field] = &[
         aliases: &[],
         value_name: "LIST",
         help: "Seeds of the noise [default: 0]",
-        values: values::integers,
+        values: seeds,
     },
     Field {
         name: "scheduler",
@@ -187,6 +187,17 @@ pub const MODEL: &str = "model";
 
 /// What the name of a replacement's axis begins with, before the words it replaces.
 pub const REPLACE: &str = "replace:";
+
+/// A seed that is drawn would be another one each time, and the same command could not go on with a sweep.
+fn seeds(text: &str) -> Result<Vec<Value>> {
+    if let Some(drawn) = values::split(text)?.iter().find(|part| ["-1", "random"].contains(&part.as_str())) {
+        return Err(Error::invalid(
+            format!("`{drawn}` is no seed of a sweep: it would be another one each time the sweep goes on"),
+            "name the seeds: `--seed 1-4`; `sdviz trace --seed random` draws one and says it",
+        ));
+    }
+    values::integers(text)
+}
 
 fn size(text: &str) -> Result<Vec<Value>> {
     let values = values::integers(text)?;

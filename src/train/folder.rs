@@ -49,6 +49,14 @@ pub fn begin(folder: &Path, stage: &str, anew: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether a folder is one that a training was in: it has a checkpoint, or nothing that a training does not make.
+pub fn is_known(folder: &Path) -> bool {
+    let ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| is_ours(&entry.file_name().to_string_lossy()) || entry.file_name() == LOCK_FILE)
+    };
+    folder.join(checkpoint::FILE).is_file() || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(ours))
+}
+
 fn is_ours(name: &str) -> bool {
     FILES.contains(&name) || name.starts_with(SAMPLES) && name.ends_with(".png")
 }
@@ -65,6 +73,7 @@ mod tests {
     #[test]
     fn somebody_elses_folder_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
+        assert!(is_known(folder.path()) && !is_known(&folder.path().join("none")));
         begin(folder.path(), "lora", false).unwrap();
         for name in ["samples-000100.png", "log.jsonl", ".sdviz-a1b2c3"] {
             std::fs::write(folder.path().join(name), "").unwrap();
@@ -75,6 +84,7 @@ mod tests {
         for name in ["my-favourite.safetensors", "checkpoint.safetensors"] {
             let file = folder.path().join(name);
             std::fs::write(&file, "years of work").unwrap();
+            assert_eq!(is_known(folder.path()), name == checkpoint::FILE);
             for anew in [false, true] {
                 let told = begin(folder.path(), "lora", anew).unwrap_err().to_string();
                 assert!(told.ends_with("holds something else than a training"), "{told}");

@@ -81,6 +81,19 @@ impl Request<'_> {
         self.out.join("model")
     }
 
+    /// Refuses to write `name` into a model's folder where it is already, unless a training left it there.
+    fn check_model(&self, name: &str) -> Result<()> {
+        let model = self.model();
+        let there = [name, "model_index.json"].iter().any(|name| model.join(name).exists());
+        if there && !["vae", "diffusion"].iter().any(|stage| folder::is_known(&self.out.join(stage))) {
+            return Err(Error::invalid(
+                format!("`{}` holds a model that was not trained here, and would be overwritten", model.display()),
+                "name another folder with `--out`; `--init` goes on from a model",
+            ));
+        }
+        Ok(())
+    }
+
     /// The stage's folder, in which nobody else trains from now on; without the training that was in it, if asked for.
     pub(super) fn folder(&self, stage: &str) -> Result<PathBuf> {
         let folder = self.out.join(stage);
@@ -200,6 +213,7 @@ pub fn vae(request: &Request, say: Say) -> Result<Done> {
     let files = request.files()?;
     let training = &request.config.vae;
     let (config, json): (VaeConfig, _) = component(files.as_ref(), "vae/config.json", &request.config.model.vae)?;
+    request.check_model("vae/config.json")?;
     let folder = request.folder("vae")?;
     let data = request.data(config.sample_size, say)?;
     let layout = Rc::new(Layout::of(|at| Vae::new(&at("vae"), config.clone()).map(drop))?);
@@ -235,6 +249,7 @@ pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
     };
     let scheduler = SchedulerConfig::parse(&scheduler_text)
         .map_err(|e| Error::bad_file(Path::new("scheduler_config.json"), "scheduler configuration", e))?;
+    request.check_model("unet/config.json")?;
     let folder = request.folder("diffusion")?;
     let size = unet_config.sample_size * vae_config.scale_factor() as i64;
     let data = request.data(size, say)?;

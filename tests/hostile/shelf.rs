@@ -3,6 +3,7 @@
 use crate::{Dice, pick};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tch::Tensor;
 use tempfile::TempDir;
 
 /// A file, and who reads it.
@@ -81,6 +82,13 @@ pub const TARGETS: &[Target] = &[
     target("model", "model/unet/diffusion_pytorch_model.safetensors", &[INSPECT, TRACE, CONVERT, MERGE]),
     target("model", "model/vae/diffusion_pytorch_model.safetensors", &[INSPECT, TRACE, CONVERT, MERGE]),
     target("model", "model/text_encoder/model.safetensors", &[INSPECT, TRACE, CONVERT, MERGE]),
+    target("pieces", "model/unet/diffusion_pytorch_model.safetensors.index.json", &[INSPECT, TRACE]),
+    target(
+        "pieces",
+        "model/unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+        &[INSPECT, TRACE, "convert {d}/model {d}/whole"],
+    ),
+    target("pieces", "model/text_encoder/model-00001-of-00002.safetensors", &[INSPECT, TRACE]),
     target(
         "one",
         "one.safetensors",
@@ -151,6 +159,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Cuts weights into two pieces; gives the list of them.
+fn cut(folder: &Path, stem: &str) -> String {
+    let whole = folder.join(format!("{stem}.safetensors"));
+    let mut tensors = Tensor::read_safetensors(&whole).unwrap();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut map = serde_json::Map::new();
+    for (i, tensors) in tensors.chunks(tensors.len().div_ceil(2)).enumerate() {
+        let piece = format!("{stem}-{:05}-of-00002.safetensors", i + 1);
+        Tensor::write_safetensors(tensors, folder.join(&piece)).unwrap();
+        map.extend(tensors.iter().map(|(name, _)| (name.clone(), piece.clone().into())));
+    }
+    std::fs::remove_file(whole).unwrap();
+    serde_json::json!({ "metadata": {}, "weight_map": map }).to_string()
+}
+
 fn done(words: &str, folder: &Path) {
     let words = words.split(' ').map(|word| word.replace("{d}", &folder.display().to_string()).replace('~', " "));
     let output = Command::new(env!("CARGO_BIN_EXE_sdviz")).args(words).current_dir(folder).output().unwrap();
@@ -170,7 +193,7 @@ impl Shelf {
         std::fs::write(model.join("tokenizer/special_tokens_map.json"), special).unwrap();
         std::fs::write(model.join("tokenizer/added_tokens.json"), r#"{"<word>":1000,"<other>":1001}"#).unwrap();
 
-        let with_model = ["vae", "run", "map", "picture", "sweep", "data", "training"];
+        let with_model = ["vae", "pieces", "run", "map", "picture", "sweep", "data", "training"];
         let files = ["lora-kohya", "lora-peft", "lora-old", "embedding", "embedding-a1111"];
         with_model.iter().chain(&files).for_each(|name| copy(&model, &at(name).join("model")));
         for name in files {
@@ -179,6 +202,10 @@ impl Shelf {
             std::fs::copy(source(&golden), at(name).join("x.safetensors")).unwrap();
         }
         copy(&model.join("vae"), &at("vae/vae"));
+        let pieces = at("pieces/model");
+        let list = cut(&pieces.join("unet"), "diffusion_pytorch_model");
+        std::fs::write(pieces.join("unet/diffusion_pytorch_model.safetensors.index.json"), list).unwrap();
+        cut(&pieces.join("text_encoder"), "model");
         std::fs::create_dir(at("one")).unwrap();
         done("convert {d}/model {d}/../one/one.safetensors", &at("model"));
         let cached = at("hub/hub/models--owner--name");

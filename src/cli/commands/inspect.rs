@@ -77,7 +77,7 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
         }
     }
     report::print_table(&table);
-    let about = advice::about(&choice.id, &about);
+    let about = advice::about(&choice.id, &about, None);
     if !about.is_empty() {
         report::print(format!("\n{about}"));
     }

@@ -4,6 +4,7 @@ use crate::cli::args::MetadataArgs;
 use crate::cli::report;
 use crate::trace::parameters::Settings;
 use anyhow::Result;
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Prints the settings.
@@ -16,7 +17,12 @@ pub fn run(args: &MetadataArgs) -> Result<ExitCode> {
     let mut table = report::table(&["setting", "value"]);
     let json = serde_json::to_value(&settings)?;
     for (name, value) in json.as_object().into_iter().flatten() {
-        let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+        let text = match value {
+            Value::String(text) => text.clone(),
+            // 5 and not 5.0.
+            Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
+            other => other.to_string(),
+        };
         if !["parameters", "source", "cpu_noise"].contains(&name.as_str()) && !text.is_empty() {
             table.add_row([name.replace('_', " "), text]);
         }

@@ -3,7 +3,7 @@
 use crate::cli::advice;
 use crate::cli::args::ModelsArgs;
 use crate::cli::report;
-use crate::model::list;
+use crate::model::list::{self, Listed};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -32,8 +32,10 @@ pub fn run(args: &ModelsArgs) -> Result<ExitCode> {
             report::print(format!("\n{}: {problem}", model.name));
         }
     }
-    for model in &all {
-        let about = advice::about(&model.name, &model.about);
+    for (i, model) in all.iter().enumerate() {
+        let draws = |other: &&Listed| model.about.draws.is_some() && other.about.draws == model.about.draws;
+        let same = all[..i].iter().find(draws).map(|other| other.name.as_str());
+        let about = advice::about(&model.name, &model.about, same);
         if !about.is_empty() {
             report::print(format!("\n{about}"));
         }

@@ -117,6 +117,10 @@ fn advise(loaded: &Loaded, cells: &[Option<Cell>], model: &Option<String>, talk:
     };
     if let Some(plan) = plans.first() {
         let texts = (all(|plan| &plan.prompt), all(|plan| &plan.negative_prompt));
+        // Where `AND` joins parts the negative prompt may count whatever the scale.
+        let lone = plans.iter().copied().filter(|plan| plan.prompt_syntax.is_plain() || !plan.prompt.contains("AND"));
+        let unused = advice::unused_negative_prompts(&lone.collect::<Vec<_>>());
+        unused.iter().for_each(|warning| talk.warn(warning));
         advice::unknown_words((&texts.0, &texts.1), plan.prompt_syntax, &loaded.pipeline, talk);
     }
 }
