@@ -297,7 +297,7 @@ fn distance(run: &Run, batch: usize) -> Result<Parts> {
         }
     }
     if !curves.is_empty() {
-        panels.push(panel(run, "distance in pixels", "decoded; root mean square, grey levels of 255", false, curves));
+        panels.push(panel(run, "distance in pixels", "root mean square, grey levels of 255", false, curves));
     }
     let (to, last) = (distance.to, run.record().last_step());
     let early = format!("Distance to step {to}, the last one that is there; the run has {last}.");

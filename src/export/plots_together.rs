@@ -60,7 +60,8 @@ fn panels(parts: &[(usize, Parts)], names: &[String]) -> Vec<Panel> {
                 }
                 // A panel's only curve bears the panel's name.
                 let y = if curve.name == panel.y { panel.y.clone() } else { curve.name.clone() };
-                let about = if curve.name == panel.y { panel.about.clone() } else { panel.y.clone() };
+                let about =
+                    if curve.name == panel.y { panel.about.clone() } else { format!("{} · {}", panel.y, panel.about) };
                 together.push((key, Panel { y, about, curves: vec![line], ..panel.clone() }));
             }
         }

@@ -184,6 +184,8 @@ pub const FIELDS: &[Field] = &[
 
 /// The field that stands beside the plan.
 pub const MODEL: &str = "model";
+/// The field whose values have proper names on a grid.
+pub const SCHEDULER: &str = "scheduler";
 
 /// What the name of a replacement's axis begins with, before the words it replaces.
 pub const REPLACE: &str = "replace:";

@@ -200,12 +200,14 @@ impl Cell {
     }
 }
 
-/// A place in words: `steps 25, guidance scale 7.5`.
+/// A place in words: `steps 25, guidance scale 7.5`; of replaced words `red → green`.
 pub fn name(at: &Place, axes: &[Axis]) -> String {
-    let words: Vec<String> = axes
-        .iter()
-        .map(|axis| format!("{} {}", axis.title(), field::label(at.get(&axis.name).unwrap_or(&Value::Null))))
-        .collect();
+    let word = |axis: &Axis| {
+        // What replaces words is no value of something that they name.
+        let arrow = if axis.name.starts_with(REPLACE) && axis.title.is_none() { "→ " } else { "" };
+        format!("{} {arrow}{}", axis.title(), field::label(at.get(&axis.name).unwrap_or(&Value::Null)))
+    };
+    let words: Vec<String> = axes.iter().map(word).collect();
     if words.is_empty() { "the one cell".into() } else { words.join(", ") }
 }
 

@@ -3,10 +3,11 @@
 //! Enters: the record of a sweep, and what the user chose to see. Leaves: pages of places. Which of the cells are made is
 //! not asked here.
 
-use super::field::{self, MODEL, REPLACE, label};
+use super::field::{self, MODEL, REPLACE, SCHEDULER, label};
 use super::plan::Place;
 use super::record::{CellRecord, SweepRecord};
 use crate::error::{Error, Result};
+use crate::export::settings::scheduler_name;
 use serde_json::Value;
 
 /// What the user chose to see.
@@ -70,6 +71,7 @@ impl Line {
         match &self.name {
             // Models are called by the last part of their paths where that tells them apart.
             Some(name) if name == MODEL && distinct => shorter[range].to_vec(),
+            Some(name) if name == SCHEDULER => labels[range].iter().map(|name| scheduler_name(name)).collect(),
             Some(_) => labels[range].to_vec(),
             None => vec![String::new()],
         }
@@ -206,7 +208,8 @@ fn condition<'a>(record: &SweepRecord, text: &'a str) -> Result<(String, &'a str
 fn is_written(axis: &str, value: &Value, typed: &str) -> bool {
     let text = label(value);
     let same_number = value.is_f64() && typed.parse::<f64>().ok() == value.as_f64();
-    text == typed || (axis == MODEL && short(&text) == typed) || value.as_str() == Some(typed) || same_number
+    let proper = (axis == MODEL && short(&text) == typed) || (axis == SCHEDULER && scheduler_name(&text) == typed);
+    text == typed || proper || value.as_str() == Some(typed) || same_number
 }
 
 /// The values of a field that occur in these cells, in the order of the axis.
@@ -288,7 +291,7 @@ fn common(record: &SweepRecord, cells: &[(usize, &CellRecord)], axes: &[&Option<
             "width" => size[0] = Some(label(value)),
             "height" => size[1] = Some(label(value)),
             "model" => words.push(short(&label(value))),
-            "scheduler" => words.push(label(value)),
+            "scheduler" => words.push(scheduler_name(&label(value))),
             "steps" => words.push(format!("{} steps", label(value))),
             name => words.push(format!("{} {}", title(record, name), label(value))),
         }
@@ -441,5 +444,13 @@ mod tests {
         };
         assert_eq!(labels(["/home/a/one/", "owner/two"]), ["one", "two"]);
         assert_eq!(labels(["a/one", "b/one"]), ["a/one", "b/one"]);
+    }
+
+    #[test]
+    fn schedulers_are_called_by_their_proper_names() {
+        let values = vec!["euler_a".into(), "dpmpp_2m_karras".into()];
+        let line = Line { name: Some(SCHEDULER.into()), title: "scheduler".into(), values };
+        assert_eq!(line.labels(0..2), ["Euler a", "DPM++ 2M Karras"]);
+        assert!(["euler_a", "Euler a"].iter().all(|typed| is_written(SCHEDULER, &"euler_a".into(), typed)));
     }
 }

@@ -9,6 +9,7 @@ use super::schema::{
     self, Level, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status,
 };
 use crate::error::{Error, IoContext, Result};
+use crate::sweep::record::SWEEP_FILE;
 use image::RgbImage;
 use ndarray::{Array3, Array4, Axis};
 use safetensors::{Dtype, SafeTensors};
@@ -185,10 +186,11 @@ fn read_record(dir: &Path) -> Result<RunRecord> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::invalid(
-                format!("`{}` is not a run: it has no `{RECORD_FILE}`", dir.display()),
-                "name a folder that `sdviz trace --out FOLDER` made",
-            ));
+            let hint = match dir.join(SWEEP_FILE).is_file() {
+                true => "it is a sweep: `sdviz grid` shows it, and the folders in its `cells/` are runs",
+                false => "name a folder that `sdviz trace --out FOLDER` made",
+            };
+            return Err(Error::invalid(format!("`{}` is not a run: it has no `{RECORD_FILE}`", dir.display()), hint));
         }
         Err(e) => return Err(e).at("read", &path),
     };

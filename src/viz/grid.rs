@@ -116,6 +116,10 @@ const TITLE_LINES: usize = 40;
 const LABEL_LINES: usize = 20;
 const NAME_LINES: usize = 4;
 
+/// A title of more lines than these makes a narrow page wider, up to so many em.
+const EASY_LINES: usize = 5;
+const WIDEST_TITLE: f32 = 36.0;
+
 /// The cells of one page.
 struct Part {
     rows: std::ops::Range<usize>,
@@ -207,11 +211,8 @@ impl Layout {
 
     fn draw(&self, grid: &Grid, style: &GridStyle, part: &Part) -> RgbImage {
         let (columns, rows) = (part.columns.len() as u32, part.rows.len() as u32);
-        let width = self.left() + columns * (self.cell.0 + self.gap);
-        let title = match self.has_title {
-            true => self.title.wrap_to(&format!("{}{}", grid.title, part.suffix), width - 2 * self.gap, TITLE_LINES),
-            false => String::new(),
-        };
+        let cells = self.left() + columns * (self.cell.0 + self.gap);
+        let (title, width) = self.titled(&format!("{}{}", grid.title, part.suffix), cells);
         let top = self.top(title.lines().count() as u32);
         let height = top + rows * (self.cell.1 + self.gap);
         let mut page = RgbImage::from_pixel(width, height, style.background);
@@ -227,6 +228,21 @@ impl Layout {
             }
         }
         page
+    }
+
+    /// The title in lines, and the width of a page whose cells are `cells` pixels wide: that, or more where a long title
+    /// would stand as a tower above few cells.
+    fn titled(&self, title: &str, cells: u32) -> (String, u32) {
+        if !self.has_title {
+            return (String::new(), cells);
+        }
+        let lines = |width: u32| self.title.wrap(title, width - 2 * self.gap).len();
+        let widest = cells.max((self.title.px * WIDEST_TITLE) as u32);
+        let mut width = cells;
+        while width < widest && lines(width) > EASY_LINES {
+            width = widest.min(width + self.cell.0 / 2 + 1);
+        }
+        (self.title.wrap_to(title, width - 2 * self.gap, TITLE_LINES), width)
     }
 
     fn draw_column_titles(&self, page: &mut RgbImage, part: &Part, top: u32) {
@@ -387,8 +403,12 @@ mod tests {
         }
         assert!(layout.column_name.lines().count() == 1 && layout.row_name.lines().count() > 1, "{}", layout.row_name);
         let page = &grid.draw(&style).unwrap()[0];
-        // 200 letters, a dozen in a line.
-        assert!(page.height() > short + 20 * layout.title.line_height(), "{short} {}", page.height());
+        // A title of 200 letters makes the page wider, so that it is no tower; it is whole.
+        let (title, width) = layout.titled(&grid.title, layout.left() + 64 + layout.gap);
+        assert_eq!(title.replace('\n', " "), format!("{long} {long}"));
+        assert!((2..=EASY_LINES + 1).contains(&title.lines().count()), "{title}");
+        assert!(page.width() == width && width <= (layout.title.px * WIDEST_TITLE) as u32, "{width}");
+        assert!(page.height() > short + layout.title.line_height(), "{short} {}", page.height());
         assert_eq!(count(page, [0, 0, 200]), 64 * 64);
     }
 

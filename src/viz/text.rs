@@ -12,6 +12,8 @@ use super::pixels::fill;
 
 /// What stands for what was left out.
 const ELLIPSIS: char = '…';
+/// Between the parts of a list of settings: a line rather ends here than inside of one.
+const BETWEEN_PARTS: &str = " · ";
 /// What does not begin a line, and what does not end one, in scripts without blanks.
 const NOT_FIRST: &str = "、。，．：；！？）」』】〉》〕”’…・ーぁぃぅぇぉっゃゅょァィゥェォッャュョ";
 const NOT_LAST: &str = "（「『【〈《〔“‘";
@@ -97,16 +99,23 @@ impl TextStyle {
         let end = text.char_indices().nth(20_000).map_or(text.len(), |(at, _)| at);
         for paragraph in text[..end].lines() {
             let mut line = String::new();
-            for (blank, word) in breakable(paragraph) {
-                let longer = if blank && !line.is_empty() { format!("{line} {word}") } else { format!("{line}{word}") };
-                if self.width(&longer) <= width {
-                    line = longer;
-                    continue;
-                }
-                if !line.is_empty() {
+            for part in paragraph.split_inclusive(BETWEEN_PARTS) {
+                let stays_whole = || self.width(part.trim()) <= width;
+                if !line.is_empty() && self.width(&format!("{line} {}", part.trim())) > width && stays_whole() {
                     lines.push(std::mem::take(&mut line));
                 }
-                line = self.break_word(word, width, &mut lines);
+                for (blank, word) in breakable(part) {
+                    let space = if blank && !line.is_empty() { " " } else { "" };
+                    let longer = format!("{line}{space}{word}");
+                    if self.width(&longer) <= width {
+                        line = longer;
+                        continue;
+                    }
+                    if !line.is_empty() {
+                        lines.push(std::mem::take(&mut line));
+                    }
+                    line = self.break_word(word, width, &mut lines);
+                }
             }
             lines.push(line);
         }
@@ -340,6 +349,17 @@ mod tests {
         assert_eq!(draw(20, Align::Left), draw(20 + width / 2, Align::Centre));
         // Half outside is cut, not refused.
         assert_ne!(draw(-30, Align::Left), draw(-300, Align::Left));
+    }
+
+    #[test]
+    fn settings_are_wrapped_whole() {
+        let style = TextStyle::new(14.0, BLACK);
+        let text = "“a red apple” · DDIM · 25 steps · guidance 5 · seed 0";
+        // A line that would hold the number of the steps, but not the word.
+        let width = style.width("“a red apple” · DDIM · 25 st");
+        assert_eq!(style.wrap(text, width), ["“a red apple” · DDIM ·", "25 steps · guidance 5 ·", "seed 0"]);
+        // One that fits on no line is broken between words.
+        assert_eq!(style.wrap("one · two three", style.width("three")), ["one ·", "two", "three"]);
     }
 
     #[test]

@@ -82,7 +82,10 @@ fn check(
         drop(last.take());
         let loaded = Loaded::load(name.as_deref(), args.loading.vae.as_deref(), &options)?;
         let loaded = loaded.beginning_from(init.clone());
-        talk.say(format!("model: {} ({})", loaded.choice.id, loaded.choice.chosen_by));
+        // Without a prompt, the model is that of the run that has it.
+        let typed = args.axes.0.iter().any(|(axis, _)| axis == field::MODEL);
+        let chosen_by = if name.is_some() && !typed { "the run's" } else { loaded.choice.chosen_by };
+        talk.say(format!("model: {} ({chosen_by})", loaded.choice.id));
         loaded.pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
         loaded.pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
         loaded.pipeline.notes().iter().for_each(|note| talk.warn(note));

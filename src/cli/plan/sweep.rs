@@ -49,7 +49,8 @@ pub fn sweep_plan(args: &SweepArgs) -> Result<Asked> {
     prompts.extend(["prompt", "negative_prompt"].into_iter().filter_map(typed).flatten().cloned());
     let mut axes = axes(&args.axes.0, &prompts.iter().map(String::as_str).collect::<Vec<_>>())?;
     if let Some(run) = &run {
-        notes.push(format!("`{}` has the prompt and whatever is not given here", run.dir().display()));
+        let (dir, prompt) = (run.dir().display(), &run.record().plan.prompt);
+        notes.push(format!("from `{dir}`: the prompt \"{prompt}\", and whatever is not given here"));
         take_picture(run, &mut picture);
         axes.extend(settings(run, &axes, &args.picture, &picture));
         notes.extend(left_out(run, args));
