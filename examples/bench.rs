@@ -7,9 +7,9 @@
 use clap::Parser;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline, device};
-use sdviz::trace::observer::Probe;
-use sdviz::trace::schema::{Decode, Plan};
+use sdviz::record::schema::{Decode, Plan};
 use sdviz::trace::writer::Recorder;
+use sdviz::watch::observer::Probe;
 use serde_json::json;
 use std::time::Instant;
 

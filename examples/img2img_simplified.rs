@@ -9,9 +9,9 @@
 use sdviz::model::resolve;
 use sdviz::pipeline::init_image::InitImage;
 use sdviz::pipeline::{LoadOptions, Pipeline, noise, start};
+use sdviz::record::inputs::Resize;
 use sdviz::scheduler::{self, SchedulerConfig, SchedulerKind};
-use sdviz::trace::inputs::Resize;
-use sdviz::trace::observer::Probe;
+use sdviz::watch::observer::Probe;
 use tch::{Kind, Tensor};
 
 fn main() -> anyhow::Result<()> {

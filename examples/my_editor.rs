@@ -8,10 +8,10 @@
 use sdviz::error::Result;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::trace::editor::Editor;
-use sdviz::trace::probe::Probe;
-use sdviz::trace::schema::{Decode, Plan};
-use sdviz::trace::site::Site;
+use sdviz::record::schema::{Decode, Plan};
+use sdviz::watch::editor::Editor;
+use sdviz::watch::probe::Probe;
+use sdviz::watch::site::Site;
 use tch::Tensor;
 
 /// Makes the text silent from a step on.

@@ -8,8 +8,8 @@
 use sdviz::error::Result;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::trace::observer::{Ask, Event, Flow, Observer, Probe};
-use sdviz::trace::schema::{Decode, Plan, Quantity};
+use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::watch::observer::{Ask, Event, Flow, Observer, Probe};
 use tch::Tensor;
 
 /// Draws a histogram of the latents at each step, and stops when x0 changes by less than `settled`.

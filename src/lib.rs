@@ -5,14 +5,15 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
-pub mod config;
 pub mod dataset;
 pub mod error;
 pub mod eval;
 pub mod export;
+pub mod files;
 pub mod model;
 pub mod pipeline;
 pub mod prompt;
+pub mod record;
 pub mod run;
 pub mod say;
 pub mod scheduler;
@@ -21,3 +22,4 @@ pub mod trace;
 pub mod train;
 pub mod units;
 pub mod viz;
+pub mod watch;

@@ -2,8 +2,8 @@
 //! model never learned, slips on the command line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use sdviz::record::schema::{Plan, Quantity};
 use sdviz::trace::reader::Run;
-use sdviz::trace::schema::{Plan, Quantity};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

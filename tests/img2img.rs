@@ -7,11 +7,11 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::init_image::{InitImage, Input};
 use sdviz::pipeline::{LoadOptions, Pipeline, noise, start};
-use sdviz::trace::inputs::{InputFile, Resize};
-use sdviz::trace::observer::Probe;
+use sdviz::record::inputs::{InputFile, Resize};
+use sdviz::record::schema::{Decode, Plan, Quantity, Status};
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::trace::schema::{Decode, Plan, Quantity, Status};
+use sdviz::watch::observer::Probe;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tch::{Kind, Tensor};
@@ -440,6 +440,6 @@ fn the_same_picture_gives_the_same_bytes() {
         assert_eq!(std::fs::read(a.dir().join(&name)).unwrap(), std::fs::read(b.dir().join(&name)).unwrap(), "{name}");
     }
     let [a, b] =
-        runs.map(|run| sdviz::trace::schema::RunRecord { timings: Default::default(), ..run.record().clone() });
+        runs.map(|run| sdviz::record::schema::RunRecord { timings: Default::default(), ..run.record().clone() });
     assert_eq!(a, b);
 }

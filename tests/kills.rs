@@ -7,8 +7,8 @@
 mod interpose;
 
 use interpose::{hidden, library, list, sdviz, told};
+use sdviz::record::schema::{Quantity, Status};
 use sdviz::trace::reader::Run;
-use sdviz::trace::schema::{Quantity, Status};
 use sdviz::train::trainer::read_log;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;

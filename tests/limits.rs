@@ -3,8 +3,8 @@
 
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::trace::observer::Probe;
-use sdviz::trace::schema::Plan;
+use sdviz::record::schema::Plan;
+use sdviz::watch::observer::Probe;
 use std::path::Path;
 use std::process::Command;
 

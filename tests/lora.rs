@@ -3,19 +3,19 @@
 //! `tests/goldens/make_lora_goldens.py` says how the files and the numbers were made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::config::{Config, UNetConfig};
+use sdviz::model::config::{Config, UNetConfig};
 use sdviz::model::files::ModelFiles;
 use sdviz::model::lora::names::carriers;
 use sdviz::model::lora::write::{Trained, write};
 use sdviz::model::lora::{Adapters, LoraChoice};
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
+use sdviz::record::schema::{Decode, Plan, Quantity};
 use sdviz::sweep::plan::drafts;
 use sdviz::sweep::runner::Loaded;
-use sdviz::trace::observer::Probe;
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::trace::schema::{Decode, Plan, Quantity};
+use sdviz::watch::observer::Probe;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

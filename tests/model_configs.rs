@@ -5,8 +5,8 @@
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::trace::observer::Probe;
-use sdviz::trace::schema::Plan;
+use sdviz::record::schema::Plan;
+use sdviz::watch::observer::Probe;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -4,11 +4,11 @@
 use sdviz::error::Error;
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::{self, ModelChoice};
+use sdviz::model::tokenizer::Tokenizer;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::prompt::tokenizer::Tokenizer;
-use sdviz::trace::observer::{Ask, Axes, Event, Flow, Observer, Probe};
+use sdviz::record::schema::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::trace::schema::{Decode, Plan, Quantity};
+use sdviz::watch::observer::{Ask, Axes, Event, Flow, Observer, Probe};
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 

@@ -6,8 +6,8 @@
 mod interpose;
 
 use interpose::{hidden, library, sdviz, told};
+use sdviz::record::schema::{Quantity, Status};
 use sdviz::trace::reader::Run;
-use sdviz::trace::schema::{Quantity, Status};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 

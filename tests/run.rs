@@ -4,12 +4,12 @@
 use sdviz::error::{Error, Result};
 use sdviz::model::resolve::{self, ModelChoice};
 use sdviz::pipeline::{LoadOptions, Pipeline};
+use sdviz::record::schema::{Decode, Plan, Quantity, Status};
 use sdviz::run::{self, Company, Hashes, Job};
-use sdviz::trace::observer::{Ask, Event, Flow, Observer};
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::trace::schema::{Decode, Plan, Quantity, Status};
 use sdviz::trace::writer::Recorder;
+use sdviz::watch::observer::{Ask, Event, Flow, Observer};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 

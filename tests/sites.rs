@@ -4,12 +4,12 @@
 use sdviz::error::{Error, Result};
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::trace::editor::Editor;
-use sdviz::trace::observer::{Ask, Event, Flow, Observer};
-use sdviz::trace::probe::Probe;
+use sdviz::record::schema::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::trace::schema::{Decode, Plan, Quantity};
-use sdviz::trace::site::{Axes, Branch, Grid, Pattern, Rows, Site};
+use sdviz::watch::editor::Editor;
+use sdviz::watch::observer::{Ask, Event, Flow, Observer};
+use sdviz::watch::probe::Probe;
+use sdviz::watch::site::{Axes, Branch, Grid, Pattern, Rows, Site};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Kind, Tensor};

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use image::GenericImageView;
+use sdviz::record::schema::Quantity;
 use sdviz::sweep::store::Store;
 use sdviz::trace::reader::Run;
-use sdviz::trace::schema::Quantity;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

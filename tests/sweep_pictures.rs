@@ -1,8 +1,8 @@
 //! Sweeps over runs that begin from a picture: strength as an axis, the picture in every cell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use sdviz::record::schema::Quantity;
 use sdviz::trace::reader::Run;
-use sdviz::trace::schema::Quantity;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -5,8 +5,8 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::model::tiling::Tiling;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::trace::observer::Probe;
 use sdviz::trace::reader::Run;
+use sdviz::watch::observer::Probe;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -71,7 +71,7 @@ fn a_record_says_that_and_how_its_pictures_were_tiled() {
 
     // The first tile stands for all; what is there before and after the tiles is the whole picture's.
     let (rows, whole) = (on.shapes().unwrap(), off.shapes().unwrap());
-    let names = |rows: &[sdviz::trace::schema::SiteRow]| rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>();
+    let names = |rows: &[sdviz::record::schema::SiteRow]| rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&rows), names(&whole));
     let shape = |name: &str| {
         let row = rows.iter().find(|row| row.name == name).unwrap();

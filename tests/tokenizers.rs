@@ -4,10 +4,10 @@
 
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
+use sdviz::model::tokenizer::Tokenizer;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::prompt::tokenizer::Tokenizer;
-use sdviz::trace::observer::Probe;
-use sdviz::trace::schema::Plan;
+use sdviz::record::schema::Plan;
+use sdviz::watch::observer::Probe;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use sdviz::config::{PerBlock, TextConfig, UNetConfig};
+use sdviz::model::config::{PerBlock, TextConfig, UNetConfig};
 use sdviz::model::text_encoder::TextEncoder;
 use sdviz::model::unet::UNet;
 use sdviz::scheduler::SchedulerConfig;

@@ -7,8 +7,8 @@ use super::args::{Seed, TraceArgs};
 use super::report::Talk;
 use crate::model::about::{About, Repertoire};
 use crate::pipeline::Pipeline;
-use crate::trace::conditions::PromptSyntax;
-use crate::trace::schema::{Decode, Plan, Quantity, RunRecord};
+use crate::record::conditions::PromptSyntax;
+use crate::record::schema::{Decode, Plan, Quantity, RunRecord};
 use std::path::Path;
 
 /// So many unknown words are named, and the others counted.

@@ -7,8 +7,8 @@
 use super::args::{Seed, TraceArgs};
 use crate::error::{Error, Result};
 use crate::prompt::extras;
+use crate::record::schema::{EmbeddingRecord, LoraRecord, ModelRecord};
 use crate::trace::parameters::{Own, Settings};
-use crate::trace::schema::{EmbeddingRecord, LoraRecord, ModelRecord};
 use serde_json::Value;
 use std::path::Path;
 

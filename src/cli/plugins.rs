@@ -6,7 +6,7 @@
 use super::args::Cli;
 use super::runs;
 use crate::error::{Error, Result};
-use crate::trace::schema::RECORD_FILE;
+use crate::record::schema::RECORD_FILE;
 use clap::CommandFactory;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -2,7 +2,7 @@
 //!
 //! Enters: the folders that are here. Leaves: the first that is free, and the one that was recorded last.
 
-use crate::trace::schema::RECORD_FILE;
+use crate::record::schema::RECORD_FILE;
 use std::path::{Path, PathBuf};
 
 /// The first of the folders.

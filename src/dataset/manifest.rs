@@ -5,7 +5,7 @@
 use super::config::Config;
 use super::icons::About;
 use crate::error::{Error, IoContext, Result};
-use crate::trace::pictures;
+use crate::files::pictures;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -3,16 +3,16 @@
 //! Enters: pictures of a data set with their labels. Leaves: decibels, and how often the judge is right.
 
 use super::judge::Judge;
+use super::reconstruct::reconstruct;
 use super::report::Tally;
-use crate::config::{Config, VaeConfig};
 use crate::dataset::manifest::Row;
 use crate::error::{Error, Result};
 use crate::export::diff::psnr;
+use crate::model::config::{Config, VaeConfig};
 use crate::model::resolve::ModelChoice;
 use crate::model::vae::Vae;
 use crate::model::weights::Weights;
 use crate::pipeline::LoadOptions;
-use crate::train::vae::reconstruct;
 use image::RgbImage;
 use serde::Serialize;
 use tch::{Kind, Tensor};

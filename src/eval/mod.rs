@@ -5,4 +5,5 @@
 pub mod judge;
 pub mod measure;
 pub mod prompts;
+pub mod reconstruct;
 pub mod report;

@@ -7,7 +7,7 @@ use super::judge::{Classes, Judge, Verdict};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 use crate::pipeline::several::Wish;
-use crate::trace::schema::{Decode, Plan};
+use crate::record::schema::{Decode, Plan};
 use image::RgbImage;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

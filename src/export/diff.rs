@@ -5,8 +5,8 @@
 //! latents and the end are compared.
 
 use crate::error::Result;
+use crate::record::schema::{Quantity, Status};
 use crate::trace::reader::Run;
-use crate::trace::schema::{Quantity, Status};
 use image::RgbImage;
 use ndarray::{Array4, Zip};
 use serde::Serialize;

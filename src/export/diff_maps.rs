@@ -7,9 +7,9 @@
 use super::diff;
 use super::settings;
 use crate::error::{Error, Result};
+use crate::record::schema::Quantity;
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
-use crate::trace::schema::Quantity;
 use crate::viz::text::{Align, TextStyle};
 use image::{Rgb, RgbImage};
 use ndarray::{Array2, Axis};

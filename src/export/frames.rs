@@ -7,9 +7,9 @@
 use super::panels::{Look, Panels, Shown, Size};
 use super::{Outputs, sizes, words};
 use crate::error::{IoContext, Result};
+use crate::record::schema;
 use crate::trace::metadata::step_png;
 use crate::trace::reader::Run;
-use crate::trace::schema;
 
 /// The folder of the files.
 const FOLDER: &str = "frames";

@@ -4,7 +4,7 @@
 //! leaves nothing behind.
 
 use crate::error::{Error, IoContext, Result};
-use crate::trace::files::{self, write_atomically};
+use crate::files::atomic::{self, write_atomically};
 use crate::trace::reader::Run;
 use std::fs::File;
 use std::io::BufWriter;
@@ -46,7 +46,7 @@ impl Outputs {
         let made_folder = !folder.is_dir();
         std::fs::create_dir_all(folder).at("create", folder)?;
         tempfile::tempfile_in(folder).map(drop).at("write in", folder)?;
-        files::remove_stale(folder);
+        atomic::remove_stale(folder);
         Ok(Outputs { folder: folder.to_path_buf(), made_folder, written: vec![], left_out: vec![], remarks: vec![] })
     }
 

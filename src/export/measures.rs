@@ -5,8 +5,8 @@
 //! memory does not grow with their number.
 
 use crate::error::{Error, Result};
+use crate::record::schema::{Quantity, Status};
 use crate::trace::reader::Run;
-use crate::trace::schema::{Quantity, Status};
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Zip};
 

@@ -9,8 +9,8 @@ use super::measures::{self, Curve};
 use super::settings::{self, shortened};
 use super::{plots_together, words};
 use crate::error::{Error, Result};
+use crate::record::schema::Quantity;
 use crate::trace::reader::Run;
-use crate::trace::schema::Quantity;
 use std::fmt;
 use std::str::FromStr;
 

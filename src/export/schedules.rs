@@ -5,7 +5,7 @@
 
 use super::figure::{Figure, Line, Panel};
 use super::settings::scheduler_name;
-use crate::trace::schema::Level;
+use crate::record::schema::Level;
 
 /// The noise levels of one scheduler.
 #[derive(Debug, Clone, PartialEq)]

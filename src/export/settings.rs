@@ -3,9 +3,9 @@
 //! Enters: runs. Leaves: `“a red apple” · PNDM · 25 steps · guidance 7.5 · seed 0 · pocket` of one run; of several what
 //! they have in common, and for each what sets it apart, which is its name in the figure.
 
+use crate::record::schema::Status;
 use crate::scheduler::SchedulerKind;
 use crate::trace::reader::Run;
-use crate::trace::schema::Status;
 use std::path::Path;
 
 /// Between two settings.

@@ -7,8 +7,8 @@ use super::encode::AnimationFormat;
 use super::panels::{Look, Panels, Shown, Size};
 use super::{Outputs, words};
 use crate::error::Result;
+use crate::record::schema::Quantity;
 use crate::trace::reader::Run;
-use crate::trace::schema::Quantity;
 
 /// A video.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@
 
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
-use crate::trace::conditions::PromptSyntax;
+use crate::record::conditions::PromptSyntax;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 

@@ -5,8 +5,8 @@
 //! changed are computed the long way, the others by the kernel as before.
 
 use crate::error::Result;
-use crate::trace::probe::Probe;
-use crate::trace::site::{Axes, Rows};
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, Rows};
 use tch::{Kind, Tensor};
 
 /// Most numbers of scores that are formed at once: 128 MiB in f32.
@@ -155,9 +155,9 @@ impl Attend<'_, '_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::trace::editor::Editor;
-    use crate::trace::observer::{Ask, Event, Flow, Observer};
-    use crate::trace::site::{Branch, Site};
+    use crate::watch::editor::Editor;
+    use crate::watch::observer::{Ask, Event, Flow, Observer};
+    use crate::watch::site::{Branch, Site};
     use tch::Device;
 
     const AXES: (Axes, Axes) = (Axes::Attention((4, 5)), Axes::Heads((4, 5)));

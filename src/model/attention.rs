@@ -7,8 +7,8 @@ use super::attend::{Attend, Names};
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::trace::probe::Probe;
-use crate::trace::site::{Axes, Grid};
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, Grid};
 use tch::{Kind, Tensor};
 
 /// Multi-head attention, diffusers' `Attention`: self-attention, or cross-attention to a context.

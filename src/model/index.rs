@@ -3,8 +3,8 @@
 //! Enters: a model's files. Leaves: its pipeline's class, and its scheduler's configuration as that pipeline takes it.
 
 use super::files::ModelFiles;
-use crate::config::PIPELINES;
 use crate::error::{Error, Result};
+use crate::model::config::PIPELINES;
 use crate::scheduler::SchedulerConfig;
 use serde_json::Value;
 

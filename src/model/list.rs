@@ -6,7 +6,7 @@ use super::about::About;
 use super::bundled::{POCKET, pocket};
 use super::files::ModelFiles;
 use super::resolve;
-use crate::config::{Config, UNetConfig};
+use crate::model::config::{Config, UNetConfig};
 use serde::Serialize;
 
 /// A model that is here.

@@ -11,7 +11,7 @@ use super::ldm::PREFIXES;
 use super::resolve::ModelChoice;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
-use crate::trace::schema::{ComponentRecord, ModelRecord};
+use crate::record::schema::{ComponentRecord, ModelRecord};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::View;

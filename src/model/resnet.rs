@@ -3,8 +3,8 @@
 use super::layers::{Conv2d, GroupNorm, Linear, silu, upsample_nearest};
 use super::weights::Weights;
 use crate::error::Result;
-use crate::trace::probe::Probe;
-use crate::trace::site::Axes;
+use crate::watch::probe::Probe;
+use crate::watch::site::Axes;
 use tch::Tensor;
 
 /// What a [`ResnetBlock`] needs to know beside its channels.

@@ -5,8 +5,8 @@
 //! scaling factor is a sign that they do not.
 
 use super::files::ModelFiles;
-use crate::config::{Config, VaeConfig};
 use crate::error::{Error, Result};
+use crate::model::config::{Config, VaeConfig};
 
 const CONFIG: &str = "vae/config.json";
 

@@ -6,10 +6,10 @@
 use super::attend::{Attend, Names};
 use super::layers::{LayerNorm, Linear};
 use super::weights::{WeightFile, Weights};
-use crate::config::TextConfig;
 use crate::error::{Error, Result};
-use crate::trace::probe::Probe;
-use crate::trace::site::Axes;
+use crate::model::config::TextConfig;
+use crate::watch::probe::Probe;
+use crate::watch::site::Axes;
 use std::sync::Arc;
 use tch::Tensor;
 

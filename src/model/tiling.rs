@@ -5,9 +5,9 @@
 //! that of one tile's decoding plus the picture. It is not quite the same picture: group norms and attention see a tile
 //! instead of everything.
 
-use crate::config::VaeConfig;
 use crate::error::{Error, Result};
-use crate::trace::site::Axes;
+use crate::model::config::VaeConfig;
+use crate::watch::site::Axes;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 

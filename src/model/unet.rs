@@ -7,10 +7,10 @@ use super::attention::{Transformer2D, TransformerShape};
 use super::layers::{Conv2d, GroupNorm, Linear, silu, timestep_embedding};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::weights::{WeightFile, Weights};
-use crate::config::UNetConfig;
 use crate::error::Result;
-use crate::trace::probe::Probe;
-use crate::trace::site::Axes;
+use crate::model::config::UNetConfig;
+use crate::watch::probe::Probe;
+use crate::watch::site::Axes;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 

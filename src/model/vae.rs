@@ -8,10 +8,10 @@ use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::tiling::{Tiles, Tiling, of_tile};
 use super::weights::{WeightFile, Weights};
-use crate::config::VaeConfig;
 use crate::error::Result;
-use crate::trace::probe::{Probe, Through};
-use crate::trace::site::Axes;
+use crate::model::config::VaeConfig;
+use crate::watch::probe::{Probe, Through};
+use crate::watch::site::Axes;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 

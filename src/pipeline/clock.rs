@@ -1,6 +1,6 @@
 //! Where the time goes: seconds per stage of a run.
 
-use crate::trace::schema::Stage;
+use crate::record::schema::Stage;
 use std::cell::RefCell;
 use std::time::Instant;
 use tch::Device;

@@ -5,11 +5,11 @@
 
 use crate::error::Result;
 use crate::model::text_encoder::TextEncoder;
-use crate::prompt::tokenizer::Tokenizer;
-use crate::trace::conditions::{Conditions, PromptSyntax, WeightedToken, at};
-use crate::trace::observer::{Axes, Probe};
-use crate::trace::schema::{Plan, RunRecord};
-use crate::trace::site::{Branch, Rows};
+use crate::model::tokenizer::Tokenizer;
+use crate::record::conditions::{Conditions, PromptSyntax, WeightedToken, at};
+use crate::record::schema::{Plan, RunRecord};
+use crate::watch::observer::{Axes, Probe};
+use crate::watch::site::{Branch, Rows};
 use tch::{Device, Kind, Tensor};
 
 /// The mean of a chunk that is worth restoring, in standard deviations. CLIP's is about a tenth.

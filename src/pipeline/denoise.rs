@@ -13,11 +13,11 @@ use super::start::Kept;
 use super::teller::Teller;
 use crate::error::{Error, Result};
 use crate::model::unet::UNet;
+use crate::record::schema::Quantity;
 use crate::scheduler::{Scheduler, StepOutput};
-use crate::trace::observer::Flow;
-use crate::trace::probe::Probe;
-use crate::trace::schema::Quantity;
-use crate::trace::site::{Axes, GUIDANCE_SCALE, Rows};
+use crate::watch::observer::Flow;
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, GUIDANCE_SCALE, Rows};
 use tch::{Kind, Tensor};
 
 /// What the loop works with.

@@ -10,9 +10,9 @@ use super::shared::Shared;
 use super::teller::Teller;
 use super::{hires, limits, start};
 use crate::error::{Error, Result};
-use crate::trace::observer::{Event, Flow};
-use crate::trace::probe::Probe;
-use crate::trace::schema::{Decode, Plan, RunRecord, Stage};
+use crate::record::schema::{Decode, Plan, RunRecord, Stage};
+use crate::watch::observer::{Event, Flow};
+use crate::watch::probe::Probe;
 use image::RgbImage;
 use tch::Tensor;
 

@@ -4,8 +4,8 @@
 //! sides the autoencoder can divide. No tensors here.
 
 use crate::error::{Error, Result};
-use crate::trace::inputs::{INIT_FILE, InputFile, MASK_FILE, Resize};
-use crate::trace::pictures;
+use crate::files::pictures;
+use crate::record::inputs::{INIT_FILE, InputFile, MASK_FILE, Resize};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma, Pixel, RgbImage};
 use sha2::{Digest, Sha256};

@@ -3,9 +3,9 @@
 //! Enters: a plan, and what the networks look like. Leaves: nothing, or an error that says what it would take and what
 //! would fit. The estimate counts only what must lie in memory at one time, so that nothing is refused that could be done.
 
-use crate::config::{UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
-use crate::trace::schema::{Decode, Plan};
+use crate::model::config::{UNetConfig, VaeConfig};
+use crate::record::schema::{Decode, Plan};
 use crate::units;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -2,9 +2,9 @@
 //!
 //! Enters: a model's files. Leaves: tokenizer, networks and configuration that fit each other.
 
-use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
 use crate::model::about::About;
+use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::files::ModelFiles;
 use crate::model::index;
@@ -12,12 +12,12 @@ use crate::model::lora::{Adapters, LoraChoice};
 use crate::model::resolve::ModelChoice;
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tiling::Tiling;
+use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
 use crate::model::weights::{WeightFile, Weights};
-use crate::prompt::tokenizer::Tokenizer;
+use crate::record::schema::{ComponentRecord, ModelRecord, Plan};
 use crate::scheduler::{SchedulerConfig, SchedulerKind};
-use crate::trace::schema::{ComponentRecord, ModelRecord, Plan};
 use std::path::PathBuf;
 use tch::{Device, Kind};
 

@@ -7,9 +7,9 @@ use super::load::Pipeline;
 use super::{device, hires, start};
 use crate::error::Result;
 use crate::prompt::conditions;
+use crate::record::conditions::{Conditions, at};
+use crate::record::schema::{Environment, Level, Plan, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
 use crate::scheduler::{self, Scheduler, SchedulerKind};
-use crate::trace::conditions::{Conditions, at};
-use crate::trace::schema::{Environment, Level, Plan, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
 use tch::Device;
 
 /// A plan as it is carried out.

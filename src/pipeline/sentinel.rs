@@ -2,9 +2,9 @@
 
 use super::device::dtype_name;
 use crate::error::{Error, Result};
-use crate::trace::observer::{Ask, Event, Flow, Observer};
-use crate::trace::probe::{Probe, Through};
-use crate::trace::site::is_inner;
+use crate::watch::observer::{Ask, Event, Flow, Observer};
+use crate::watch::probe::{Probe, Through};
+use crate::watch::site::is_inner;
 use tch::{Kind, Tensor};
 
 /// Whether all numbers are finite.

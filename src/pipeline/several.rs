@@ -11,8 +11,8 @@ use super::noise::NoiseStream;
 use super::start::{self, Start};
 use super::teller::Teller;
 use crate::error::Result;
-use crate::trace::observer::Probe;
-use crate::trace::schema::Plan;
+use crate::record::schema::Plan;
+use crate::watch::observer::Probe;
 use image::RgbImage;
 use tch::Tensor;
 

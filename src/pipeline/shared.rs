@@ -7,8 +7,8 @@
 use super::conditioning::Key;
 use super::noise::{self, NoiseStream};
 use crate::error::Result;
-use crate::trace::observer::{Ask, Axes, Event, Flow, Observer, Probe};
-use crate::trace::site::is_inner;
+use crate::watch::observer::{Ask, Axes, Event, Flow, Observer, Probe};
+use crate::watch::site::is_inner;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use tch::Tensor;

@@ -10,11 +10,11 @@ use super::noise::NoiseStream;
 use super::sentinel;
 use crate::error::{Error, Result};
 use crate::model::vae::{Posterior, Vae};
+use crate::record::inputs::Begin;
 use crate::scheduler::Scheduler;
-use crate::trace::inputs::Begin;
-use crate::trace::observer::{Axes, Probe};
-use crate::trace::site::Rows;
 use crate::viz::pixels;
+use crate::watch::observer::{Axes, Probe};
+use crate::watch::site::Rows;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 

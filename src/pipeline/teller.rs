@@ -5,9 +5,9 @@ use super::sentinel;
 use super::start::to_picture;
 use crate::error::Result;
 use crate::model::vae::Vae;
-use crate::trace::observer::{Ask, Axes, Event, Flow, Probe, Step};
-use crate::trace::schema::{Quantity, RunRecord};
-use crate::trace::site::Rows;
+use crate::record::schema::{Quantity, RunRecord};
+use crate::watch::observer::{Ask, Axes, Event, Flow, Probe, Step};
+use crate::watch::site::Rows;
 use image::RgbImage;
 use tch::{Kind, Tensor};
 

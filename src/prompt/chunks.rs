@@ -3,7 +3,7 @@
 //! Enters: tokens with weights, and breaks among them. Leaves: chunks of at most 75 tokens, as AUTOMATIC1111's web UI cuts
 //! them. Begin-of-text, end-of-text and padding come later, to each chunk its own.
 
-use crate::trace::conditions::WeightedToken;
+use crate::record::conditions::WeightedToken;
 
 /// How many tokens a chunk gives back to the next one at most, so that it ends with a comma.
 const BACKTRACK: usize = 20;

@@ -5,11 +5,11 @@
 
 use super::attention::{self, Piece};
 use super::chunks::{self, Unit};
-use super::tokenizer::Tokenizer;
 use super::{compose, extras, schedule};
 use crate::error::{Error, Result};
-use crate::trace::conditions::{Conditions, Part, Phase, Text, WeightedToken};
-use crate::trace::schema::Token;
+use crate::model::tokenizer::Tokenizer;
+use crate::record::conditions::{Conditions, Part, Phase, Text, WeightedToken};
+use crate::record::schema::Token;
 use regex::Regex;
 use std::sync::OnceLock;
 

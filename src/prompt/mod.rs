@@ -4,13 +4,9 @@
 //! [`compose`] takes `AND` apart, [`schedule`] says which text holds at which step, [`attention`] which words weigh how
 //! much, [`chunks`] cuts tokens to windows, and [`conditions`] puts the five together.
 
-mod added;
 pub mod attention;
 pub mod chunks;
 pub mod compose;
 pub mod conditions;
 pub mod extras;
-pub mod pieces;
 pub mod schedule;
-pub mod tokenizer;
-mod vocabulary;

@@ -2,11 +2,11 @@
 
 use crate::error::Result;
 use crate::pipeline::init_image::Input;
-use crate::trace::answers::OnStepRecord;
-use crate::trace::observer::Observer;
+use crate::record::answers::OnStepRecord;
+use crate::record::schema::{Status, Timings};
 use crate::trace::reservoir::Reservoir;
-use crate::trace::schema::{Status, Timings};
 use crate::trace::writer::{Kept, Recorder};
+use crate::watch::observer::Observer;
 
 /// How a run ended, for its record.
 #[derive(Debug)]

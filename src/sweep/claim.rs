@@ -6,8 +6,8 @@
 //! cell twice: each in a folder of its own, and the one that is finished first stays.
 
 use crate::error::{Error, IoContext, Result};
+use crate::record::schema::Status;
 use crate::trace::reader::Run;
-use crate::trace::schema::Status;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 

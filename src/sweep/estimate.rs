@@ -7,9 +7,9 @@ use super::plan::Cell;
 use super::runner::Loaded;
 use super::store::Store;
 use crate::error::Result;
-use crate::trace::observer::Probe;
+use crate::record::schema::{Decode, Plan, RunRecord, Status};
 use crate::trace::reader::Run;
-use crate::trace::schema::{Decode, Plan, RunRecord, Status};
+use crate::watch::observer::Probe;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 

@@ -1,14 +1,14 @@
 //! What can be an axis: the one table of the fields of a plan that a sweep can vary.
 //!
 //! A new axis is one entry here: its flag, the reading of its values, its place in `sweep.json` and its title on a grid
-//! all come from it. The name is that of the field in [`crate::trace::schema::Plan`]; `model` alone stands beside the
+//! all come from it. The name is that of the field in [`crate::record::schema::Plan`]; `model` alone stands beside the
 //! plan.
 
 use super::values;
 use crate::error::{Error, Result};
 use crate::pipeline::start;
+use crate::record::conditions::PromptSyntax;
 use crate::scheduler::SchedulerKind;
-use crate::trace::conditions::PromptSyntax;
 use serde_json::Value;
 
 /// A field that can be an axis.
@@ -241,7 +241,7 @@ pub fn label(value: &Value) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::trace::schema::Plan;
+    use crate::record::schema::Plan;
 
     #[test]
     fn every_field_but_the_model_is_one_of_the_plan() {

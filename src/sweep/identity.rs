@@ -7,7 +7,7 @@
 use crate::error::Result;
 use crate::model::files::ModelFiles;
 use crate::model::fingerprint::of_bytes;
-use crate::trace::schema::{ModelRecord, Plan};
+use crate::record::schema::{ModelRecord, Plan};
 use serde_json::{Map, Value, json};
 
 /// The configurations of a model's components.
@@ -103,7 +103,7 @@ fn plan_without_names(plan: &Plan) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::trace::schema::{EmbeddingRecord, LoraRecord};
+    use crate::record::schema::{EmbeddingRecord, LoraRecord};
 
     fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, ModelFiles) {
         let dir = tempfile::tempdir().unwrap();

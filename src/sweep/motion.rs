@@ -8,7 +8,7 @@ use super::sheet::{LEAST_SIDE, Layout, Opened, all_of, shown};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::export::encode::{self, AnimationFormat, AnimationOptions, FPS_RANGE, Written};
-use crate::trace::schema::Quantity;
+use crate::record::schema::Quantity;
 use crate::viz::caption::{CaptionStyle, with_caption};
 use crate::viz::grid::Cell as Place;
 use crate::viz::linear_map::LinearMap;

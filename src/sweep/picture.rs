@@ -6,8 +6,8 @@
 
 use super::store::Store;
 use crate::error::{Error, Result};
+use crate::record::schema::{self, Quantity, Status};
 use crate::trace::reader::Run;
-use crate::trace::schema::{self, Quantity, Status};
 use crate::viz::linear_map::{LinearFit, LinearMap};
 use crate::viz::pixels;
 use image::RgbImage;

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::init_image::InitImage;
 use crate::prompt::compose;
-use crate::trace::conditions::PromptSyntax;
-use crate::trace::schema::{Decode, Plan, Quantity};
+use crate::record::conditions::PromptSyntax;
+use crate::record::schema::{Decode, Plan, Quantity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

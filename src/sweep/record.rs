@@ -7,14 +7,13 @@ use super::field::{FIELDS, MODEL};
 use super::plan::{Axis, Cell, Place};
 use super::values::order;
 use crate::error::{Error, IoContext, Result};
+pub use crate::record::schema::SWEEP_FILE;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 
 /// The version of `sweep.json` that this program writes.
 pub const SWEEP_VERSION: u32 = 1;
-/// The file's name.
-pub const SWEEP_FILE: &str = "sweep.json";
 
 /// What `sweep.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@
 
 use crate::error::Result;
 use crate::pipeline::init_image::Input;
+use crate::record::schema::RunRecord;
 use crate::run::{Ending, Place};
-use crate::trace::observer::{Ask, Event, Flow, Observer, Site, Step};
-use crate::trace::schema::RunRecord;
 use crate::trace::writer::{Kept, Recorder};
+use crate::watch::observer::{Ask, Event, Flow, Observer, Site, Step};
 use tch::Tensor;
 
 /// Shares the events of a batch out among recorders.

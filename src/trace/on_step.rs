@@ -4,10 +4,10 @@
 //! JSON object on its standard input; what came of it, for `run.json`. The command goes on by exit code 0 and stops the
 //! run by exit code 3; any other is a failure. `docs/plug-ins.md` describes the same in prose.
 
-use super::answers::{OnStepRecord, StepFailure};
-use super::observer::{Ask, Event, Flow, Observer, Step};
-use super::schema::{self, Quantity};
 use crate::error::{Error, IoContext, Result};
+use crate::record::answers::{OnStepRecord, StepFailure};
+use crate::record::schema::{self, Quantity};
+use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;

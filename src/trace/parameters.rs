@@ -4,12 +4,12 @@
 //! Enters: a PNG, JPEG or WebP file. Leaves: [`Settings`], what of it this program understands beside everything that was
 //! there. The text is read by the web UI's own rules (`parse_generation_parameters`).
 
-use super::conditions::PromptSyntax;
-use super::hires::{Hires, Upscaler};
 use super::samplers::Sampler;
-use super::schema::{ModelRecord, Plan};
 use super::texts::{PARAMETERS, SDVIZ, Texts};
 use crate::error::{Error, Result};
+use crate::record::conditions::PromptSyntax;
+use crate::record::hires::{Hires, Upscaler};
+use crate::record::schema::{ModelRecord, Plan};
 use crate::scheduler::SchedulerKind;
 use regex::Regex;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Watching for the user: a progress bar on a terminal, and Ctrl-C.
 
-use super::observer::{Ask, Event, Flow, Observer};
-use super::site::is_inner;
 use crate::error::Result;
+use crate::watch::observer::{Ask, Event, Flow, Observer};
+use crate::watch::site::is_inner;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

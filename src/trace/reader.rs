@@ -3,13 +3,13 @@
 //! Enters: a folder. Leaves: the record, and on demand the tensors and pictures of the steps that are whole. Files are
 //! written under a temporary name and renamed, so what has its name is whole.
 
-use super::lock;
-use super::pictures;
-use super::schema::{
+use crate::error::{Error, IoContext, Result};
+use crate::files::lock;
+use crate::files::pictures;
+use crate::record::schema::SWEEP_FILE;
+use crate::record::schema::{
     self, Level, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status,
 };
-use crate::error::{Error, IoContext, Result};
-use crate::sweep::record::SWEEP_FILE;
 use image::RgbImage;
 use ndarray::{Array3, Array4, Axis};
 use safetensors::{Dtype, SafeTensors};

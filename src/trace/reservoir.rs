@@ -1,9 +1,9 @@
 //! The reservoir: a run's steps kept in memory, for programs and notebooks that look at them at once. It keeps every step
 //! it was asked for; nothing is sampled or dropped.
 
-use super::observer::{Ask, Event, Flow, Observer};
-use super::schema::{Decode, Quantity, RunRecord};
 use crate::error::Result;
+use crate::record::schema::{Decode, Quantity, RunRecord};
+use crate::watch::observer::{Ask, Event, Flow, Observer};
 use image::RgbImage;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};

@@ -2,11 +2,11 @@
 //!
 //! Enters: tensors at their sites. Leaves: rows in the order of computation. A site is logged once, when it is first seen.
 
-use super::observer::{Ask, Event, Flow, Observer};
-use super::schema::SiteRow;
-use super::site::{Axes, Grid, Site, is_inner};
 use crate::error::Result;
 use crate::pipeline::device::dtype_name;
+use crate::record::schema::SiteRow;
+use crate::watch::observer::{Ask, Event, Flow, Observer};
+use crate::watch::site::{Axes, Grid, Site, is_inner};
 use std::collections::HashSet;
 use tch::{Device, Kind, Tensor};
 

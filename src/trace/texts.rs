@@ -3,8 +3,8 @@
 //! Enters: a file. Leaves: the texts by their keywords; and where none of them holds settings that are read here, what
 //! they are.
 
-use super::pictures;
 use crate::error::{Error, Result};
+use crate::files::pictures;
 use png::{DecodeOptions, Decoder, DecodingError, Info};
 use std::io::Cursor;
 use std::path::Path;

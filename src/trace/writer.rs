@@ -4,18 +4,18 @@
 //! and renamed, so a run that is killed stays readable up to its last whole step. At no moment does `run.json` say of a
 //! run that it is complete when some of it is missing.
 
-use super::answers::OnStepRecord;
-use super::files::{self, write_durably};
-use super::inputs::{INIT_FILE, MASK_FILE};
-use super::lock::{self, Hold, LOCK_FILE};
 use super::metadata::{png_bytes, png_with_metadata, step_png};
-use super::observer::{Ask, Event, Flow, Observer, Step};
-use super::pictures;
-use super::schema::{
-    self, Decode, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status, Timings,
-};
 use super::shapes::ShapeLog;
 use crate::error::{Error, IoContext, Result};
+use crate::files::atomic::{self, write_durably};
+use crate::files::lock::{self, Hold, LOCK_FILE};
+use crate::files::pictures;
+use crate::record::answers::OnStepRecord;
+use crate::record::inputs::{INIT_FILE, MASK_FILE};
+use crate::record::schema::{
+    self, Decode, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status, Timings,
+};
+use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
 use image::RgbImage;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-pub use super::files::write_atomically;
+pub use crate::files::atomic::write_atomically;
 
 /// Holds disk space for the last words of a run whose disk fills up.
 const RESERVE_FILE: &str = ".reserve";
@@ -102,7 +102,7 @@ fn is_as_good_as_empty(dir: &Path) -> Result<bool> {
 
 /// Whether a file of this name is there only while a run goes on, or after a kill.
 fn is_of_the_moment(name: &str) -> bool {
-    [LOCK_FILE, RESERVE_FILE].contains(&name) || files::is_temporary(name)
+    [LOCK_FILE, RESERVE_FILE].contains(&name) || atomic::is_temporary(name)
 }
 
 impl Recorder {

@@ -6,8 +6,8 @@
 use super::optimizer::Memory;
 use super::parameters::Layout;
 use crate::error::{Error, Result};
+use crate::files::atomic::write_with;
 use crate::model::weights::{Bytes, WeightFile};
-use crate::trace::files::write_with;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::collections::HashMap;

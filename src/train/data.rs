@@ -4,7 +4,7 @@
 //! have it. Leaves: the pictures as one tensor of bytes, and their captions. What cannot be used is named and counted.
 
 use crate::error::{Error, IoContext, Result};
-use crate::trace::pictures;
+use crate::files::pictures;
 use image::imageops::FilterType;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};

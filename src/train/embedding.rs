@@ -9,14 +9,14 @@ use super::noise::NoiseLoss;
 use super::parameters::{Layout, Parameters};
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
-use crate::config::{TextConfig, UNetConfig};
 use crate::error::{Error, Result};
+use crate::model::config::{TextConfig, UNetConfig};
 use crate::model::embedding::EmbeddingChoice;
 use crate::model::resolve::ModelChoice;
 use crate::model::text_encoder::TextEncoder;
+use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::UNet;
 use crate::pipeline::LoadOptions;
-use crate::prompt::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 

@@ -8,8 +8,8 @@ use super::noise::LATENTS_FILE;
 use super::trainer::{CURVE, LOG, SAMPLES};
 use crate::error::{Error, IoContext, Result};
 use crate::eval::judge::{CLASSES_FILE, WEIGHTS_FILE};
-use crate::trace::files;
-use crate::trace::lock::LOCK_FILE;
+use crate::files::atomic;
+use crate::files::lock::LOCK_FILE;
 use std::path::{Path, PathBuf};
 
 /// The files that a training makes beside its checkpoint and its samples.
@@ -21,7 +21,7 @@ const FILES: [&str; 5] = [LOG, CURVE, LATENTS_FILE, CLASSES_FILE, WEIGHTS_FILE];
 /// # Errors
 /// When the folder holds something else, or a file cannot be removed.
 pub fn begin(folder: &Path, stage: &str, anew: bool) -> Result<()> {
-    files::remove_temporary(folder)?;
+    atomic::remove_temporary(folder)?;
     let (mut ours, mut others) = (vec![], false);
     for entry in std::fs::read_dir(folder).at("read", folder)? {
         let entry = entry.at("read", folder)?;

@@ -4,9 +4,9 @@
 //! and so on. Each file appears under its name when it is whole.
 
 use crate::error::{IoContext, Result};
+use crate::files::atomic::{write_atomically, write_with};
 use crate::model::about::{ABOUT_FILE, About};
 use crate::model::convert::{self, Numbers, weights_file};
-use crate::trace::files::{write_atomically, write_with};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tch::Tensor;

@@ -13,18 +13,18 @@ use super::save;
 use super::tokenizer;
 use super::trainer::Trainer;
 use super::vae::VaeTask;
-use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, IoContext, Result};
+use crate::files::atomic;
+use crate::files::lock::Hold;
+use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::model::files::ModelFiles;
 use crate::model::resolve;
 use crate::model::text_encoder::TextEncoder;
+use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::UNet;
 use crate::model::vae::Vae;
 use crate::model::weights::Weights;
-use crate::prompt::tokenizer::Tokenizer;
 use crate::scheduler::SchedulerConfig;
-use crate::trace::files;
-use crate::trace::lock::Hold;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -101,7 +101,7 @@ impl Request<'_> {
         let hold = Hold::take(&folder)?;
         folder::begin(&folder, stage, self.force)?;
         for place in [self.out.to_path_buf(), self.model(), self.model().join("vae")] {
-            files::remove_stale(&place);
+            atomic::remove_stale(&place);
         }
         // A second stage in one program has a folder of its own.
         drop(self.hold.replace(Some(hold)));
@@ -348,7 +348,7 @@ fn copy_vae(files: &ModelFiles, model: &Path) -> Result<()> {
     let path = model.join(crate::model::convert::weights_file("vae"));
     let parent = path.parent().unwrap_or(model);
     std::fs::create_dir_all(parent).at("create", parent)?;
-    files::write_atomically(&path, file.bytes())?;
+    atomic::write_atomically(&path, file.bytes())?;
     save::text(model, "vae/config.json", &text)
 }
 

@@ -4,7 +4,7 @@
 //! most, begin- and end-of-text. Unknown words are spelled out.
 
 use crate::error::{Error, Result};
-use crate::prompt::tokenizer::{WORD_END, empty};
+use crate::model::tokenizer::{WORD_END, empty};
 use std::fmt::Write;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::BpeTrainer;

@@ -8,14 +8,14 @@ use super::data::Data;
 use super::parameters::Parameters;
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
-use crate::config::VaeConfig;
 use crate::error::{Error, Result};
+use crate::eval::reconstruct::{as_input, reconstruct};
 use crate::export::diff::psnr;
+use crate::model::config::VaeConfig;
 use crate::model::vae::Vae;
-use crate::pipeline::start::to_picture;
-use crate::trace::observer::Probe;
 use crate::trace::writer::write_atomically;
 use crate::viz::pixels::{WHITE, side_by_side, stacked};
+use crate::watch::observer::Probe;
 use image::RgbImage;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -83,12 +83,6 @@ impl<'a> VaeTask<'a> {
     }
 }
 
-/// Bytes `[batch, height, width, 3]` to numbers `[batch, 3, height, width]` in −1..1 on a device. The layout in memory
-/// stays that of the bytes, which convolutions like best.
-pub(super) fn as_input(bytes: &Tensor, device: Device) -> Tensor {
-    (bytes.to_device(device).to_kind(Kind::Float) / 127.5 - 1.0).permute([0, 3, 1, 2])
-}
-
 impl Task for VaeTask<'_> {
     fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
         let silent = Probe::silent();
@@ -131,32 +125,6 @@ impl Task for VaeTask<'_> {
         save::component(&self.model, "vae", &json, &weights)?;
         Ok(vec![("psnr", decibels.iter().sum::<f64>() / decibels.len().max(1) as f64)])
     }
-}
-
-/// A picture and what became of it.
-pub type Pair = (RgbImage, RgbImage);
-
-/// Pictures, bytes `[count, height, width, 3]`, each with what encoding (to the mean) and decoding makes of it; and the
-/// mean and variance of each latent, `[count, channels, h, w]`.
-///
-/// # Errors
-/// When libtorch refuses.
-pub fn reconstruct(vae: &Vae, pictures: &Tensor, device: Device) -> Result<(Vec<Pair>, (Tensor, Tensor))> {
-    let silent = Probe::silent();
-    let (mut pairs, mut means, mut variances) = (vec![], vec![], vec![]);
-    for some in pictures.split(8, 0) {
-        let input = as_input(&some, device);
-        let posterior = vae.encode(&input, &silent)?;
-        let output = vae.decode(&posterior.mean, &silent)?;
-        let unit = |t: &Tensor| (t / 2.0 + 0.5).clamp(0.0, 1.0);
-        for i in 0..some.size()[0] {
-            let picture = |t: &Tensor| to_picture(&unit(&t.narrow(0, i, 1)));
-            pairs.push((picture(&input)?, picture(&output)?));
-        }
-        means.push(posterior.mean);
-        variances.push(posterior.logvar.exp());
-    }
-    Ok((pairs, (Tensor::cat(&means, 0), Tensor::cat(&variances, 0))))
 }
 
 /// Changes the two 1×1 convolutions around the latents so that each channel has mean 0 and the deviation 1 / scaling

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use ndarray::Array4;
 use safetensors::tensor::{Dtype, TensorView};
-use sdviz::trace::schema::{self, Decode, Environment, Level, ModelRecord, Plan, Quantity, RunRecord, Status};
+use sdviz::record::schema::{self, Decode, Environment, Level, ModelRecord, Plan, Quantity, RunRecord, Status};
 use std::path::{Path, PathBuf};
 
 /// What a run is to hold.

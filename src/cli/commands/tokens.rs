@@ -3,14 +3,14 @@
 
 use crate::cli::args::TokensArgs;
 use crate::cli::report;
-use crate::config::{Config, TextConfig};
 use crate::error::Error;
+use crate::model::config::{Config, TextConfig};
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::resolve::{self, ModelChoice};
+use crate::model::tokenizer::pieces::{self, Readable};
+use crate::model::tokenizer::{Encoded, Tokenizer};
 use crate::prompt::conditions;
-use crate::prompt::pieces::{self, Readable};
-use crate::prompt::tokenizer::{Encoded, Tokenizer};
-use crate::trace::conditions::{Conditions, Phase, PromptSyntax, Text};
+use crate::record::conditions::{Conditions, Phase, PromptSyntax, Text};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::process::ExitCode;

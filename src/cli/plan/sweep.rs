@@ -8,13 +8,13 @@ use crate::cli::axes::REPLACE_FLAG;
 use crate::cli::runs;
 use crate::error::{Error, Result};
 use crate::pipeline::init_image::InitImage;
+use crate::record::inputs::{INIT_FILE, MASK_FILE, Resize};
+use crate::record::schema::{Plan, RECORD_FILE};
 use crate::sweep::field::{self, FIELDS, MODEL};
 use crate::sweep::plan::Axis;
 use crate::sweep::replace::replacement;
 use crate::sweep::values;
-use crate::trace::inputs::{INIT_FILE, MASK_FILE, Resize};
 use crate::trace::reader::Run;
-use crate::trace::schema::{Plan, RECORD_FILE};
 use serde_json::Value;
 use std::path::Path;
 

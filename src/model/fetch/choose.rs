@@ -4,8 +4,8 @@
 //! autoencoder, of one variant, as safetensors; `model_index.json` last, so that a folder with it is whole. No safety
 //! checker, no pickles, no second copy.
 
-use crate::config::PIPELINES;
 use crate::error::{Error, Result};
+use crate::model::config::PIPELINES;
 use crate::model::convert::{TEXTS, weights_file};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 //! `lora.down`, `lora_linear_layer.down` as variants; and diffusers' old, `unet.….processor.to_q_lora.down.weight`.
 //! Follows diffusers' `loaders/lora_conversion_utils.py` and `utils/state_dict_utils.py`.
 
-use crate::config::UNetConfig;
+use crate::model::config::UNetConfig;
 use crate::model::ldm::{self, Depth};
 use crate::model::weights::WeightFile;
 use std::collections::{BTreeMap, HashMap};

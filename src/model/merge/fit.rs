@@ -2,10 +2,10 @@
 //!
 //! Enters: the models. Leaves: nothing, or an error that names the two that differ, and in what.
 
-use crate::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::error::{Error, Result};
+use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::model::resolve::ModelChoice;
-use crate::prompt::tokenizer::Tokenizer;
+use crate::model::tokenizer::Tokenizer;
 use crate::scheduler::SchedulerConfig;
 use std::collections::HashMap;
 

@@ -1,11 +1,11 @@
 //! Watching a run: what an observer is asked and what it is shown. It is asked before anything is copied or computed for
 //! it, so a run that nobody watches costs nothing extra.
 
-pub use super::probe::Probe;
-use super::schema::{Level, Quantity, RunRecord};
-use super::site::Branch;
-pub use super::site::{Axes, Site};
 use crate::error::Result;
+use crate::record::schema::{Level, Quantity, RunRecord};
+pub use crate::watch::probe::Probe;
+use crate::watch::site::Branch;
+pub use crate::watch::site::{Axes, Site};
 use image::RgbImage;
 use tch::Tensor;
 

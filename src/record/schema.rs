@@ -3,12 +3,12 @@
 //! Nothing here knows libtorch or a model, so a record can be read anywhere. `docs/run-format.md` describes the same in
 //! prose. Fields that an older or newer version lacks take their defaults.
 
-use super::answers::OnStepRecord;
-use super::conditions::{Conditions, PromptSyntax};
-use super::hires::{Hires, SecondPass};
-use super::inputs::{Begin, InputFile, Resize};
-use super::numbers;
 use crate::error::{Error, Result};
+use crate::record::answers::OnStepRecord;
+use crate::record::conditions::{Conditions, PromptSyntax};
+use crate::record::hires::{Hires, SecondPass};
+use crate::record::inputs::{Begin, InputFile, Resize};
+use crate::record::numbers;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +18,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// The file that describes the run.
 pub const RECORD_FILE: &str = "run.json";
+/// The file's name.
+pub const SWEEP_FILE: &str = "sweep.json";
 /// The folder of the steps.
 pub const STEPS_FOLDER: &str = "steps";
 /// The log of tensor shapes, one JSON object a line.

@@ -3,8 +3,8 @@
 //!
 //! Enters and leaves: parts of `run.json`. A run of one pass has none of it.
 
-use super::inputs::Begin;
 use crate::error::{Error, Result};
+use crate::record::inputs::Begin;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

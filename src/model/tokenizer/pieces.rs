@@ -4,7 +4,7 @@
 //! own (`Ġ` for a blank, `ç` for 0xE7), and what is not ASCII looks like noise. Leaves: the characters that the bytes
 //! spell, `<0xE7>` for a byte that is only a part of one, and for such parts the character that they belong to.
 
-use super::tokenizer::WORD_END;
+use super::WORD_END;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

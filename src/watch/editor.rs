@@ -1,7 +1,7 @@
 //! Changing a run: what an editor is asked, and what it may do.
 
-use super::site::Site;
 use crate::error::Result;
+use crate::watch::site::Site;
 use tch::Tensor;
 
 /// Somebody who changes a run: exchanges tensors on their way through the model. Observers see what goes on afterwards.

@@ -1,10 +1,10 @@
 //! The probe: what the pipeline and every module hold their tensors up to. Editors may exchange a tensor, observers see
 //! what goes on.
 
-use super::editor::Editor;
-use super::observer::{Ask, Event, Flow, Observer};
-use super::site::{Axes, Branch, Rows, Site};
 use crate::error::{Error, Result};
+use crate::watch::editor::Editor;
+use crate::watch::observer::{Ask, Event, Flow, Observer};
+use crate::watch::site::{Axes, Branch, Rows, Site};
 use std::cell::{Cell, RefCell};
 use tch::Tensor;
 

@@ -3,12 +3,15 @@
 //! Enters: `tokenizer.json`, or `vocab.json` and `merges.txt` as the published v1 checkpoints have them; then a prompt.
 //! Leaves: the ids of the text encoder's window of 77 places, the pieces, and the end of the prompt that did not fit.
 
-use super::added::{Added, Beside};
-use super::vocabulary;
-use crate::config::TextConfig;
+mod added;
+pub mod pieces;
+mod vocabulary;
+
+use self::added::{Added, Beside};
 use crate::error::{Error, Result};
+use crate::model::config::TextConfig;
 use crate::model::files::ModelFiles;
-use crate::trace::schema::Token;
+use crate::record::schema::Token;
 use std::collections::HashMap;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern};
