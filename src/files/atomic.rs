@@ -82,6 +82,12 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with(OTHERS) || own.is_some_and(|(_, random)| random.len() == RANDOM)
 }
 
+/// Whether a file's name is one that a program leaves that is killed while it writes: a temporary one of this program or
+/// of the safetensors library.
+pub fn is_left_behind(name: &str) -> bool {
+    is_temporary(name) || name.strip_prefix(SAFETENSORS).is_some_and(|random| random.len() == RANDOM)
+}
+
 /// Removes the temporary files in a folder of ours that nobody else writes in.
 ///
 /// # Errors
@@ -102,12 +108,7 @@ pub fn remove_stale(folder: &Path) {
 /// The temporary files in a folder; none where it cannot be listed.
 fn temporary_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let safetensors = |name: &str| name.strip_prefix(SAFETENSORS).is_some_and(|random| random.len() == RANDOM);
-    let ours = entries.filter(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        is_temporary(&name) || safetensors(&name)
-    });
+    let ours = entries.filter(|entry| is_left_behind(&entry.file_name().to_string_lossy()));
     ours.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()).collect()
 }
 

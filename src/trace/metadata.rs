@@ -117,6 +117,7 @@ fn png_with_texts(picture: &RgbImage, parameters: String, own: &Value) -> Result
     let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
     for (keyword, text) in [("parameters", parameters), ("sdviz", own.to_string())] {
         // tEXt holds Latin-1 only, and old readers know only tEXt: iTXt where it must be.
         let latin = text.chars().all(|c| (c as u32) < 256);

@@ -49,12 +49,15 @@ pub fn begin(folder: &Path, stage: &str, anew: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a folder is one that a training was in: it has a checkpoint, or nothing that a training does not make.
+/// Whether a folder is one that a training was in: it has a checkpoint, or nothing that a training does not make or leaves
+/// half-written when it is killed.
 pub fn is_known(folder: &Path) -> bool {
     let ours = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| is_ours(&entry.file_name().to_string_lossy()) || entry.file_name() == LOCK_FILE)
+        let name = entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        name.is_ok_and(|name| is_ours(&name) || name == LOCK_FILE || atomic::is_left_behind(&name))
     };
-    folder.join(checkpoint::FILE).is_file() || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(ours))
+    let mark = folder.join(checkpoint::FILE).symlink_metadata().is_ok();
+    mark || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(ours))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -75,9 +78,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(is_known(folder.path()) && !is_known(&folder.path().join("none")));
         begin(folder.path(), "lora", false).unwrap();
-        for name in ["samples-000100.png", "log.jsonl", ".sdviz-a1b2c3"] {
+        for name in ["samples-000100.png", "log.jsonl", ".log.jsonl.a1b2c3.part", ".sdviz-a1b2c3"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
+        assert!(is_known(folder.path()), "as a killed training leaves it");
         begin(folder.path(), "lora", true).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 

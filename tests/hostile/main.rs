@@ -137,5 +137,10 @@ fn names(said: &str, file: &Path, folder: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     // Weights that are too large show only in what is computed with them: then the tensor is named.
     let computed = said.contains("the first tensor of the run that is not finite");
-    computed || said.contains(&name(file)) || parent.is_some_and(|parent| said.contains(&format!("/{}", name(parent))))
+    // A configuration that is valid and another than the checkpoint's: then the checkpoint and the setting are named.
+    let another = name(file).ends_with(".toml") && said.contains("is a checkpoint of another configuration: `");
+    computed
+        || another
+        || said.contains(&name(file))
+        || parent.is_some_and(|parent| said.contains(&format!("/{}", name(parent))))
 }
