@@ -5,22 +5,12 @@
 //! folder of the model belongs to it, so that machines which keep the model in different places can share a sweep.
 
 use crate::error::Result;
+use crate::model::convert::TEXTS;
 use crate::model::files::ModelFiles;
 use crate::model::fingerprint::of_bytes;
 use crate::record::schema::{ModelRecord, Plan};
 use serde_json::{Map, Value, json};
 
-/// The configurations of a model's components.
-const CONFIGURATIONS: [&str; 3] = ["text_encoder/config.json", "unet/config.json", "vae/config.json"];
-/// What a tokenizer is made of. The scheduler's settings are in the plan.
-const TOKENIZER: [&str; 6] = [
-    "tokenizer/added_tokens.json",
-    "tokenizer/merges.txt",
-    "tokenizer/special_tokens_map.json",
-    "tokenizer/tokenizer.json",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/vocab.json",
-];
 /// Fields that say where a file came from, and nothing else.
 const PROVENANCE: [&str; 3] = ["name_or_path", "special_tokens_map_file", "transformers_version"];
 
@@ -42,7 +32,9 @@ impl Identity {
     /// When a file cannot be read.
     pub fn new(files: &ModelFiles, weights: Vec<String>, dtype: &'static str) -> Result<Identity> {
         let mut all = Map::new();
-        for name in CONFIGURATIONS.into_iter().chain(TOKENIZER) {
+        // The scheduler's settings are in the plan, and what stands beside the folders draws nothing.
+        let shaping = TEXTS.into_iter().filter(|name| name.contains('/') && !name.starts_with("scheduler/"));
+        for name in shaping {
             let Some(text) = files.text(name)? else { continue };
             let essence = match serde_json::from_str::<Value>(&text) {
                 Ok(Value::Object(fields)) if name.ends_with("config.json") => json!(essence(fields)),
