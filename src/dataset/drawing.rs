@@ -25,7 +25,10 @@ impl Drawing {
     /// # Errors
     /// When it is not SVG, or shows nothing.
     pub fn render(svg: &str, name: &str, size: u32) -> Result<Drawing> {
-        let bad = |reason: String| Error::Invalid { message: format!("the drawing `{name}` {reason}"), hint: None };
+        let bad = |reason: String| Error::Invalid {
+            message: format!("the drawing `{name}`, in the `icons.json` of its set, {reason}"),
+            hint: None,
+        };
         let tree = usvg::Tree::from_str(svg, &usvg::Options::default()).map_err(|e| bad(format!("is not SVG: {e}")))?;
         let (width, height) = (tree.size().width(), tree.size().height());
         let factor = (size * LARGER) as f32 / width.max(height);

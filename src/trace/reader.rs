@@ -124,6 +124,13 @@ impl Run {
         let &[b, c, h, w] = view.shape() else {
             return Err(bad(format!("`{key}` has shape {:?}, expected four dimensions", view.shape())));
         };
+        if let Ok(latents) = file.tensor(Quantity::Latents.key())
+            && key != "mask"
+            && latents.shape() != view.shape()
+        {
+            let (found, latents) = (view.shape(), latents.shape());
+            return Err(bad(format!("`{key}` has shape {found:?}, and the latents of the step have {latents:?}")));
+        }
         if view.dtype() != Dtype::F32 {
             return Err(bad(format!("`{key}` is {:?}, expected F32", view.dtype())));
         }
