@@ -7,7 +7,7 @@
 use clap::Parser;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline, device};
-use sdviz::record::schema::{Decode, Plan};
+use sdviz::record::plan::{Decode, Plan};
 use sdviz::trace::writer::Recorder;
 use sdviz::watch::observer::Probe;
 use serde_json::json;

@@ -8,7 +8,7 @@
 use sdviz::error::Result;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan};
+use sdviz::record::plan::{Decode, Plan};
 use sdviz::watch::editor::Editor;
 use sdviz::watch::probe::Probe;
 use sdviz::watch::site::Site;

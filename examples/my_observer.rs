@@ -8,7 +8,7 @@
 use sdviz::error::Result;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::watch::observer::{Ask, Event, Flow, Observer, Probe};
 use tch::Tensor;
 

@@ -4,7 +4,7 @@
 use image::{ImageFormat, RgbImage};
 use png::text_metadata::{ITXtChunk, ZTXtChunk};
 use sdviz::pipeline::init_image::InitImage;
-use sdviz::trace::parameters::Settings;
+use sdviz::trace::parameters::PictureSettings;
 use std::path::Path;
 use std::process::Command;
 
@@ -103,7 +103,7 @@ fn a_text_is_unpacked_only_as_far_as_texts_are_long() {
     assert!(said.contains("made in a text `parameters` that has more than 16 MiB"), "{said}");
     // Beside it, what is written plainly is read.
     write(&["other"], Some(SAID));
-    assert_eq!(Settings::read(&path).unwrap(), Settings::parse(SAID));
+    assert_eq!(PictureSettings::read(&path).unwrap(), PictureSettings::parse(SAID));
 }
 
 #[test]

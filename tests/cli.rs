@@ -1,7 +1,8 @@
 //! What a user sees: the program as it is typed, its messages, exit codes, and what it leaves on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::record::schema::{Quantity, Status};
+use sdviz::record::plan::Quantity;
+use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

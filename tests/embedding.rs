@@ -7,7 +7,7 @@ use sdviz::model::embedding::EmbeddingChoice;
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
 use sdviz::watch::observer::Probe;

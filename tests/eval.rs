@@ -6,9 +6,9 @@ use sdviz::dataset::manifest::{Dataset, pictures};
 use sdviz::eval::judge::{Classes, Judge};
 use sdviz::eval::measure::{fidelity, load_vae, through};
 use sdviz::model::resolve;
-use sdviz::pipeline::several::Wish;
+use sdviz::pipeline::batch::PictureRequest;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan};
+use sdviz::record::plan::{Decode, Plan};
 use sdviz::watch::observer::Probe;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -129,21 +129,24 @@ fn several_prompts_in_one_batch_draw_the_pictures_of_each_alone() {
             Plan { steps: 3, guidance_scale, scheduler: scheduler.into(), width: 0, height: 0, ..Plan::default() };
         plan.decode = Decode::Final;
         pipeline.complete(&mut plan).unwrap();
-        let wish =
-            |prompt: &str, negative: &str, seed| Wish { prompt: prompt.into(), negative_prompt: negative.into(), seed };
-        let wishes = [wish("a cat", "", 5), wish("a lovely dog", "red background", 1), wish("a cat", "", 2)];
-        let together = pipeline.draw_each(&plan, &wishes).unwrap();
+        let request = |prompt: &str, negative: &str, seed| PictureRequest {
+            prompt: prompt.into(),
+            negative_prompt: negative.into(),
+            seed,
+        };
+        let requests = [request("a cat", "", 5), request("a lovely dog", "red background", 1), request("a cat", "", 2)];
+        let together = pipeline.draw_each(&plan, &requests).unwrap();
         assert_eq!(together.len(), 3);
-        for (wish, picture) in wishes.iter().zip(&together) {
+        for (request, picture) in requests.iter().zip(&together) {
             let alone = Plan {
-                prompt: wish.prompt.clone(),
-                negative_prompt: wish.negative_prompt.clone(),
-                seed: wish.seed,
+                prompt: request.prompt.clone(),
+                negative_prompt: request.negative_prompt.clone(),
+                seed: request.seed,
                 ..plan.clone()
             };
             let alone = pipeline.generate(&alone, &Probe::silent()).unwrap().images.remove(0);
             let most = alone.as_raw().iter().zip(picture.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-            assert!(most <= 1, "{scheduler}, {wish:?}: {most}");
+            assert!(most <= 1, "{scheduler}, {request:?}: {most}");
         }
         assert_ne!(together[0], together[2]);
     }

@@ -10,10 +10,11 @@ use safetensors::SafeTensors;
 use sdviz::export::Outputs;
 use sdviz::export::animate::Pace;
 use sdviz::export::encode::AnimationFormat::{Apng, Gif, Mp4};
-use sdviz::export::latents::{self, Settings};
+use sdviz::export::latents::{self, PaintSettings};
 use sdviz::export::panels::{DARK, Look, Shown, Size};
 use sdviz::export::{filmstrip, frames, preview, video};
-use sdviz::record::schema::{Quantity, Status};
+use sdviz::record::plan::Quantity;
+use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
 use sdviz::viz::latents::ChannelTriple;
 use sdviz::viz::pixels::magnify;
@@ -114,12 +115,12 @@ fn the_latents_animation_is_the_formula_pixel_for_pixel() {
         ("percentile:5", false),
         ("sigma:1.5", false),
     ] {
-        let settings = Settings {
+        let settings = PaintSettings {
             channels: ChannelTriple([3, 0, 1]),
             normalise: how.parse().unwrap(),
             raw,
             batch: 1,
-            ..Settings::default()
+            ..PaintSettings::default()
         };
         let out = home.path().join(format!("{how}-{raw}"));
         let mut outputs = Outputs::open(&run, Some(&out)).unwrap();
@@ -166,8 +167,11 @@ fn other_tensors_are_not_divided_and_have_files_of_their_own() {
     let folder = made.write(&home.path().join("run"));
     let run = Run::open(&folder).unwrap();
     let mut outputs = Outputs::open(&run, None).unwrap();
-    let settings =
-        Settings { what: Quantity::PredictedOriginal, normalise: "fixed:-2,2".parse().unwrap(), ..Settings::default() };
+    let settings = PaintSettings {
+        what: Quantity::PredictedOriginal,
+        normalise: "fixed:-2,2".parse().unwrap(),
+        ..PaintSettings::default()
+    };
     let options =
         latents::Options { settings, formats: vec![Apng], size: 8, captions: false, ..latents::Options::default() };
     latents::make(&run, &options, &mut outputs).unwrap();

@@ -5,7 +5,7 @@ use ndarray::{Array1, Array4, Axis};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use sdviz::export::{diff_maps, measures};
-use sdviz::record::schema::Quantity;
+use sdviz::record::plan::Quantity;
 use sdviz::trace::reader::Run;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //! model never learned, slips on the command line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::record::schema::{Plan, Quantity};
+use sdviz::record::plan::{Plan, Quantity};
 use sdviz::trace::reader::Run;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -9,7 +9,7 @@ use sdviz::model::embedding::EmbeddingChoice;
 use sdviz::model::lora::LoraChoice;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::Plan;
+use sdviz::record::plan::Plan;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

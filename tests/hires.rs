@@ -8,9 +8,10 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline, noise, start};
 use sdviz::record::hires::{Hires, Upscaler};
-use sdviz::record::schema::{Decode, Plan, Quantity, Status};
+use sdviz::record::plan::{Decode, Plan, Quantity};
+use sdviz::record::schema::Status;
 use sdviz::scheduler::Scheduler;
-use sdviz::trace::parameters::Settings;
+use sdviz::trace::parameters::PictureSettings;
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
 use sdviz::watch::observer::{Ask, Event, Flow, Observer, Probe};
@@ -247,7 +248,7 @@ fn settings_go_into_the_picture_and_come_back() {
     let picture = one.join("final.png");
     assert_eq!(image::image_dimensions(&picture).unwrap(), (104, 80));
 
-    let said = Settings::read(&picture).unwrap();
+    let said = PictureSettings::read(&picture).unwrap();
     let text = |name: &str| said.parameters[name].as_str().unwrap().to_string();
     assert_eq!(
         ["Size", "Hires upscale", "Hires steps", "Hires upscaler", "Denoising strength"].map(text),
@@ -267,14 +268,14 @@ fn settings_go_into_the_picture_and_come_back() {
 #[test]
 fn a_web_uis_second_pass_is_read() {
     let text = "x\nSteps: 20, Sampler: Euler, Seed: 1, Size: 512x512, Denoising strength: 0.7, Hires upscale: 2, ";
-    let said = Settings::parse(&format!("{text}Hires upscaler: Latent"));
+    let said = PictureSettings::parse(&format!("{text}Hires upscaler: Latent"));
     let expected = Hires { scale: 2.0, strength: 0.7, upscaler: Upscaler::Latent, steps: 20 };
     assert_eq!(said.hires, Some(expected));
-    let said = Settings::parse(&format!("{text}Hires steps: 12, Hires upscaler: Latent"));
+    let said = PictureSettings::parse(&format!("{text}Hires steps: 12, Hires upscaler: Latent"));
     assert_eq!(said.hires, Some(Hires { steps: 12, ..expected }));
-    assert_eq!(Settings::parse(&format!("{text}Hires upscaler: R-ESRGAN 4x+")).hires, None);
+    assert_eq!(PictureSettings::parse(&format!("{text}Hires upscaler: R-ESRGAN 4x+")).hires, None);
     // A run from a picture has a denoising strength too.
-    assert_eq!(Settings::parse("x\nSteps: 20, Seed: 1, Size: 512x512, Denoising strength: 0.7").hires, None);
+    assert_eq!(PictureSettings::parse("x\nSteps: 20, Seed: 1, Size: 512x512, Denoising strength: 0.7").hires, None);
 }
 
 #[test]

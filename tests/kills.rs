@@ -7,7 +7,8 @@
 mod interpose;
 
 use interpose::{hidden, library, list, sdviz, told};
-use sdviz::record::schema::{Quantity, Status};
+use sdviz::record::plan::Quantity;
+use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
 use sdviz::train::trainer::read_log;
 use std::collections::{BTreeMap, BTreeSet};

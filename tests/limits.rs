@@ -3,7 +3,7 @@
 
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::Plan;
+use sdviz::record::plan::Plan;
 use sdviz::watch::observer::Probe;
 use std::path::Path;
 use std::process::Command;

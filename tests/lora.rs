@@ -10,7 +10,7 @@ use sdviz::model::lora::write::{Trained, write};
 use sdviz::model::lora::{Adapters, LoraChoice};
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::sweep::plan::drafts;
 use sdviz::sweep::runner::Loaded;
 use sdviz::trace::reader::Run;

@@ -6,7 +6,7 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::{self, ModelChoice};
 use sdviz::model::tokenizer::Tokenizer;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
 use sdviz::watch::observer::{Ask, Axes, Event, Flow, Observer, Probe};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::init_image::Input;
 use sdviz::pipeline::{LoadOptions, Pipeline, noise};
-use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
 use sdviz::watch::observer::Probe;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! What pictures say about their making, where it is damaged, odd, or another program's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::trace::parameters::Settings;
+use sdviz::trace::parameters::PictureSettings;
 use std::path::{Path, PathBuf};
 
 const SAID: &str = "a café\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x64";
@@ -91,15 +91,15 @@ fn webp(path: PathBuf, chunks: &[(&[u8; 4], &[u8])]) -> PathBuf {
     path
 }
 
-fn read(path: &Path) -> Settings {
-    Settings::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+fn read(path: &Path) -> PictureSettings {
+    PictureSettings::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[test]
 fn texts_in_every_encoding_are_read_alike() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let expected = Settings::parse(SAID);
+    let expected = PictureSettings::parse(SAID);
     let latin: Vec<u8> = SAID.chars().map(|c| c as u8).collect();
     let utf16 = |order: fn(u16) -> [u8; 2]| {
         [&b"UNICODE\0"[..], &SAID.encode_utf16().flat_map(order).collect::<Vec<u8>>(), b"\0\0"].concat()
@@ -151,7 +151,7 @@ fn what_cannot_be_read_is_said_to_be_what_it_is() {
     let said: Vec<String> = files
         .iter()
         .map(|file| {
-            let error = Settings::read(file).expect_err(&file.display().to_string());
+            let error = PictureSettings::read(file).expect_err(&file.display().to_string());
             let text = format!("{error}\n  {}", error.hint().unwrap_or_default());
             text.replace(&format!("{}/", folder.path().display()), "")
         })
@@ -177,7 +177,7 @@ fn damage_is_no_reason_to_panic() {
         let (whole, path) = (std::fs::read(&file).unwrap(), at("damaged"));
         let check = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            if let Err(error) = Settings::read(&path) {
+            if let Err(error) = PictureSettings::read(&path) {
                 assert!(error.to_string().contains(&path.display().to_string()), "{error}");
             }
         };

@@ -9,7 +9,8 @@ mod my_observer;
 
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Status};
+use sdviz::record::plan::{Decode, Plan};
+use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
 use sdviz::watch::observer::Probe;
 use serde_json::{Value, json};
@@ -139,7 +140,7 @@ fn the_plug_ins_of_the_docs_do_what_the_docs_say() {
     assert!(output.status.success(), "{}", stderr(&output));
     for (step, line) in stdout(&output).lines().enumerate() {
         let (name, spread) = line.split_once(' ').unwrap();
-        let latents = place.run().tensor(step, sdviz::record::schema::Quantity::Latents, 0).unwrap().unwrap();
+        let latents = place.run().tensor(step, sdviz::record::plan::Quantity::Latents, 0).unwrap().unwrap();
         assert_eq!(name, format!("{step:03}"));
         assert!((spread.parse::<f32>().unwrap() - latents.std(0.0)).abs() < 1e-4, "{line}: {}", latents.std(0.0));
     }

@@ -9,8 +9,8 @@ use sdviz::pipeline::conditioning::weighted;
 use sdviz::pipeline::shared::Shared;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::conditions::PromptSyntax;
-use sdviz::record::schema::{Decode, Plan, Quantity};
-use sdviz::trace::parameters::Settings;
+use sdviz::record::plan::{Decode, Plan, Quantity};
+use sdviz::trace::parameters::PictureSettings;
 use sdviz::trace::reader::Run;
 use sdviz::watch::observer::{Ask, Event, Flow, Observer, Probe};
 use serde_json::Value;
@@ -304,7 +304,7 @@ fn a_trace_says_so_and_a_picture_gives_it_back() {
     assert!(!told.contains("hint: "), "{told}");
 
     let picture = at(&first.join("final.png"));
-    let settings = Settings::read(Path::new(&picture)).unwrap();
+    let settings = PictureSettings::read(Path::new(&picture)).unwrap();
     assert_eq!((settings.clip_skip, settings.prompt_syntax), (Some(2), Some(PromptSyntax::A1111)));
     assert_eq!(settings.parameters["Clip skip"], "2");
     err(&["trace", "--like", &picture, "--decode", "final", "--out", &at(&second)]);
@@ -316,9 +316,10 @@ fn a_trace_says_so_and_a_picture_gives_it_back() {
 
 #[test]
 fn a_web_uis_picture_is_read_with_its_syntax() {
-    let settings = Settings::parse("a (cat:1.3)\nSteps: 20, Sampler: Euler, Seed: 1, Clip skip: 2, Version: v1.9.4");
+    let settings =
+        PictureSettings::parse("a (cat:1.3)\nSteps: 20, Sampler: Euler, Seed: 1, Clip skip: 2, Version: v1.9.4");
     assert_eq!((settings.clip_skip, settings.prompt_syntax), (Some(2), Some(PromptSyntax::A1111)));
-    let ours = Settings::parse("a (cat:1.3)\nSteps: 20, Sampler: Euler, Seed: 1, Version: sdviz 0.1.0");
+    let ours = PictureSettings::parse("a (cat:1.3)\nSteps: 20, Sampler: Euler, Seed: 1, Version: sdviz 0.1.0");
     assert_eq!((ours.clip_skip, ours.prompt_syntax), (None, None));
 }
 

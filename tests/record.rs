@@ -6,7 +6,8 @@
 mod interpose;
 
 use interpose::{hidden, library, sdviz, told};
-use sdviz::record::schema::{Quantity, Status};
+use sdviz::record::plan::Quantity;
+use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

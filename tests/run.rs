@@ -4,7 +4,8 @@
 use sdviz::error::{Error, Result};
 use sdviz::model::resolve::{self, ModelChoice};
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Quantity, Status};
+use sdviz::record::plan::{Decode, Plan, Quantity};
+use sdviz::record::schema::Status;
 use sdviz::run::{self, Company, Hashes, Job};
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;

@@ -4,7 +4,7 @@
 use sdviz::error::{Error, Result};
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::{Decode, Plan, Quantity};
+use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
 use sdviz::watch::editor::Editor;
 use sdviz::watch::observer::{Ask, Event, Flow, Observer};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use image::GenericImageView;
-use sdviz::record::schema::Quantity;
+use sdviz::record::plan::Quantity;
 use sdviz::sweep::store::Store;
 use sdviz::trace::reader::Run;
 use std::collections::BTreeMap;

@@ -249,7 +249,7 @@ fn a_small_model_decodes_every_step_and_a_grid_says_where_it_did_not() {
         ["sweep", "--prompt", "a red apple", "--steps", "3", "--width", "64", "--height", "64", "--seed", "1,2"];
     assert!(sdviz(home.path(), &common).status.success());
     let pictures = |run: &Run, what| run.pictured_steps(what, 0).unwrap().len();
-    use sdviz::record::schema::Quantity::{Latents, PredictedOriginal};
+    use sdviz::record::plan::Quantity::{Latents, PredictedOriginal};
     for run in runs(home.path()) {
         let calls = run.record().schedule.len() - 1;
         assert_eq!([pictures(&run, Latents), pictures(&run, PredictedOriginal)], [calls + 1, calls]);
@@ -326,7 +326,7 @@ fn without_a_prompt_a_sweep_takes_the_run_that_is_there() {
     plain.init_image = cell.init_image.clone();
     (cell.decode, cell.decode_what) = (plain.decode, plain.decode_what.clone());
     assert_eq!(cell, plain);
-    let tensors = |run: &Run| run.tensors(2, sdviz::record::schema::Quantity::Latents).unwrap();
+    let tensors = |run: &Run| run.tensors(2, sdviz::record::plan::Quantity::Latents).unwrap();
     assert_eq!(tensors(&made[0]), tensors(&run));
     // What is typed counts.
     let output =

@@ -1,7 +1,7 @@
 //! Sweeps over runs that begin from a picture: strength as an axis, the picture in every cell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::record::schema::Quantity;
+use sdviz::record::plan::Quantity;
 use sdviz::trace::reader::Run;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

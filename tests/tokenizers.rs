@@ -6,7 +6,7 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::model::tokenizer::Tokenizer;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::schema::Plan;
+use sdviz::record::plan::Plan;
 use sdviz::watch::observer::Probe;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use image::{Rgb, RgbImage};
 use ndarray::{Array3, s};
 use sdviz::viz::caption::{CaptionStyle, with_caption};
 use sdviz::viz::colour::{ColourMap, OKABE_ITO, colour_bar};
-use sdviz::viz::grid::{Axis, Cell, Grid, GridStyle};
+use sdviz::viz::grid::{Axis, Grid, GridCell, GridStyle};
 use sdviz::viz::latents::{ChannelTriple, contact_sheet, paint};
 use sdviz::viz::normalise::{Normalisation, Range, RangeFinder};
 use sdviz::viz::pixels::{WHITE, magnify, pad, side_by_side};
@@ -78,13 +78,13 @@ fn a_grid_is_labelled() {
     let picture = |number: usize| {
         let all = latents(16, 24);
         let part = all.slice(s![.., .., number..number + 16]);
-        Cell::Picture(paint(part, ChannelTriple::all(4)[4 * number], range).unwrap())
+        GridCell::Picture(paint(part, ChannelTriple::all(4)[4 * number], range).unwrap())
     };
     let grid = Grid {
         title: "a photograph of a cat, seed 42".into(),
         rows: Axis::new("guidance scale", ["1", "7.5"]),
         columns: Axis::new("steps", ["10", "25", "50"]),
-        cells: (0..6).map(|i| if i == 4 { Cell::Missing("not run yet".into()) } else { picture(i) }).collect(),
+        cells: (0..6).map(|i| if i == 4 { GridCell::Missing("not run yet".into()) } else { picture(i) }).collect(),
     };
     let style = GridStyle { least_cell: 128, ..GridStyle::default() };
     check("grid", &grid.draw(&style).unwrap()[0]);

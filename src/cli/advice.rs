@@ -8,7 +8,8 @@ use super::report::Talk;
 use crate::model::about::{About, Repertoire};
 use crate::pipeline::Pipeline;
 use crate::record::conditions::PromptSyntax;
-use crate::record::schema::{Decode, Plan, Quantity, RunRecord};
+use crate::record::plan::{Decode, Plan, Quantity};
+use crate::record::schema::RunRecord;
 use std::path::Path;
 
 /// So many unknown words are named, and the others counted.

@@ -7,8 +7,8 @@
 use super::args::{Seed, TraceArgs};
 use crate::error::{Error, Result};
 use crate::prompt::extras;
-use crate::record::schema::{EmbeddingRecord, LoraRecord, ModelRecord};
-use crate::trace::parameters::{Own, Settings};
+use crate::record::model::{EmbeddingRecord, LoraRecord, ModelRecord};
+use crate::trace::parameters::{Own, PictureSettings};
 use serde_json::Value;
 use std::path::Path;
 
@@ -57,7 +57,7 @@ const MASKED: [&str; 5] = ["Mask blur", "Mask mode", "Masked content", "Inpaint 
 /// When the picture carries no settings, or its sampler is not known and no other is typed.
 pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
     let Some(picture) = &typed.like else { return Ok((typed.clone(), vec![])) };
-    let mut said = Settings::read(picture)?;
+    let mut said = PictureSettings::read(picture)?;
     let mut warnings = vec![];
     warnings.extend(sampler(typed, &said)?);
     warnings.extend(noise(typed, &said));
@@ -76,7 +76,7 @@ pub fn like(typed: &TraceArgs) -> Result<(TraceArgs, Vec<String>)> {
 }
 
 /// What was typed, with a picture's settings in the places that are left.
-fn filled(mut args: TraceArgs, said: Settings) -> TraceArgs {
+fn filled(mut args: TraceArgs, said: PictureSettings) -> TraceArgs {
     // A run from a picture has one pass, whatever the other picture had, and only such a run has a strength.
     if args.picture.init_image.is_none() {
         let (typed, said) = (&mut args.hires, said.hires);
@@ -111,7 +111,7 @@ fn filled(mut args: TraceArgs, said: Settings) -> TraceArgs {
 }
 
 /// Whether the picture's sampler is one of ours, and what may differ then.
-fn sampler(typed: &TraceArgs, said: &Settings) -> Result<Option<String>> {
+fn sampler(typed: &TraceArgs, said: &PictureSettings) -> Result<Option<String>> {
     let Some(sampler) = said.like_sampler().filter(|_| typed.scheduler.is_none()) else { return Ok(None) };
     if sampler.scheduler.is_none() {
         return Err(Error::invalid(
@@ -130,7 +130,7 @@ fn sampler(typed: &TraceArgs, said: &Settings) -> Result<Option<String>> {
 }
 
 /// Whether the picture's seed means the same noise here.
-fn noise(typed: &TraceArgs, said: &Settings) -> Vec<String> {
+fn noise(typed: &TraceArgs, said: &PictureSettings) -> Vec<String> {
     if typed.seed.is_some() || said.seed.is_none() {
         return vec![];
     }
@@ -146,7 +146,7 @@ fn noise(typed: &TraceArgs, said: &Settings) -> Vec<String> {
 }
 
 /// Takes the tags of networks out of the picture's prompt.
-fn take_tags_out(said: &mut Settings) -> Vec<String> {
+fn take_tags_out(said: &mut PictureSettings) -> Vec<String> {
     let (left, tags) = extras::without_tags(&said.prompt);
     said.prompt = left.trim_end().into();
     tags.iter().map(|tag| tag_warning(tag)).collect()
@@ -193,7 +193,7 @@ fn beyond_settings_of_ours(typed: &TraceArgs, own: &Own) -> Vec<String> {
 }
 
 /// What a picture of another program had beside the settings that are taken over.
-fn beyond_settings(typed: &TraceArgs, said: &Settings) -> Vec<String> {
+fn beyond_settings(typed: &TraceArgs, said: &PictureSettings) -> Vec<String> {
     let (loading, mut words) = (&typed.model.loading, vec![]);
     let masked = listed(said, |name| MASKED.contains(&name));
     if let (Some(strength), None) = (said.strength, &typed.picture.init_image) {
@@ -230,7 +230,7 @@ fn beyond_settings(typed: &TraceArgs, said: &Settings) -> Vec<String> {
 }
 
 /// Whether the picture was drawn with another model, as far as names tell.
-fn model(typed: &TraceArgs, said: &Settings) -> Option<String> {
+fn model(typed: &TraceArgs, said: &PictureSettings) -> Option<String> {
     let theirs = said.model.as_deref()?;
     let named = typed.model.model.clone().or_else(|| std::env::var("SDVIZ_MODEL").ok());
     let ours = named.as_deref().unwrap_or("pocket");
@@ -246,7 +246,7 @@ fn model(typed: &TraceArgs, said: &Settings) -> Option<String> {
 /// Whether a finished run had other weights than the picture it is like, where both have one name. `hashes` are those of
 /// the model's components.
 pub fn other_weights(args: &TraceArgs, model: &ModelRecord, hashes: &[String]) -> Option<String> {
-    let said = Settings::read(args.like.as_ref()?).ok()?;
+    let said = PictureSettings::read(args.like.as_ref()?).ok()?;
     if !short(said.model.as_deref()?).eq_ignore_ascii_case(short(&model.id)) {
         return None;
     }
@@ -274,7 +274,7 @@ fn short(name: &str) -> &str {
 }
 
 /// The pairs with these names, as the picture has them.
-fn listed(said: &Settings, wanted: impl Fn(&str) -> bool) -> String {
+fn listed(said: &PictureSettings, wanted: impl Fn(&str) -> bool) -> String {
     let pairs = said.parameters.iter().filter(|(name, _)| wanted(name));
     pairs.map(|(name, value)| format!("`{name}: {}`", plain(value))).collect::<Vec<_>>().join(", ")
 }

@@ -12,7 +12,7 @@ use crate::pipeline::{LoadOptions, Pipeline, device, hires, start};
 use crate::prompt::{conditions, extras};
 use crate::record::hires::Hires;
 use crate::record::inputs::Resize;
-use crate::record::schema::{Decode, Plan, Quantity};
+use crate::record::plan::{Decode, Plan, Quantity};
 use crate::scheduler::SchedulerKind;
 use crate::trace::on_step;
 use std::hash::{BuildHasher, Hasher, RandomState};

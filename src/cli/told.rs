@@ -5,8 +5,9 @@ use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::pipeline::Pipeline;
 use crate::record::answers::OnStepRecord;
-use crate::record::schema::{self, Plan, RunRecord, Stage, Timings};
-use crate::trace::writer::Kept;
+use crate::record::plan::Plan;
+use crate::record::schema::{self, RunRecord, Stage, Timings};
+use crate::trace::writer::Recorded;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -87,7 +88,7 @@ pub fn success(out: &Path, plan: &Plan, record: &RunRecord, timings: &Timings, t
     stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let parts: Vec<_> = stages.into_iter().map(part).collect();
     let pictures: Vec<_> = match plan.decode {
-        schema::Decode::Nothing => vec![],
+        crate::record::plan::Decode::Nothing => vec![],
         _ => (0..plan.batch_size).map(|b| out.join(schema::final_file(b)).display().to_string()).collect(),
     };
     let plural = if calls == 1 { "" } else { "s" };
@@ -118,7 +119,7 @@ pub fn failures(answers: &OnStepRecord, talk: Talk) {
 }
 
 /// An error with what is left on disk.
-pub fn stopped(error: Error, kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> anyhow::Error {
+pub fn stopped(error: Error, kept: LibResult<Recorded>, out: &Path, record: &RunRecord) -> anyhow::Error {
     report::Noted { error, note: left(kept, out, record) }.into()
 }
 
@@ -129,10 +130,10 @@ pub fn unmarked(error: Error, out: &Path, record: &RunRecord) -> anyhow::Error {
 }
 
 /// What a run that did not come to its end has left on disk.
-pub fn left(kept: LibResult<Kept>, out: &Path, record: &RunRecord) -> String {
+pub fn left(kept: LibResult<Recorded>, out: &Path, record: &RunRecord) -> String {
     let last = record.last_step();
     match kept {
-        Ok(Kept { last_step: Some(step), .. }) => {
+        Ok(Recorded { last_step: Some(step), .. }) => {
             format!("kept in `{}`: steps 0 to {step} of {last}, readable as they are", out.display())
         }
         Ok(_) => format!("nothing was recorded in `{}` yet", out.display()),

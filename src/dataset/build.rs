@@ -24,7 +24,7 @@ const PER_FOLDER: usize = 1000;
 
 /// One picture of the data set: which object, style and background, by their places in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cell {
+pub struct Subject {
     /// The object.
     pub object: usize,
     /// The style.
@@ -78,13 +78,14 @@ impl Composer {
     }
 
     /// The combination for each of `count` pictures: all of them in shuffled order, and again in another order.
-    pub fn cells(&self, seed: u64, count: usize) -> Vec<Cell> {
+    pub fn cells(&self, seed: u64, count: usize) -> Vec<Subject> {
         let Config { objects, styles, backgrounds, .. } = &self.config;
         let all = (0..objects.len()).flat_map(|object| {
-            (0..styles.len())
-                .flat_map(move |style| (0..backgrounds.len()).map(move |background| Cell { object, style, background }))
+            (0..styles.len()).flat_map(move |style| {
+                (0..backgrounds.len()).map(move |background| Subject { object, style, background })
+            })
         });
-        let all: Vec<Cell> = all.collect();
+        let all: Vec<Subject> = all.collect();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut cells = Vec::with_capacity(count + all.len());
         while cells.len() < count {
@@ -97,7 +98,7 @@ impl Composer {
     }
 
     /// The picture of this number, and what the list says of it.
-    pub fn picture(&self, seed: u64, number: usize, cell: Cell) -> (RgbImage, Row) {
+    pub fn picture(&self, seed: u64, number: usize, cell: Subject) -> (RgbImage, Row) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // Stream 0 is the order's.
         rng.set_stream(number as u64 + 1);
@@ -124,7 +125,7 @@ impl Composer {
     }
 
     /// A drawing on its background.
-    fn compose(&self, cell: Cell, at: Place) -> RgbImage {
+    fn compose(&self, cell: Subject, at: Place) -> RgbImage {
         let [least, greatest] = self.config.sides();
         let drawing = cell.object * self.config.styles.len() + cell.style;
         let slot = drawing * (greatest - least + 1) as usize + (at.side - least) as usize;
@@ -164,7 +165,7 @@ pub fn build(composer: &Composer, dir: &Path, seed: u64, count: usize, done: imp
         let folder = folder.parent().unwrap_or(dir);
         std::fs::create_dir_all(folder).at("create", folder)?;
     }
-    let make = |(number, cell): (usize, &Cell)| {
+    let make = |(number, cell): (usize, &Subject)| {
         let (picture, row) = composer.picture(seed, number, *cell);
         let path = dir.join(&row.file_name);
         std::fs::write(&path, png_bytes(&picture)?).map_err(|source| failed(&path, source))?;

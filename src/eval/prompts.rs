@@ -6,8 +6,8 @@
 use super::judge::{Classes, Judge, Verdict};
 use crate::error::Result;
 use crate::pipeline::Pipeline;
-use crate::pipeline::several::Wish;
-use crate::record::schema::{Decode, Plan};
+use crate::pipeline::batch::PictureRequest;
+use crate::record::plan::{Decode, Plan};
 use image::RgbImage;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// What is drawn, and how.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct EvalSettings {
     /// Pictures with guidance.
     pub count: usize,
     /// Pictures without it.
@@ -38,7 +38,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Shot {
     /// How it was asked for.
-    pub wish: Wish,
+    pub request: PictureRequest,
     /// The object that was asked for.
     pub object: usize,
     /// The background that was asked for, if one was.
@@ -79,7 +79,7 @@ type Subject = (usize, Option<usize>);
 ///
 /// # Errors
 /// When the settings cannot be carried out with this model.
-pub fn evaluate(pipeline: &Pipeline, judge: &Judge, settings: &Settings, done: impl Fn(usize)) -> Result<Shots> {
+pub fn evaluate(pipeline: &Pipeline, judge: &Judge, settings: &EvalSettings, done: impl Fn(usize)) -> Result<Shots> {
     let classes = judge.classes();
     let subjects = subjects(classes, settings.seed, settings.count.max(settings.unguided));
     let studio = Studio { pipeline, judge, settings, done: &done };
@@ -101,13 +101,13 @@ pub fn evaluate(pipeline: &Pipeline, judge: &Judge, settings: &Settings, done: i
 struct Studio<'a> {
     pipeline: &'a Pipeline,
     judge: &'a Judge,
-    settings: &'a Settings,
+    settings: &'a EvalSettings,
     done: &'a dyn Fn(usize),
 }
 
 impl Studio<'_> {
     fn shoot(&self, subjects: &[(Subject, String)], guidance_scale: f64) -> Result<Vec<Shot>> {
-        let Settings { steps, seed, batch, .. } = *self.settings;
+        let EvalSettings { steps, seed, batch, .. } = *self.settings;
         let scheduler = self.settings.scheduler.clone();
         let base = Plan::default();
         let mut plan = Plan {
@@ -124,20 +124,20 @@ impl Studio<'_> {
         let classes = self.judge.classes();
         let mut shots = vec![];
         for some in subjects.chunks(batch.max(1)) {
-            let wishes: Vec<Wish> = some
+            let requests: Vec<PictureRequest> = some
                 .iter()
                 .enumerate()
-                .map(|(i, ((object, background), negative_prompt))| Wish {
+                .map(|(i, ((object, background), negative_prompt))| PictureRequest {
                     prompt: classes.objects[*object].prompt(background.map(|b| &classes.backgrounds[b])),
                     negative_prompt: negative_prompt.clone(),
                     seed: seed.wrapping_add((shots.len() + i) as u64),
                 })
                 .collect();
-            let pictures = self.pipeline.draw_each(&plan, &wishes)?;
+            let pictures = self.pipeline.draw_each(&plan, &requests)?;
             let verdicts = self.judge.judge(&pictures)?;
-            let found = some.iter().zip(wishes).zip(pictures.into_iter().zip(verdicts));
-            shots.extend(found.map(|((((object, background), _), wish), (picture, seen))| Shot {
-                wish,
+            let found = some.iter().zip(requests).zip(pictures.into_iter().zip(verdicts));
+            shots.extend(found.map(|((((object, background), _), request), (picture, seen))| Shot {
+                request,
                 object: *object,
                 background: *background,
                 picture,

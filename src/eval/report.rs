@@ -3,7 +3,7 @@
 //! Enters: judged pictures. Leaves: [`Report`], which is written as JSON, and sheets of the pictures.
 
 use super::judge::Classes;
-use super::prompts::{Settings, Shot, Shots};
+use super::prompts::{EvalSettings, Shot, Shots};
 use crate::dataset::sheet::captioned;
 use image::RgbImage;
 use serde::Serialize;
@@ -119,7 +119,7 @@ impl Tally {
 
 impl Report {
     /// Counts.
-    pub fn new(model: &str, judge: &str, settings: &Settings, classes: &Classes, shots: &Shots) -> Report {
+    pub fn new(model: &str, judge: &str, settings: &EvalSettings, classes: &Classes, shots: &Shots) -> Report {
         let right = |which: fn(&(Shot, Shot)) -> bool| shots.negative.iter().filter(|pair| which(pair)).count();
         let negative = Negative {
             pictures: shots.negative.len(),
@@ -160,9 +160,9 @@ fn scores(guidance_scale: f64, classes: &Classes, shots: &[Shot]) -> Scores {
 
 fn judged(shot: &Shot, classes: &Classes) -> Judged {
     Judged {
-        prompt: shot.wish.prompt.clone(),
-        negative_prompt: shot.wish.negative_prompt.clone(),
-        seed: shot.wish.seed,
+        prompt: shot.request.prompt.clone(),
+        negative_prompt: shot.request.negative_prompt.clone(),
+        seed: shot.request.seed,
         object: classes.objects[shot.seen.object].name.clone(),
         background: classes.backgrounds[shot.seen.background].name.clone(),
     }
@@ -183,9 +183,9 @@ pub fn sheet<'a>(
 ) -> Option<RgbImage> {
     let card = |shot: &Shot| {
         let seen = judged(shot, classes);
-        let mut words = shot.wish.prompt.clone();
-        if !shot.wish.negative_prompt.is_empty() {
-            words += &format!("\nnot: {}", shot.wish.negative_prompt);
+        let mut words = shot.request.prompt.clone();
+        if !shot.request.negative_prompt.is_empty() {
+            words += &format!("\nnot: {}", shot.request.negative_prompt);
         }
         if !(shot.object_right() && shot.background_right()) {
             words += &format!("\nseen: {}, {}", seen.object, seen.background);

@@ -5,7 +5,8 @@
 //! latents and the end are compared.
 
 use crate::error::Result;
-use crate::record::schema::{Quantity, Status};
+use crate::record::plan::Quantity;
+use crate::record::schema::Status;
 use crate::trace::reader::Run;
 use image::RgbImage;
 use ndarray::{Array4, Zip};

@@ -7,7 +7,7 @@
 use super::diff;
 use super::settings;
 use crate::error::{Error, Result};
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::viz::text::{Align, TextStyle};

@@ -6,7 +6,7 @@
 use super::panels::{Shown, Size};
 use super::{Outputs, settings, sizes, words};
 use crate::error::{Error, Result};
-use crate::export::latents::{Painter, Settings};
+use crate::export::latents::{PaintSettings, Painter};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::viz::caption::{CaptionStyle, with_caption};
@@ -78,7 +78,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
     }
     let (painter, steps) = match options.shown {
         Shown::Latents => {
-            let settings = Settings { batch: options.batch, ..Settings::default() };
+            let settings = PaintSettings { batch: options.batch, ..PaintSettings::default() };
             let (painter, steps) = Painter::prepare(&[run], settings)?;
             (Some(painter), steps.into_iter().flatten().collect())
         }

@@ -21,7 +21,7 @@ use super::panels::FOOTER_PROMPT;
 use super::settings::about;
 use super::{Outputs, measures, sizes, words};
 use crate::error::{Error, Result};
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::viz::caption::{CaptionStyle, with_caption};
@@ -39,7 +39,7 @@ pub const LARGEST_SIZE: u32 = 8192;
 
 /// How numbers become colours.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
+pub struct PaintSettings {
     /// Which recorded tensor.
     pub what: Quantity,
     /// The channels shown as red, green and blue.
@@ -53,10 +53,10 @@ pub struct Settings {
     pub batch: usize,
 }
 
-impl Default for Settings {
+impl Default for PaintSettings {
     fn default() -> Self {
         let (channels, normalise) = (ChannelTriple::default(), Normalisation::default());
-        Settings { what: Quantity::Latents, channels, normalise, raw: false, batch: 0 }
+        PaintSettings { what: Quantity::Latents, channels, normalise, raw: false, batch: 0 }
     }
 }
 
@@ -64,7 +64,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// How numbers become colours.
-    pub settings: Settings,
+    pub settings: PaintSettings,
     /// Speed and steps.
     pub pace: Pace,
     /// The files to write.
@@ -78,7 +78,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let formats = vec![AnimationFormat::Mp4, AnimationFormat::Gif, AnimationFormat::Apng];
-        Options { settings: Settings::default(), pace: Pace::default(), formats, size: DEFAULT_SIZE, captions: true }
+        Options {
+            settings: PaintSettings::default(),
+            pace: Pace::default(),
+            formats,
+            size: DEFAULT_SIZE,
+            captions: true,
+        }
     }
 }
 
@@ -128,7 +134,7 @@ const FORMULA: [&str; 3] = [
 /// Numbers to colours, with the range found.
 #[derive(Debug, Clone, Copy)]
 pub struct Painter {
-    settings: Settings,
+    settings: PaintSettings,
     ranges: Ranges,
 }
 
@@ -138,7 +144,7 @@ impl Painter {
     ///
     /// # Errors
     /// [`Error::NotRecorded`] when a run has no such tensor; when a channel is not there or a step cannot be read.
-    pub fn prepare(runs: &[&Run], settings: Settings) -> Result<(Painter, Vec<Vec<usize>>)> {
+    pub fn prepare(runs: &[&Run], settings: PaintSettings) -> Result<(Painter, Vec<Vec<usize>>)> {
         let mut finder = RangeFinder::new(settings.normalise);
         let mut steps = vec![];
         for run in runs {
@@ -186,7 +192,7 @@ impl Painter {
 
     /// Channels and range in words.
     pub fn describe(&self) -> String {
-        let Settings { what, channels, normalise, raw, .. } = self.settings;
+        let PaintSettings { what, channels, normalise, raw, .. } = self.settings;
         let raw = if raw { ", as the scheduler holds them" } else { "" };
         let what = if what == Quantity::PredictedOriginal { "x₀ as predicted".into() } else { what.to_string() };
         format!("{what}: channels {channels} as red, green, blue, {} ({normalise}){raw}", self.ends())
@@ -208,7 +214,7 @@ impl Painter {
 }
 
 /// The tensor of a step, `[4, height/8, width/8]`, and what it was divided by.
-pub(super) fn read(run: &Run, step: usize, settings: &Settings) -> Result<Option<(Array3<f32>, f64)>> {
+pub(super) fn read(run: &Run, step: usize, settings: &PaintSettings) -> Result<Option<(Array3<f32>, f64)>> {
     let Some(mut values) = run.tensor(step, settings.what, settings.batch)? else { return Ok(None) };
     let scale = match run.level(step) {
         Some(level) if settings.what == Quantity::Latents && !settings.raw => level.latent_scale,
@@ -240,7 +246,7 @@ fn record(step: usize, divided_by: f64, range: Range, values: &Array3<f32>, chan
 /// As [`make`].
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
     make(run, &Options::default(), outputs)?;
-    make_sheet(run, &Settings::default(), None, outputs)
+    make_sheet(run, &PaintSettings::default(), None, outputs)
 }
 
 /// Makes `latents-RGB.mp4`, `.gif`, … and `latents-RGB.json`, the record of what was done to the numbers.
@@ -282,7 +288,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
 ///
 /// # Errors
 /// As [`make`]; also when that step is not there.
-pub fn make_sheet(run: &Run, settings: &Settings, step: Option<usize>, outputs: &mut Outputs) -> Result<()> {
+pub fn make_sheet(run: &Run, settings: &PaintSettings, step: Option<usize>, outputs: &mut Outputs) -> Result<()> {
     let (painter, steps) = Painter::prepare(&[run], *settings)?;
     let steps = steps.into_iter().flatten().collect::<Vec<_>>();
     let last = steps.last().copied().unwrap_or(0);
@@ -319,7 +325,7 @@ fn finish(
     let mean = |share: fn(&FrameRecord) -> f64| frames.iter().map(share).sum::<f64>() / frames.len().max(1) as f64;
     let (clipped_values, clipped_pixels) = (mean(|frame| frame.clipped_values), mean(|frame| frame.clipped_pixels));
     let not_a_number: usize = frames.iter().map(|frame| frame.not_a_number).sum();
-    let Settings { what, batch, normalise, .. } = painter.settings;
+    let PaintSettings { what, batch, normalise, .. } = painter.settings;
     let range = painter.whole();
     let record = Record {
         what,
@@ -348,7 +354,7 @@ fn finish(
     Ok(())
 }
 
-fn remark_repeated(settings: &Settings, outputs: &mut Outputs) {
+fn remark_repeated(settings: &PaintSettings, outputs: &mut Outputs) {
     let [red, green, blue] = settings.channels.0;
     let repeated = if red == green || red == blue { Some(red) } else { (green == blue).then_some(green) };
     if let Some(channel) = repeated {
@@ -378,7 +384,7 @@ pub(super) fn check_size(size: u32) -> Result<()> {
 
 /// The file's name without its extension: the settings that are not the default stand in it, so that two of them can be
 /// laid side by side.
-fn file_name(settings: &Settings, middle: &str) -> String {
+fn file_name(settings: &PaintSettings, middle: &str) -> String {
     let what = if settings.what == Quantity::Latents { String::new() } else { format!("-{}", settings.what) };
     let normalise = match settings.normalise {
         Normalisation::Run => String::new(),

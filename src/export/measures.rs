@@ -5,7 +5,8 @@
 //! memory does not grow with their number.
 
 use crate::error::{Error, Result};
-use crate::record::schema::{Quantity, Status};
+use crate::record::plan::Quantity;
+use crate::record::schema::Status;
 use crate::trace::reader::Run;
 use image::RgbImage;
 use ndarray::{Array3, ArrayView3, Zip};

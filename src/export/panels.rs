@@ -5,10 +5,10 @@
 //! is empty. One picture per panel is in memory at a time.
 
 use super::footer::with_footer;
-use super::latents::{self, Painter, Settings};
+use super::latents::{self, PaintSettings, Painter};
 use super::{settings, sizes, words};
 use crate::error::{Error, Result};
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
 use crate::viz::caption::{CaptionStyle, with_caption};
 use crate::viz::pixels::{centred, fit, magnification, magnify, side_by_side};
@@ -186,7 +186,7 @@ impl<'a> Panels<'a> {
         let names = settings::names(runs, batch);
         let mut painted = None;
         if shown.contains(&Shown::Latents) {
-            painted = Some(Painter::prepare(runs, Settings { batch, ..Settings::default() })?);
+            painted = Some(Painter::prepare(runs, PaintSettings { batch, ..PaintSettings::default() })?);
         }
         let mut panels = vec![];
         for (place, (&run, name)) in runs.iter().zip(&names).enumerate() {

@@ -9,7 +9,7 @@ use super::measures::{self, Curve};
 use super::settings::{self, shortened};
 use super::{plots_together, words};
 use crate::error::{Error, Result};
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
 use std::fmt;
 use std::str::FromStr;

@@ -10,7 +10,8 @@ use super::footer::with_footer;
 use super::panels::{DARK, FOOTER_PROMPT, Shown, Size};
 use super::{Outputs, latents, measures, settings, sizes, words};
 use crate::error::{Error, Result};
-use crate::record::schema::{self, Quantity};
+use crate::record::plan::Quantity;
+use crate::record::schema::{self};
 use crate::trace::reader::Run;
 use crate::viz::caption::{CaptionStyle, with_caption};
 use crate::viz::linear_map::{LinearFit, LinearMap, block_means};
@@ -131,7 +132,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<Grade
 
 /// The tensor as the decoder is given it but for the scaling factor: latents in the model's variance.
 fn tensor(run: &Run, step: usize, what: Quantity, batch: usize) -> Result<Option<Array3<f32>>> {
-    let settings = latents::Settings { what, batch, ..latents::Settings::default() };
+    let settings = latents::PaintSettings { what, batch, ..latents::PaintSettings::default() };
     Ok(latents::read(run, step, &settings)?.map(|(values, _)| values))
 }
 

@@ -7,7 +7,7 @@ use super::encode::AnimationFormat;
 use super::panels::{Look, Panels, Shown, Size};
 use super::{Outputs, words};
 use crate::error::Result;
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
 
 /// A video.

@@ -3,7 +3,8 @@
 //! Enters: a run and a step. Leaves: words, without any picture.
 
 use crate::error::{Error, Result};
-use crate::record::schema::{Decode, Quantity, Status};
+use crate::record::plan::{Decode, Quantity};
+use crate::record::schema::Status;
 use crate::trace::reader::Run;
 
 /// Which step this is and how noisy it is, from the more to the less important: `step 12/25`, `t 481`, `σ 1.62`.

@@ -4,8 +4,8 @@
 //! Enters: keys and shapes. Leaves: [`Contents`], with the words for a message and the flag that takes such a file, if one
 //! does. What a file is that is no safetensors file is told in [`super::sniff`].
 
-use super::ldm::PREFIXES;
-use super::lora::names::{self, Part};
+use super::compvis_names::PREFIXES;
+use super::lora::names::{self, LoraFactor};
 use crate::error::Error;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub enum Role {
     /// `--embedding`.
     Embedding,
     /// One part of a model in a folder.
-    Part,
+    LoraFactor,
     /// Nothing here: a model of another kind.
     OtherModel,
     /// Nothing here: an addition to a model of another kind, or in another form.
@@ -38,7 +38,7 @@ impl Role {
             Role::Vae => "an autoencoder goes with `--vae`, beside the model",
             Role::Lora => "name the model that it was made for, and the LoRA beside it with `--lora`",
             Role::Embedding => "an embedding goes with `--embedding NAME=FILE`, beside the model",
-            Role::Part => {
+            Role::LoraFactor => {
                 "name the model's whole folder, which holds model_index.json; for `--vae` the folder of the file"
             }
             Role::OtherModel | Role::Other => {
@@ -172,7 +172,7 @@ pub fn of<'a>(tensors: impl Iterator<Item = (&'a str, &'a [i64])> + Clone) -> Op
         return told("an autoencoder", Role::Vae, key);
     }
     if let Some(key) = find(&["^down_blocks.", "encoder.layers.", "^decoder.mid_block."]) {
-        return told("one part of a model in diffusers' layout", Role::Part, key);
+        return told("one part of a model in diffusers' layout", Role::LoraFactor, key);
     }
     let mut all = tensors.clone();
     match (all.next(), all.next()) {
@@ -183,7 +183,7 @@ pub fn of<'a>(tensors: impl Iterator<Item = (&'a str, &'a [i64])> + Clone) -> Op
 
 /// Whether a key is that of a LoRA's layer, in whichever naming.
 fn is_lora(key: &str) -> bool {
-    let layer = names::split(key).is_some_and(|(_, part)| part != Part::Alpha);
+    let layer = names::split(key).is_some_and(|(_, part)| part != LoraFactor::Alpha);
     layer || ["lora_unet_", "lora_te_", "lora_te1_", "lora_te2_"].iter().any(|begin| key.starts_with(begin))
 }
 
@@ -230,7 +230,7 @@ mod tests {
             ),
             (&["controlnet_cond_embedding.conv_in.bias"], "a ControlNet", OtherAddition),
             (&["decoder.mid.block_1.conv1.bias"], "an autoencoder", Vae),
-            (&["down_blocks.0.resnets.0.conv1.bias"], "one part of a model", Part),
+            (&["down_blocks.0.resnets.0.conv1.bias"], "one part of a model", LoraFactor),
         ] {
             let (what, found) = told(keys);
             assert!(what.starts_with(expected) && found == role, "{keys:?}: {what} {found:?}");

@@ -9,8 +9,8 @@ pub use staged::{Form, Staged, abandon, check_room, write};
 
 use super::about::ABOUT_FILE;
 use super::bundled::CLIP_TOKENIZER;
+use super::compvis_names::{self, Depth, PREFIXES};
 use super::files::ModelFiles;
-use super::ldm::{self, Depth, PREFIXES};
 use super::single_file::METADATA_KEY;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
@@ -46,31 +46,31 @@ pub fn weights_file(component: &str) -> String {
 }
 
 /// A tensor of a single file.
-enum Part {
+enum FileTensor {
     Lazy(Lazy),
     /// A key without numbers.
     Mark,
 }
 
-impl View for Part {
+impl View for FileTensor {
     fn dtype(&self) -> Dtype {
         match self {
-            Part::Lazy(lazy) => lazy.dtype(),
-            Part::Mark => Dtype::F32,
+            FileTensor::Lazy(lazy) => lazy.dtype(),
+            FileTensor::Mark => Dtype::F32,
         }
     }
 
     fn shape(&self) -> &[usize] {
         match self {
-            Part::Lazy(lazy) => lazy.shape(),
-            Part::Mark => &[0],
+            FileTensor::Lazy(lazy) => lazy.shape(),
+            FileTensor::Mark => &[0],
         }
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
         match self {
-            Part::Lazy(lazy) => lazy.data(),
-            Part::Mark => Cow::Borrowed(&[]),
+            FileTensor::Lazy(lazy) => lazy.data(),
+            FileTensor::Mark => Cow::Borrowed(&[]),
         }
     }
 
@@ -225,8 +225,8 @@ pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> 
         let (_, file) = files.weights(component, variant)?;
         for (name, entry) in file.entries() {
             let key = match component {
-                "unet" => ldm::unet_back(name, &depth),
-                "vae" => ldm::vae_back(name, &depth),
+                "unet" => compvis_names::unet_back(name, &depth),
+                "vae" => compvis_names::vae_back(name, &depth),
                 _ => Some(name.clone()),
             };
             let key = key.ok_or_else(|| {
@@ -235,10 +235,10 @@ pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> 
             })?;
             let shape = shape(component, name, entry, true);
             let lazy = Lazy { file: file.clone(), entry: entry.clone(), shape };
-            tensors.push((format!("{prefix}{key}"), Part::Lazy(lazy)));
+            tensors.push((format!("{prefix}{key}"), FileTensor::Lazy(lazy)));
         }
     }
-    tensors.extend(marks(files)?.map(|name| (name.to_string(), Part::Mark)));
+    tensors.extend(marks(files)?.map(|name| (name.to_string(), FileTensor::Mark)));
     let mut texts: serde_json::Map<String, Value> =
         texts(files)?.into_iter().map(|(name, text)| (name.to_string(), text.into())).collect();
     let clips = |texts: &serde_json::Map<String, Value>, (name, text): &(&str, &str)| {

@@ -8,7 +8,7 @@ use super::contents::{self, Role};
 use super::fingerprint;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, Result};
-use crate::record::schema::EmbeddingRecord;
+use crate::record::model::EmbeddingRecord;
 use std::path::PathBuf;
 use tch::{Kind, Tensor};
 

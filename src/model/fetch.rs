@@ -30,7 +30,7 @@ const LARGEST_INFO: u64 = 64 << 20;
 
 /// What to fetch.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct FetchRequest<'a> {
     /// `owner/name`.
     pub name: &'a str,
     /// A branch, a tag or a commit.
@@ -74,7 +74,7 @@ impl Hub {
     }
 
     /// What makes requests for a repository.
-    fn repository(&self, request: Request) -> Result<ApiRepo> {
+    fn repository(&self, request: FetchRequest) -> Result<ApiRepo> {
         let builder = ApiBuilder::from_cache(Cache::new(self.cache.clone())).with_endpoint(self.endpoint.clone());
         let builder = builder.with_token(self.token.clone()).with_progress(false);
         let builder = builder.with_user_agent("sdviz", env!("CARGO_PKG_VERSION"));
@@ -101,7 +101,7 @@ pub enum Told<'a> {
 /// # Errors
 /// When the hub cannot be reached or does not have it, it is no model for this program, a transfer breaks off, or a file
 /// is not what the hub says it is: then nothing is left of that file.
-pub fn fetch(request: Request, hub: &Hub, tell: &mut dyn FnMut(Told)) -> Result<PathBuf> {
+pub fn fetch(request: FetchRequest, hub: &Hub, tell: &mut dyn FnMut(Told)) -> Result<PathBuf> {
     check(request)?;
     let info = info(&hub.repository(request)?, request, hub)?;
     let commit = info["sha"].as_str().filter(|sha| !sha.is_empty() && sha.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -152,7 +152,7 @@ fn escaped(name: &str) -> String {
 }
 
 /// A name and a revision that can be part of an address and of a path.
-fn check(request: Request) -> Result<()> {
+fn check(request: FetchRequest) -> Result<()> {
     let plain = |text: &str, more: &str| {
         let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c) || more.contains(c);
         !text.is_empty() && text.chars().all(fine) && !text.contains("..") && !text.starts_with(['.', '/'])
@@ -171,7 +171,7 @@ fn check(request: Request) -> Result<()> {
 }
 
 /// What the hub says of a repository.
-fn info(repository: &ApiRepo, request: Request, hub: &Hub) -> Result<Value> {
+fn info(repository: &ApiRepo, request: FetchRequest, hub: &Hub) -> Result<Value> {
     let (name, revision, endpoint) = (request.name, request.revision, &hub.endpoint);
     let url = format!("{endpoint}/api/models/{name}/revision/{}?blobs=true", revision.replace('/', "%2F"));
     let unreachable =
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn names_that_would_leave_the_cache_are_refused() {
-        let request = |name, revision| check(Request { name, revision, variant: None });
+        let request = |name, revision| check(FetchRequest { name, revision, variant: None });
         assert!(request("owner/a-model_v1.5", "refs/pr/3").is_ok());
         for (name, revision) in
             [("model", "main"), ("a/b/c", "main"), ("../a", "main"), ("a/b", "../../x"), ("a/b", "")]

@@ -3,7 +3,7 @@
 use super::resolve::ModelChoice;
 use crate::error::{IoContext, Result};
 use crate::model::files::ModelFiles;
-use crate::record::schema::ModelRecord;
+use crate::record::model::ModelRecord;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Write;

@@ -4,7 +4,7 @@
 //! describe it. What shapes do not show is as in Stable Diffusion 1.x: 8 heads in the UNet, 64 channels to a head in the
 //! text encoder, 32 groups, the noise schedule, a scaling factor of 0.18215.
 
-use super::ldm::Depth;
+use super::compvis_names::Depth;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub type Shapes = BTreeMap<String, Vec<i64>>;
 
 /// The shapes of one component, its keys without their prefix.
 #[derive(Debug)]
-pub struct Part<'a> {
+pub struct ComponentShapes<'a> {
     /// The file, for messages.
     pub path: &'a Path,
     /// What its keys begin with in the file.
@@ -24,7 +24,7 @@ pub struct Part<'a> {
     pub shapes: Shapes,
 }
 
-impl Part<'_> {
+impl ComponentShapes<'_> {
     /// Size `axis` of the tensor `key`.
     fn size(&self, key: &str, axis: usize) -> Result<i64> {
         self.shapes.get(key).and_then(|shape| shape.get(axis)).copied().ok_or_else(|| {
@@ -47,7 +47,7 @@ impl Part<'_> {
 ///
 /// # Errors
 /// When its blocks make no even rows.
-pub fn unet_layers(part: &Part) -> Result<usize> {
+pub fn unet_layers(part: &ComponentShapes) -> Result<usize> {
     let blocks = part.count("input_blocks.");
     let downs = (0..blocks).filter(|i| part.has(&format!("input_blocks.{i}.0.op."))).count();
     // The first block is the first convolution, and the last level has no downsampling after it.
@@ -62,7 +62,7 @@ pub fn unet_layers(part: &Part) -> Result<usize> {
 ///
 /// # Errors
 /// When a tensor that shows a size is missing.
-pub fn unet(part: &Part, depth: &mut Depth) -> Result<Value> {
+pub fn unet(part: &ComponentShapes, depth: &mut Depth) -> Result<Value> {
     depth.unet_layers = unet_layers(part)?;
     let row = depth.unet_layers + 1;
     let levels = part.count("input_blocks.") / row;
@@ -105,7 +105,7 @@ pub fn unet(part: &Part, depth: &mut Depth) -> Result<Value> {
 ///
 /// # Errors
 /// When a tensor that shows a size is missing.
-pub fn vae(part: &Part, depth: &mut Depth) -> Result<Value> {
+pub fn vae(part: &ComponentShapes, depth: &mut Depth) -> Result<Value> {
     depth.vae_levels = part.count("encoder.down.").max(1);
     let levels = depth.vae_levels;
     let widths = (0..levels)
@@ -131,7 +131,7 @@ pub fn vae(part: &Part, depth: &mut Depth) -> Result<Value> {
 ///
 /// # Errors
 /// When a tensor that shows a size is missing.
-pub fn text(part: &Part) -> Result<Value> {
+pub fn text(part: &ComponentShapes) -> Result<Value> {
     let width = part.size("text_model.embeddings.token_embedding.weight", 1)?;
     Ok(json!({
         "architectures": ["CLIPTextModel"],

@@ -14,8 +14,8 @@ use super::fingerprint;
 use super::weights::{Bytes, Entry, WeightFile, Weights};
 use crate::error::{Error, Result};
 use crate::model::config::UNetConfig;
-use crate::record::schema::LoraRecord;
-use names::{Names, Part};
+use crate::record::model::LoraRecord;
+use names::{LoraFactor, Names};
 use regex::Regex;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -108,7 +108,7 @@ impl Adapters {
         let hint = "take the same LoRA as .safetensors, or load and save it once with diffusers";
         let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
         let file = Arc::new(WeightFile::new(path, bytes)?);
-        let settings = Settings::read(&file)?;
+        let settings = PeftSettings::read(&file)?;
         let layers = layers(&file, names)?;
         self.records.push(LoraRecord {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -248,7 +248,7 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
                 "a LoRA has `lora_down` and `lora_up`, or `lora_A` and `lora_B`, for each layer",
             ));
         };
-        if part != Part::Alpha && ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&entry.dtype) {
+        if part != LoraFactor::Alpha && ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&entry.dtype) {
             let reason = format!("`{key}` holds {:?} numbers, expected F32, F16 or BF16", entry.dtype);
             return Err(Error::bad_file(path, KIND, reason));
         }
@@ -261,10 +261,10 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
         };
         let pieces = layers.entry(place).or_default();
         let slot = match part {
-            Part::Down => &mut pieces.down,
-            Part::Up => &mut pieces.up,
-            Part::Mid => &mut pieces.mid,
-            Part::Alpha => &mut pieces.alpha,
+            LoraFactor::Down => &mut pieces.down,
+            LoraFactor::Up => &mut pieces.up,
+            LoraFactor::Mid => &mut pieces.mid,
+            LoraFactor::Alpha => &mut pieces.alpha,
         };
         if let Some((other, _)) = slot.replace((key.clone(), entry.clone())) {
             return Err(Error::bad_file(path, KIND, format!("`{other}` and `{key}` are for the same layer")));
@@ -286,14 +286,14 @@ fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
 }
 
 /// peft's settings in a file's header, where diffusers puts them.
-struct Settings(Value);
+struct PeftSettings(Value);
 
-impl Settings {
-    fn read(file: &WeightFile) -> Result<Settings> {
+impl PeftSettings {
+    fn read(file: &WeightFile) -> Result<PeftSettings> {
         let bad = |e: &dyn ToString| Error::bad_file(file.path(), KIND, e.to_string());
         let (_, header) = SafeTensors::read_metadata(file.bytes()).map_err(|e| bad(&e))?;
         let text = header.metadata().as_ref().and_then(|all| all.get(METADATA_KEY));
-        Ok(Settings(text.map_or(Ok(Value::Null), |text| serde_json::from_str(text)).map_err(|e| bad(&e))?))
+        Ok(PeftSettings(text.map_or(Ok(Value::Null), |text| serde_json::from_str(text)).map_err(|e| bad(&e))?))
     }
 
     /// alpha / rank for a layer: the pattern that fits it, else the component's number, else 1. Rank-stabilised LoRAs

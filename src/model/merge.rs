@@ -5,13 +5,13 @@
 
 mod fit;
 
+use super::compvis_names::PREFIXES;
 use super::convert::{self, Form, Staged, texts};
 use super::fingerprint::Fingerprints;
-use super::ldm::PREFIXES;
 use super::resolve::ModelChoice;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
-use crate::record::schema::{ComponentRecord, ModelRecord};
+use crate::record::model::{ComponentRecord, ModelRecord};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::View;

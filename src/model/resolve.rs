@@ -6,7 +6,7 @@ use super::cache;
 use super::files::ModelFiles;
 use super::single_file::{SingleFile, Wanted};
 use super::sniff;
-use super::swap;
+use super::vae_override;
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn named_by_env(error: Error) -> Error {
 pub fn resolve_with(model: Option<&str>, vae: Option<&str>) -> Result<ModelChoice> {
     let choice = resolve(model)?;
     let Some(name) = vae else { return Ok(choice) };
-    Ok(ModelChoice { files: swap::with_vae(choice.files, name, find_vae(name)?)?, ..choice })
+    Ok(ModelChoice { files: vae_override::with_vae(choice.files, name, find_vae(name)?)?, ..choice })
 }
 
 fn find_vae(name: &str) -> Result<ModelFiles> {

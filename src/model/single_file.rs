@@ -5,9 +5,9 @@
 //! configuration in its header; of others it is read off the shapes.
 
 use super::bundled::CLIP_TOKENIZER;
+use super::compvis_names::{self, Depth, PREFIXES};
 use super::contents::{self, Contents, Role};
-use super::infer::{self, Part, Shapes};
-use super::ldm::{self, Depth, PREFIXES};
+use super::infer::{self, ComponentShapes, Shapes};
 use super::sniff;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ impl SingleFile {
             let bare = component == "text_encoder" && !key.starts_with("text_model.");
             Some((if bare { format!("text_model.{key}") } else { key.to_string() }, shape.clone()))
         };
-        let part = Part { path: &self.path, prefix, shapes: shapes.iter().filter_map(inside).collect() };
+        let part = ComponentShapes { path: &self.path, prefix, shapes: shapes.iter().filter_map(inside).collect() };
         let config = match component {
             "unet" => infer::unet(&part, &mut self.depth),
             "vae" => infer::vae(&part, &mut self.depth),
@@ -109,8 +109,8 @@ impl SingleFile {
     /// diffusers' name of a component's key, which stands without its prefix.
     fn rename(&self, component: &str, key: &str) -> Option<String> {
         match component {
-            "unet" => ldm::unet(key, &self.depth),
-            "vae" => ldm::vae(key, &self.depth),
+            "unet" => compvis_names::unet(key, &self.depth),
+            "vae" => compvis_names::vae(key, &self.depth),
             _ => key.starts_with("text_model.").then(|| key.to_string()),
         }
     }

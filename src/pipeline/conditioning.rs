@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tokenizer::Tokenizer;
 use crate::record::conditions::{Conditions, PromptSyntax, WeightedToken, at};
-use crate::record::schema::{Plan, RunRecord};
+use crate::record::plan::Plan;
+use crate::record::schema::RunRecord;
 use crate::watch::observer::{Axes, Probe};
 use crate::watch::site::{Branch, Rows};
 use tch::{Device, Kind, Tensor};
@@ -17,7 +18,7 @@ const LEAST_MEAN: f64 = 0.001;
 
 /// What has to be encoded for a run.
 #[derive(Debug)]
-pub struct Request {
+pub struct TextRequest {
     /// What makes the embeddings what they are.
     pub key: Key,
     /// The ids of each chunk of each text, the first text's first: all with the same number of chunks.
@@ -40,25 +41,25 @@ pub struct Key {
     clip_skip: usize,
 }
 
-impl Request {
+impl TextRequest {
     /// For a run, from its record.
     ///
     /// # Errors
     /// When the tokenizer refuses a prompt.
-    pub fn of(record: &RunRecord, tokenizer: &Tokenizer) -> Result<Request> {
+    pub fn of(record: &RunRecord, tokenizer: &Tokenizer) -> Result<TextRequest> {
         match &record.conditions {
-            None => Request::plain(&record.plan, tokenizer),
-            Some(conditions) => Ok(Request::composed(&record.plan, conditions, tokenizer)),
+            None => TextRequest::plain(&record.plan, tokenizer),
+            Some(conditions) => Ok(TextRequest::composed(&record.plan, conditions, tokenizer)),
         }
     }
 
     /// The negative prompt, where there is guidance, and the prompt.
-    fn plain(plan: &Plan, tokenizer: &Tokenizer) -> Result<Request> {
+    fn plain(plan: &Plan, tokenizer: &Tokenizer) -> Result<TextRequest> {
         let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
         let negative = guidance_scale.map(|_| plan.negative_prompt.clone());
         let texts: Vec<String> = negative.into_iter().chain([plan.prompt.clone()]).collect();
         let ids = texts.iter().map(|text| Ok(tokenizer.encode(text)?.ids)).collect::<Result<_>>()?;
-        Ok(Request {
+        Ok(TextRequest {
             ids,
             weights: vec![],
             phases: vec![(usize::MAX, (0..texts.len()).collect())],
@@ -70,7 +71,7 @@ impl Request {
 
     /// The texts of a scheduled and composed prompt. Parts that do not simply count once are weighed against the negative
     /// prompt, so they need it whatever the guidance scale.
-    fn composed(plan: &Plan, conditions: &Conditions, tokenizer: &Tokenizer) -> Request {
+    fn composed(plan: &Plan, conditions: &Conditions, tokenizer: &Tokenizer) -> TextRequest {
         let parts: Vec<f64> = conditions.prompt.iter().map(|part| part.weight).collect();
         let guided = plan.guidance_scale > 1.0 || parts != [1.0];
         let negative = guided.then_some(&conditions.negative_prompt);
@@ -99,7 +100,7 @@ impl Request {
         }
         let texts = used.iter().map(|text| conditions.texts[*text].text.clone()).collect();
         let key = Key { texts, syntax: plan.prompt_syntax, chunks, clip_skip: plan.clip_skip };
-        Request { key, ids, weights, phases, parts, guidance_scale: guided.then_some(plan.guidance_scale.max(1.0)) }
+        TextRequest { key, ids, weights, phases, parts, guidance_scale: guided.then_some(plan.guidance_scale.max(1.0)) }
     }
 
     /// Encodes the texts, in one batch: `[texts, chunks·window, width]`, in the encoder's dtype.

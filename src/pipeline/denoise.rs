@@ -9,11 +9,11 @@ use super::clock::Clock;
 use super::conditioning::Conditioning;
 use super::noise::NoiseStream;
 use super::sentinel;
-use super::start::Kept;
-use super::teller::Teller;
+use super::start::Preserved;
+use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
 use crate::model::unet::UNet;
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::scheduler::{Scheduler, StepOutput};
 use crate::watch::observer::Flow;
 use crate::watch::probe::Probe;
@@ -35,7 +35,7 @@ pub struct Denoise<'a, 'p> {
     /// The number of the step that the loop begins with: its starting latents.
     pub first_step: usize,
     /// What of a picture is put back after each step, where a mask says so.
-    pub kept: Option<&'a Kept>,
+    pub kept: Option<&'a Preserved>,
     /// Who watches the tensors.
     pub probe: &'a Probe<'p>,
     /// Where the time goes.
@@ -56,7 +56,7 @@ impl Denoise<'_, '_> {
     ///
     /// # Errors
     /// When a number is not finite, or an observer fails.
-    pub fn run(&mut self, mut latents: Tensor, teller: &mut Teller) -> Result<Denoised> {
+    pub fn run(&mut self, mut latents: Tensor, reporter: &mut StepReporter) -> Result<Denoised> {
         let pictures = Rows::plain(latents.size()[0]);
         let predictions = Rows { branches: self.conditioning.branches(), ..pictures.clone() };
         self.probe.set_step(self.first_step);
@@ -64,7 +64,7 @@ impl Denoise<'_, '_> {
         let begins = if self.first_step == 0 { "starting_latents" } else { "hires.starting_latents" };
         latents = self.probe.pass(begins, Axes::Image, latents)?;
         sentinel::check(self.first_step, &[("the starting latents", &latents)])?;
-        if teller.tell(self.first_step, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
+        if reporter.tell(self.first_step, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
             return Ok(Denoised { latents, stopped: true });
         }
         let timesteps = self.scheduler.timesteps().to_vec();
@@ -139,7 +139,7 @@ impl Denoise<'_, '_> {
                     (Quantity::Latents, &latents),
                 ])
                 .collect();
-            if teller.tell(step, Some(timestep), &quantities)? == Flow::Stop && !teller.is_last(step) {
+            if reporter.tell(step, Some(timestep), &quantities)? == Flow::Stop && !reporter.is_last(step) {
                 return Ok(Denoised { latents, stopped: true });
             }
         }

@@ -1,16 +1,17 @@
 //! Carrying out a plan with a loaded model: conditions, start, the loop once or twice, the finished pictures.
 
 use super::clock::Clock;
-use super::conditioning::{Conditioning, Request};
+use super::conditioning::{Conditioning, TextRequest};
 use super::denoise::Denoise;
 use super::init_image::Input;
 use super::load::Pipeline;
 use super::resolve::Resolved;
 use super::shared::Shared;
-use super::teller::Teller;
+use super::step_reporter::StepReporter;
 use super::{hires, limits, start};
 use crate::error::{Error, Result};
-use crate::record::schema::{Decode, Plan, RunRecord, Stage};
+use crate::record::plan::{Decode, Plan};
+use crate::record::schema::{RunRecord, Stage};
 use crate::watch::observer::{Event, Flow};
 use crate::watch::probe::Probe;
 use image::RgbImage;
@@ -87,25 +88,25 @@ impl Pipeline {
             Some(from) => start::from_picture(&self.vae, scheduler.as_ref(), from, &mut noise, device, (probe, &clock)),
         }?;
 
-        let mut teller = Teller::new(&self.vae, probe, &clock, &record);
+        let mut reporter = StepReporter::new(&self.vae, probe, &clock, &record);
         let (unet, vae, factor, clock) = (&self.unet, &self.vae, self.model.vae_scale_factor, &clock);
         let (kept, scheduler, noise) = (start.kept.as_ref(), scheduler.as_mut(), &mut noise);
         let mut denoise =
             Denoise { unet, scheduler, conditioning, noise, first_call, first_step: 0, kept, probe, clock };
-        let mut denoised = denoise.run(start.latents, &mut teller)?;
+        let mut denoised = denoise.run(start.latents, &mut reporter)?;
         let second = record.hires.as_ref().zip(second_scheduler).filter(|_| !denoised.stopped);
         if let Some((second, mut scheduler)) = second {
             let enlarge = hires::Enlarge { vae, second, factor, device, probe, clock };
             let (start, mut noise) =
-                enlarge.start(&denoised.latents, (seeds, draws), scheduler.as_ref(), &mut teller)?;
+                enlarge.start(&denoised.latents, (seeds, draws), scheduler.as_ref(), &mut reporter)?;
             let (first_call, first_step) = (second.begin.first_call, second.first_step);
             let (scheduler, noise) = (scheduler.as_mut(), &mut noise);
             let mut denoise = Denoise { scheduler, noise, first_call, first_step, kept: None, ..denoise };
-            denoised = denoise.run(start, &mut teller)?;
+            denoised = denoise.run(start, &mut reporter)?;
         }
         let wanted = !denoised.stopped && plan.decode != Decode::Nothing;
         let last_step = record.last_step();
-        let mut images = if wanted { teller.pictures(&denoised.latents, last_step)? } else { vec![] };
+        let mut images = if wanted { reporter.pictures(&denoised.latents, last_step)? } else { vec![] };
         if let Some(input) = input.filter(|_| plan.paste) {
             images.iter_mut().for_each(|image| *image = input.pasted_over(image));
         }
@@ -117,7 +118,7 @@ impl Pipeline {
 
     /// What the model is told at each step of a run.
     fn condition(&self, record: &RunRecord, shared: &Shared, probe: &Probe) -> Result<Conditioning> {
-        let request = Request::of(record, &self.tokenizer)?;
+        let request = TextRequest::of(record, &self.tokenizer)?;
         let encode = |probe: &Probe| request.encode(&self.text_encoder, self.options.device, probe);
         let texts = shared.text(&request.key, probe, encode)?;
         request.arrange(&texts, record.plan.batch_size, probe)

@@ -8,11 +8,11 @@
 use super::clock::Clock;
 use super::noise::{self, NoiseStream};
 use super::start;
-use super::teller::Teller;
+use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
 use crate::model::vae::Vae;
 use crate::record::hires::{Hires, SecondPass, Upscaler};
-use crate::record::schema::Plan;
+use crate::record::plan::Plan;
 use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::watch::observer::{Axes, Probe};
 use image::RgbImage;
@@ -84,7 +84,7 @@ impl Enlarge<'_, '_> {
         latents: &Tensor,
         (seeds, drawn): (&[u64], usize),
         scheduler: &dyn Scheduler,
-        teller: &mut Teller,
+        reporter: &mut StepReporter,
     ) -> Result<(Tensor, NoiseStream)> {
         let (second, probe) = (self.second, self.probe);
         probe.set_step(second.first_step);
@@ -96,7 +96,7 @@ impl Enlarge<'_, '_> {
         let encoded = match second.asked.upscaler {
             Upscaler::Latent => enlarged_latents(latents, height, width),
             Upscaler::Lanczos => {
-                let pictures = teller.pictures(latents, second.first_step - 1)?;
+                let pictures = reporter.pictures(latents, second.first_step - 1)?;
                 let enlarge = |picture: &RgbImage| start::to_tensor(&enlarged_picture(picture, second));
                 let pictures = Tensor::cat(&pictures.iter().map(enlarge).collect::<Vec<_>>(), 0).to_device(self.device);
                 probe.see("enlarged", Axes::Image, &pictures)?;

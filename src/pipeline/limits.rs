@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::config::{UNetConfig, VaeConfig};
-use crate::record::schema::{Decode, Plan};
+use crate::record::plan::{Decode, Plan};
 use crate::units;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -5,6 +5,7 @@
 //! stands in [`denoise`].
 
 pub mod allocator;
+pub mod batch;
 pub mod clock;
 pub mod conditioning;
 pub mod denoise;
@@ -17,10 +18,9 @@ mod load;
 pub mod noise;
 mod resolve;
 mod sentinel;
-pub mod several;
 pub mod shared;
 pub mod start;
-mod teller;
+mod step_reporter;
 
 pub use generate::Outcome;
 pub use load::{LoadOptions, Pipeline};

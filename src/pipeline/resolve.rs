@@ -8,7 +8,8 @@ use super::{device, hires, start};
 use crate::error::Result;
 use crate::prompt::conditions;
 use crate::record::conditions::{Conditions, at};
-use crate::record::schema::{Environment, Level, Plan, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
+use crate::record::plan::Plan;
+use crate::record::schema::{Environment, Level, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
 use crate::scheduler::{self, Scheduler, SchedulerKind};
 use tch::Device;
 

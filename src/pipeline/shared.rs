@@ -58,10 +58,10 @@ impl Shared {
         }
         let mut texts = self.texts.borrow_mut();
         if !texts.contains_key(key) {
-            let mut camera = Camera::default();
-            let embeddings = compute(&Probe::new(vec![&mut camera]))?;
+            let mut collector = TensorCollector::default();
+            let embeddings = compute(&Probe::new(vec![&mut collector]))?;
             make_room(&mut texts);
-            texts.insert(key.clone(), Text { embeddings, seen: camera.seen });
+            texts.insert(key.clone(), Text { embeddings, seen: collector.seen });
         }
         let text = &texts[key];
         for (name, axes, tensor) in &text.seen {
@@ -96,11 +96,11 @@ fn make_room<K, V>(shelf: &mut HashMap<K, V>) {
 
 /// Keeps every tensor it is shown.
 #[derive(Default)]
-struct Camera {
+struct TensorCollector {
     seen: Vec<(String, Axes, Tensor)>,
 }
 
-impl Observer for Camera {
+impl Observer for TensorCollector {
     fn wants(&self, ask: Ask) -> bool {
         // Attention probabilities would switch off the fused kernel.
         matches!(ask, Ask::Site(name, _) if !is_inner(name))

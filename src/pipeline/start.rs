@@ -91,13 +91,13 @@ pub struct Start {
     /// The starting latents, `[batch, 4, height/8, width/8]`.
     pub latents: Tensor,
     /// What is kept of the picture, for a run with a mask.
-    pub kept: Option<Kept>,
+    pub kept: Option<Preserved>,
 }
 
 /// The part of a picture that stays: put back after each step at the noise level then reached (blended latent diffusion,
 /// Avrahami et al. 2022, arXiv 2206.02779).
 #[derive(Debug)]
-pub struct Kept {
+pub struct Preserved {
     /// 1 where to repaint, 0 where to keep, `[1, 1, height/8, width/8]`.
     mask: Tensor,
     /// The encoded picture, `[batch, 4, height/8, width/8]`.
@@ -106,7 +106,7 @@ pub struct Kept {
     noise: Tensor,
 }
 
-impl Kept {
+impl Preserved {
     /// Latents that enter call `call`, with the kept part put back: noised to that level, or clean after the last call.
     pub fn put_back(&self, latents: &Tensor, scheduler: &dyn Scheduler, call: usize) -> Tensor {
         let original = match call < scheduler.timesteps().len() {
@@ -165,7 +165,7 @@ pub fn from_picture(
         0 => &noise * scheduler.init_noise_sigma(),
         _ => scheduler.add_noise(&encoded, &noise, first_call),
     };
-    Ok(Start { latents, kept: Some(Kept { mask, encoded, noise }) })
+    Ok(Start { latents, kept: Some(Preserved { mask, encoded, noise }) })
 }
 
 /// Pictures `[n, 3, height, width]` in −1..1 as latents: a sample of each one's posterior, times the scaling factor. One

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 /// A prompt and how much it counts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
+pub struct WeightedPrompt {
     /// The prompt, without its weight.
     pub text: String,
     /// Its weight.
@@ -16,7 +16,7 @@ pub struct Part {
 }
 
 /// The parts of a prompt: always one at least.
-pub fn parse(prompt: &str) -> Vec<Part> {
+pub fn parse(prompt: &str) -> Vec<WeightedPrompt> {
     static PATTERNS: OnceLock<Option<(Regex, Regex)>> = OnceLock::new();
     let compiled = || {
         let and = Regex::new(r"\bAND\b").ok()?;
@@ -27,7 +27,7 @@ pub fn parse(prompt: &str) -> Vec<Part> {
         let found = weight.captures(text);
         let group = |i| found.as_ref().and_then(|f| f.get(i)).map(|m| m.as_str());
         let weight = group(2).and_then(|w| w.parse().ok()).unwrap_or(1.0);
-        Part { text: group(1).unwrap_or(text).into(), weight }
+        WeightedPrompt { text: group(1).unwrap_or(text).into(), weight }
     };
     and.split(prompt).map(part).collect()
 }

@@ -8,7 +8,7 @@ use super::chunks::{self, Unit};
 use super::{compose, extras, schedule};
 use crate::error::{Error, Result};
 use crate::model::tokenizer::Tokenizer;
-use crate::record::conditions::{Conditions, Part, Phase, Text, WeightedToken};
+use crate::record::conditions::{Conditions, Phase, PromptPart, Text, WeightedToken};
 use crate::record::schema::Token;
 use regex::Regex;
 use std::sync::OnceLock;
@@ -22,7 +22,7 @@ pub fn read(tokenizer: &Tokenizer, prompt: &str, negative: &str, steps: usize) -
     all.negative_prompt = phases(tokenizer, &extras::without_comments(negative), steps, &mut all.texts)?;
     for part in compose::parse(&extras::without_tags(&extras::without_comments(prompt)).0) {
         let schedule = phases(tokenizer, &part.text, steps, &mut all.texts)?;
-        all.prompt.push(Part { weight: part.weight, schedule });
+        all.prompt.push(PromptPart { weight: part.weight, schedule });
     }
     let mut drawn = all.prompt.iter().flat_map(|part| &part.schedule).flat_map(|phase| &all.texts[phase.text].chunks);
     if drawn.all(Vec::is_empty) {

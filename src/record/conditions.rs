@@ -59,7 +59,7 @@ pub struct Conditions {
     /// The texts that are encoded, each once.
     pub texts: Vec<Text>,
     /// The parts of the prompt that `AND` joins; one where there is no `AND`.
-    pub prompt: Vec<Part>,
+    pub prompt: Vec<PromptPart>,
     /// The texts of the negative prompt; `AND` means nothing there.
     pub negative_prompt: Vec<Phase>,
 }
@@ -88,7 +88,7 @@ pub struct WeightedToken {
 
 /// A part of a prompt that counts for itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct PromptPart {
     /// How much it counts.
     pub weight: f64,
     /// Its texts.

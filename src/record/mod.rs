@@ -4,5 +4,7 @@ pub mod answers;
 pub mod conditions;
 pub mod hires;
 pub mod inputs;
+pub mod model;
 pub mod numbers;
+pub mod plan;
 pub mod schema;

@@ -14,10 +14,11 @@ use crate::pipeline::init_image::Input;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::record::answers::OnStepRecord;
-use crate::record::schema::{Plan, Stage, Status, Timings};
+use crate::record::plan::Plan;
+use crate::record::schema::{Stage, Status, Timings};
 use crate::trace::on_step::OnStep;
 use crate::trace::progress::Interrupt;
-use crate::trace::writer::Kept;
+use crate::trace::writer::Recorded;
 use crate::watch::editor::Editor;
 use crate::watch::observer::Observer;
 use crate::watch::probe::Probe;
@@ -93,7 +94,7 @@ pub struct Ended {
     /// What it gave, or why not.
     pub outcome: Result<Outcome>,
     /// What the place has kept.
-    pub kept: Result<Kept>,
+    pub kept: Result<Recorded>,
     /// The weights' hashes, as far as they are known.
     pub hashes: Vec<String>,
     /// Where the time went.

@@ -5,7 +5,7 @@ use crate::pipeline::init_image::Input;
 use crate::record::answers::OnStepRecord;
 use crate::record::schema::{Status, Timings};
 use crate::trace::reservoir::Reservoir;
-use crate::trace::writer::{Kept, Recorder};
+use crate::trace::writer::{Recorded, Recorder};
 use crate::watch::observer::Observer;
 
 /// How a run ended, for its record.
@@ -35,7 +35,7 @@ pub trait Place: Observer {
     ///
     /// # Errors
     /// When it cannot be written.
-    fn finish(&mut self, ending: &Ending) -> Result<Kept>;
+    fn finish(&mut self, ending: &Ending) -> Result<Recorded>;
 }
 
 impl Place for Recorder {
@@ -43,7 +43,7 @@ impl Place for Recorder {
         input.files().into_iter().try_for_each(|(name, picture)| self.write_input(name, &picture))
     }
 
-    fn finish(&mut self, ending: &Ending) -> Result<Kept> {
+    fn finish(&mut self, ending: &Ending) -> Result<Recorded> {
         if let Some(answers) = ending.answers {
             self.note_on_step(answers.clone());
         }
@@ -56,7 +56,7 @@ impl Place for Reservoir {
         Ok(())
     }
 
-    fn finish(&mut self, ending: &Ending) -> Result<Kept> {
+    fn finish(&mut self, ending: &Ending) -> Result<Recorded> {
         let last_step = self.latents_reservoir.len().checked_sub(1);
         if let Some(run) = &mut self.run {
             (run.status, run.failure, run.timings) = (ending.status, ending.failure.clone(), ending.timings.clone());
@@ -65,6 +65,6 @@ impl Place for Reservoir {
                 component.sha256.clone_from(hash);
             }
         }
-        Ok(Kept { last_step, finished: self.images.len() })
+        Ok(Recorded { last_step, finished: self.images.len() })
     }
 }

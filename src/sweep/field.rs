@@ -1,7 +1,7 @@
 //! What can be an axis: the one table of the fields of a plan that a sweep can vary.
 //!
 //! A new axis is one entry here: its flag, the reading of its values, its place in `sweep.json` and its title on a grid
-//! all come from it. The name is that of the field in [`crate::record::schema::Plan`]; `model` alone stands beside the
+//! all come from it. The name is that of the field in [`crate::record::plan::Plan`]; `model` alone stands beside the
 //! plan.
 
 use super::values;
@@ -241,7 +241,7 @@ pub fn label(value: &Value) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::record::schema::Plan;
+    use crate::record::plan::Plan;
 
     #[test]
     fn every_field_but_the_model_is_one_of_the_plan() {

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::model::convert::TEXTS;
 use crate::model::files::ModelFiles;
 use crate::model::fingerprint::of_bytes;
-use crate::record::schema::{ModelRecord, Plan};
+use crate::record::model::ModelRecord;
+use crate::record::plan::Plan;
 use serde_json::{Map, Value, json};
 
 /// Fields that say where a file came from, and nothing else.
@@ -95,7 +96,7 @@ fn plan_without_names(plan: &Plan) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::record::schema::{EmbeddingRecord, LoraRecord};
+    use crate::record::model::{EmbeddingRecord, LoraRecord};
 
     fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, ModelFiles) {
         let dir = tempfile::tempdir().unwrap();

@@ -3,14 +3,14 @@
 //! Enters: a sweep directory, and what to see of it. Leaves: an animation per page. Runs of different lengths are brought
 //! together by the fraction of the run that is done, or go step by step, the shorter ones waiting at their end.
 
-use super::picture::{Moment, Sight, What, mapped_words, preview};
+use super::picture::{CellView, Moment, What, mapped_words, preview};
 use super::sheet::{LEAST_SIDE, Layout, Opened, all_of, shown};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::export::encode::{self, AnimationFormat, AnimationOptions, FPS_RANGE, Written};
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::viz::caption::{CaptionStyle, with_caption};
-use crate::viz::grid::Cell as Place;
+use crate::viz::grid::GridCell as Place;
 use crate::viz::linear_map::LinearMap;
 use crate::viz::pixels::WHITE;
 use image::{Rgb, RgbImage};
@@ -82,9 +82,9 @@ pub fn animate(
     let layout = Layout { what: What::Step(quantity, Moment::Last), ..layout.clone() };
     let (_, record) = Store::open(store.dir())?;
     let pages = layout.open(store, &record)?;
-    let map = preview(pages.iter().flat_map(|page| shown(&page.sights)))?;
+    let map = preview(pages.iter().flat_map(|page| shown(&page.views)))?;
     let folder = layout.folder(store)?;
-    let longest = |page: &Opened| shown(&page.sights).map(|cell| cell.last).max().unwrap_or(0);
+    let longest = |page: &Opened| shown(&page.views).map(|cell| cell.last).max().unwrap_or(0);
     let frames: Vec<usize> = pages.iter().map(|page| longest(page).min(MOST_FRAMES) + 1).collect();
     let (all, drawn) = (frames.iter().sum::<usize>(), Cell::new(0));
     let tick = || {
@@ -95,7 +95,7 @@ pub fn animate(
     for (index, page) in pages.iter().enumerate() {
         let mut words = vec![What::Step(quantity, Moment::Last).words()];
         if let Some(map) = &map
-            && !all_of(&page.sights, |cell| cell.is_decoded_throughout(quantity))?
+            && !all_of(&page.views, |cell| cell.is_decoded_throughout(quantity))?
         {
             words.push(mapped_words(map, quantity));
         }
@@ -183,16 +183,16 @@ impl Film<'_> {
             Together::Fraction => Moment::Share(share),
             Together::Step => Moment::Call((self.longest as f64 * share).round() as usize),
         };
-        let cells: Vec<Place> = self.page.sights.iter().map(|sight| self.cell(sight, moment)).collect::<Result<_>>()?;
+        let cells: Vec<Place> = self.page.views.iter().map(|view| self.cell(view, moment)).collect::<Result<_>>()?;
         let drawn = self.page.draw(self.heading.clone(), cells)?;
         drawn.into_iter().next().ok_or_else(|| Error::invalid("an empty page", "make some cells first"))
     }
 
     /// A cell at a moment, with the number of its step below it.
-    fn cell(&self, sight: &Sight, moment: Moment) -> Result<Place> {
-        let shown = match sight {
-            Sight::Words(words) => return Ok(Place::Missing((*words).into())),
-            Sight::Run(shown) => shown,
+    fn cell(&self, view: &CellView, moment: Moment) -> Result<Place> {
+        let shown = match view {
+            CellView::Words(words) => return Ok(Place::Missing((*words).into())),
+            CellView::Run(shown) => shown,
         };
         // A prediction is only there after the first call.
         let first = usize::from(self.quantity == Quantity::PredictedOriginal);

@@ -6,7 +6,8 @@
 
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::record::schema::{self, Quantity, Status};
+use crate::record::plan::Quantity;
+use crate::record::schema::{self, Status};
 use crate::trace::reader::Run;
 use crate::viz::linear_map::{LinearFit, LinearMap};
 use crate::viz::pixels;
@@ -114,24 +115,24 @@ pub struct Shown {
 
 /// What is to be seen in a cell's place.
 #[derive(Debug)]
-pub enum Sight {
+pub enum CellView {
     /// A run.
     Run(Box<Shown>),
     /// Words: why there is none.
     Words(&'static str),
 }
 
-impl Sight {
+impl CellView {
     /// What there is of a cell.
-    pub fn of(store: &Store, id: Option<&str>) -> Sight {
-        let Some(id) = id else { return Sight::Words("not asked for") };
+    pub fn of(store: &Store, id: Option<&str>) -> CellView {
+        let Some(id) = id else { return CellView::Words("not asked for") };
         match Run::open(store.cell(id)) {
             Ok(run) if run.record().status == Status::Complete => {
                 let last = run.record().schedule.len().saturating_sub(1);
-                Sight::Run(Box::new(Shown { run, last }))
+                CellView::Run(Box::new(Shown { run, last }))
             }
-            Ok(run) if run.record().status == Status::Failed => Sight::Words("failed"),
-            _ => Sight::Words("not made yet"),
+            Ok(run) if run.record().status == Status::Failed => CellView::Words("failed"),
+            _ => CellView::Words("not made yet"),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::init_image::InitImage;
 use crate::prompt::compose;
 use crate::record::conditions::PromptSyntax;
-use crate::record::schema::{Decode, Plan, Quantity};
+use crate::record::plan::{Decode, Plan, Quantity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -15,7 +15,7 @@ use crate::pipeline::device::dtype_name;
 use crate::pipeline::init_image::{InitImage, Input};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::{LoadOptions, Pipeline};
-use crate::record::schema::Plan;
+use crate::record::plan::Plan;
 use crate::run::{self, Company, Hashes, Job, Place};
 use crate::trace::writer::Recorder;
 use crate::watch::observer::Observer;
@@ -97,7 +97,7 @@ fn out_of_files(_: &Error) -> bool {
 
 /// What became of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum CellOutcome {
     /// It was there.
     There,
     /// It was made now.
@@ -109,11 +109,11 @@ pub enum Fate {
 }
 
 /// Who is told of the cells, as they are done.
-pub trait Witness {
+pub trait CellReporter {
     /// An observer of the runs, for a progress bar.
     fn observer(&mut self) -> &mut dyn Observer;
     /// A cell is done; `seconds` is what it took.
-    fn done(&mut self, cell: &Cell, fate: &Fate, seconds: f64);
+    fn done(&mut self, cell: &Cell, outcome: &CellOutcome, seconds: f64);
 }
 
 /// The part of the cells that falls to shard `k` of `n` (from 1), and of it groups of cells that differ in nothing but the
@@ -143,7 +143,7 @@ pub struct Runner<'a> {
     /// Raised when the user wants to stop.
     pub interrupted: Arc<AtomicBool>,
     /// Who is told.
-    pub witness: &'a mut dyn Witness,
+    pub reporter: &'a mut dyn CellReporter,
 }
 
 impl Runner<'_> {
@@ -176,16 +176,16 @@ impl Runner<'_> {
         let mut claimed: Vec<(Cell, Claim)> = vec![];
         while let Some(cell) = left.pop_front() {
             if self.store.state(&cell.id) == State::Complete {
-                self.witness.done(&cell, &Fate::There, 0.0);
+                self.reporter.done(&cell, &CellOutcome::There, 0.0);
                 continue;
             }
             match self.store.claim(&cell.id) {
                 // Another process may have finished it in this very moment.
                 Ok(Some(_)) if self.store.state(&cell.id) == State::Complete => {
-                    self.witness.done(&cell, &Fate::There, 0.0);
+                    self.reporter.done(&cell, &CellOutcome::There, 0.0);
                 }
                 Ok(Some(claim)) => claimed.push((cell, claim)),
-                Ok(None) => self.witness.done(&cell, &Fate::Elsewhere, 0.0),
+                Ok(None) => self.reporter.done(&cell, &CellOutcome::Elsewhere, 0.0),
                 Err(error) if out_of_files(&error) && !claimed.is_empty() => {
                     left.push_front(cell);
                     let kept = claimed.len().saturating_sub(SPARE_FILES).max(1);
@@ -204,7 +204,7 @@ impl Runner<'_> {
         if cells.len() > 1 {
             match self.attempt(&cells)? {
                 Attempt::Stopped => return Ok(false),
-                Attempt::Done(seconds) => return self.place(cells, &Fate::Made, seconds),
+                Attempt::Done(seconds) => return self.place(cells, &CellOutcome::Made, seconds),
                 Attempt::Failed(..) => {}
             }
         }
@@ -212,17 +212,22 @@ impl Runner<'_> {
             let one = [one];
             match self.attempt(&one)? {
                 Attempt::Stopped => return Ok(false),
-                Attempt::Done(seconds) => self.place(one, &Fate::Made, seconds)?,
-                Attempt::Failed(reason, seconds) => self.place(one, &Fate::Failed(reason), seconds)?,
+                Attempt::Done(seconds) => self.place(one, &CellOutcome::Made, seconds)?,
+                Attempt::Failed(reason, seconds) => self.place(one, &CellOutcome::Failed(reason), seconds)?,
             };
         }
         Ok(true)
     }
 
-    fn place(&mut self, cells: impl IntoIterator<Item = (Cell, Claim)>, fate: &Fate, seconds: f64) -> Result<bool> {
+    fn place(
+        &mut self,
+        cells: impl IntoIterator<Item = (Cell, Claim)>,
+        outcome: &CellOutcome,
+        seconds: f64,
+    ) -> Result<bool> {
         for (cell, claim) in cells {
             claim.place()?;
-            self.witness.done(&cell, fate, seconds);
+            self.reporter.done(&cell, outcome, seconds);
         }
         Ok(true)
     }
@@ -253,7 +258,7 @@ impl Runner<'_> {
                 &mut split
             }
         };
-        let observers = vec![self.witness.observer()];
+        let observers = vec![self.reporter.observer()];
         let interrupted = self.interrupted.clone();
         let ended = run::carry_out(&job, place, Company { observers, interrupted, ..Company::default() });
         if self.interrupted.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@
 //! cells, in whatever order and by how many processes they were made.
 
 use super::field::label;
-use super::picture::{Shown, Sight, What, mapped_words, preview};
+use super::picture::{CellView, Shown, What, mapped_words, preview};
 use super::record::SweepRecord;
 use super::store::{State, Store};
 use super::view::{self, Choice, Page};
@@ -12,7 +12,7 @@ use crate::error::{IoContext, Result};
 use crate::record::schema;
 use crate::trace::metadata::png_bytes;
 use crate::trace::writer::write_atomically;
-use crate::viz::grid::{Axis, Cell, Grid, GridStyle};
+use crate::viz::grid::{Axis, Grid, GridCell, GridStyle};
 use crate::viz::linear_map::LinearMap;
 use crate::viz::pixels::{self, WHITE};
 use image::RgbImage;
@@ -53,7 +53,7 @@ pub struct Opened {
     /// Where the cells stand.
     pub page: Page,
     /// What is to be seen in their places.
-    pub sights: Vec<Sight>,
+    pub views: Vec<CellView>,
     /// The size of the largest picture in pixels: each cell's area.
     pub area: (u32, u32),
 }
@@ -76,11 +76,11 @@ impl Layout {
     pub fn open(&self, store: &Store, record: &SweepRecord) -> Result<Vec<Opened>> {
         let open = |page: Page| {
             let id = |index: &Option<usize>| index.map(|i| record.cells[i].cell.as_str());
-            let sights: Vec<Sight> = page.cells.iter().map(|cell| Sight::of(store, id(cell))).collect();
-            let sizes = shown(&sights).map(|cell| cell.size());
+            let views: Vec<CellView> = page.cells.iter().map(|cell| CellView::of(store, id(cell))).collect();
+            let sizes = shown(&views).map(|cell| cell.size());
             let area = sizes.fold((1, 1), |area, size| (area.0.max(size.0), area.1.max(size.1)));
             let area = if area == (1, 1) { (LEAST_SIDE, LEAST_SIDE) } else { area };
-            Opened { page, sights, area }
+            Opened { page, views, area }
         };
         Ok(view::pages(record, &self.choice)?.into_iter().map(open).collect())
     }
@@ -128,10 +128,10 @@ impl Layout {
 }
 
 /// The cells that can be shown.
-pub fn shown(sights: &[Sight]) -> impl Iterator<Item = &Shown> {
-    sights.iter().filter_map(|sight| match sight {
-        Sight::Run(shown) => Some(shown.as_ref()),
-        Sight::Words(_) => None,
+pub fn shown(views: &[CellView]) -> impl Iterator<Item = &Shown> {
+    views.iter().filter_map(|view| match view {
+        CellView::Run(shown) => Some(shown.as_ref()),
+        CellView::Words(_) => None,
     })
 }
 
@@ -139,7 +139,7 @@ impl Opened {
     /// What stands above the grid: the prompt, and below it what the pictures show (`words`, which may be empty) and what
     /// else made them.
     pub fn heading(&self, words: &[String]) -> String {
-        let made = made_with(&self.sights);
+        let made = made_with(&self.views);
         let rest = words.iter().chain([&self.page.common]).chain(&made).filter(|part| !part.is_empty());
         let rest = rest.map(String::as_str).collect::<Vec<_>>().join(" · ");
         match self.page.prompt.as_deref() {
@@ -166,7 +166,7 @@ impl Opened {
     ///
     /// # Errors
     /// Those of the drawing.
-    pub fn draw(&self, heading: String, cells: Vec<Cell>) -> Result<Vec<RgbImage>> {
+    pub fn draw(&self, heading: String, cells: Vec<GridCell>) -> Result<Vec<RgbImage>> {
         let axis = |title: &str, labels: &[String]| Axis::new(title, labels.iter().map(|label| breakable(label)));
         let grid = Grid {
             title: heading,
@@ -181,7 +181,7 @@ impl Opened {
 
 /// What all of these pictures were made with and no axis can say: the picture they began from, its mask, LoRAs and
 /// embeddings.
-fn made_with(sights: &[Sight]) -> Vec<String> {
+fn made_with(views: &[CellView]) -> Vec<String> {
     let of = |cell: &Shown| {
         let (plan, model) = (&cell.run.record().plan, &cell.run.record().model);
         let from = plan.init_image.iter().map(|picture| format!("from {}", picture.file));
@@ -190,7 +190,7 @@ fn made_with(sights: &[Sight]) -> Vec<String> {
         let words = model.embeddings.iter().map(|word| format!("embedding {}", word.name));
         from.chain(mask).chain(loras).chain(words).collect::<Vec<String>>()
     };
-    let mut cells = shown(sights).map(of);
+    let mut cells = shown(views).map(of);
     let mut common = cells.next().unwrap_or_default();
     cells.for_each(|cell| common.retain(|words| cell.contains(words)));
     common
@@ -210,21 +210,21 @@ pub fn write_pages(store: &Store, layout: &Layout, progress: &dyn Fn(usize, usiz
     let pages = layout.open(store, &record)?;
     let preview = match layout.what {
         What::Final => None,
-        What::Step(..) => preview(pages.iter().flat_map(|page| shown(&page.sights)))?,
+        What::Step(..) => preview(pages.iter().flat_map(|page| shown(&page.views)))?,
     };
     let folder = layout.folder(store)?;
-    let (all, mut done) = (pages.iter().map(|page| page.sights.len()).sum(), 0);
+    let (all, mut done) = (pages.iter().map(|page| page.views.len()).sum(), 0);
     let mut written = vec![];
     for (index, page) in pages.iter().enumerate() {
         let mut cells = vec![];
-        for sight in &page.sights {
-            cells.push(still(page, sight, layout, preview.as_ref())?);
+        for view in &page.views {
+            cells.push(still(page, view, layout, preview.as_ref())?);
             done += 1;
             progress(done, all);
         }
         let mut words = vec![layout.what.words()];
         if let (Some(map), What::Step(quantity, _)) = (&preview, layout.what)
-            && !all_of(&page.sights, |cell| cell.is_decoded(layout.what))?
+            && !all_of(&page.views, |cell| cell.is_decoded(layout.what))?
         {
             words.push(mapped_words(map, quantity));
         }
@@ -239,8 +239,8 @@ pub fn write_pages(store: &Store, layout: &Layout, progress: &dyn Fn(usize, usiz
 }
 
 /// Whether something is true of all cells that can be shown.
-pub fn all_of(sights: &[Sight], is_true: impl Fn(&Shown) -> Result<bool>) -> Result<bool> {
-    for cell in shown(sights) {
+pub fn all_of(views: &[CellView], is_true: impl Fn(&Shown) -> Result<bool>) -> Result<bool> {
+    for cell in shown(views) {
         if !is_true(cell)? {
             return Ok(false);
         }
@@ -248,14 +248,14 @@ pub fn all_of(sights: &[Sight], is_true: impl Fn(&Shown) -> Result<bool>) -> Res
     Ok(true)
 }
 
-fn still(page: &Opened, sight: &Sight, layout: &Layout, preview: Option<&LinearMap>) -> Result<Cell> {
-    let shown = match sight {
-        Sight::Words(words) => return Ok(Cell::Missing((*words).into())),
-        Sight::Run(shown) => shown,
+fn still(page: &Opened, view: &CellView, layout: &Layout, preview: Option<&LinearMap>) -> Result<GridCell> {
+    let shown = match view {
+        CellView::Words(words) => return Ok(GridCell::Missing((*words).into())),
+        CellView::Run(shown) => shown,
     };
     Ok(match shown.picture(layout.what, preview)? {
-        Some(picture) => Cell::Picture(page.place(shown, &picture, layout.cell_size)),
-        None => Cell::Missing("not recorded".into()),
+        Some(picture) => GridCell::Picture(page.place(shown, &picture, layout.cell_size)),
+        None => GridCell::Missing("not recorded".into()),
     })
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::pipeline::init_image::Input;
 use crate::record::schema::RunRecord;
 use crate::run::{Ending, Place};
-use crate::trace::writer::{Kept, Recorder};
+use crate::trace::writer::{Recorded, Recorder};
 use crate::watch::observer::{Ask, Event, Flow, Observer, Site, Step};
 use tch::Tensor;
 
@@ -116,11 +116,11 @@ impl Place for Split<'_> {
     }
 
     /// Each picture's share of the time that all of them took.
-    fn finish(&mut self, ending: &Ending) -> Result<Kept> {
+    fn finish(&mut self, ending: &Ending) -> Result<Recorded> {
         let (share, mut timings) = (1.0 / self.cells.len() as f64, ending.timings.clone());
         timings.total_seconds *= share;
         timings.stages.iter_mut().for_each(|stage| stage.seconds *= share);
-        let mut kept = Kept { last_step: None, finished: 0 };
+        let mut kept = Recorded { last_step: None, finished: 0 };
         for (_, recorder) in &mut self.cells {
             let failure = ending.failure.clone();
             kept = Place::finish(*recorder, &Ending { failure, timings: &timings, ..*ending })?;

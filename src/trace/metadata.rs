@@ -1,7 +1,8 @@
 //! What a picture says about its making: the A1111 `parameters` text and our own JSON, as PNG text chunks.
 
 use crate::error::{Error, Result};
-use crate::record::schema::{Quantity, RunRecord};
+use crate::record::plan::Quantity;
+use crate::record::schema::RunRecord;
 use crate::scheduler::SchedulerKind;
 use image::RgbImage;
 use serde_json::{Value, json};

@@ -6,7 +6,8 @@
 
 use crate::error::{Error, IoContext, Result};
 use crate::record::answers::{OnStepRecord, StepFailure};
-use crate::record::schema::{self, Quantity};
+use crate::record::plan::Quantity;
+use crate::record::schema::{self};
 use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The settings that a picture carries: our own `sdviz` chunk, or the `parameters` text of AUTOMATIC1111's web UI, which
 //! stable-diffusion.cpp and others write too.
 //!
-//! Enters: a PNG, JPEG or WebP file. Leaves: [`Settings`], what of it this program understands beside everything that was
+//! Enters: a PNG, JPEG or WebP file. Leaves: [`PictureSettings`], what of it this program understands beside everything that was
 //! there. The text is read by the web UI's own rules (`parse_generation_parameters`).
 
 use super::samplers::Sampler;
@@ -9,7 +9,8 @@ use super::texts::{PARAMETERS, SDVIZ, Texts};
 use crate::error::{Error, Result};
 use crate::record::conditions::PromptSyntax;
 use crate::record::hires::{Hires, Upscaler};
-use crate::record::schema::{ModelRecord, Plan};
+use crate::record::model::ModelRecord;
+use crate::record::plan::Plan;
 use crate::scheduler::SchedulerKind;
 use regex::Regex;
 use serde::Serialize;
@@ -26,7 +27,7 @@ const FEWEST: usize = 3;
 
 /// What a picture says about its making.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Settings {
+pub struct PictureSettings {
     /// Where it stood: `sdviz` or `parameters`.
     pub source: &'static str,
     /// The prompt.
@@ -95,19 +96,21 @@ pub struct Own {
     pub dtype: String,
 }
 
-impl Settings {
+impl PictureSettings {
     /// Reads the settings of a picture: our own chunk if it is there, else the `parameters` text.
     ///
     /// # Errors
     /// When it is not a picture, or carries no settings.
-    pub fn read(path: &Path) -> Result<Settings> {
+    pub fn read(path: &Path) -> Result<PictureSettings> {
         let texts = Texts::read(path)?;
         // Fooocus and others have JSON under the same keyword.
         let plain = |text: &&str| !serde_json::from_str::<Value>(text).is_ok_and(|json| json.is_object());
         let text = texts.get(PARAMETERS).filter(plain);
-        let said = text.map(Settings::parse);
-        match (texts.get(SDVIZ).and_then(Settings::of_sdviz), said) {
-            (Some(own), said) => Ok(Settings { parameters: said.map(|s| s.parameters).unwrap_or_default(), ..own }),
+        let said = text.map(PictureSettings::parse);
+        match (texts.get(SDVIZ).and_then(PictureSettings::of_sdviz), said) {
+            (Some(own), said) => {
+                Ok(PictureSettings { parameters: said.map(|s| s.parameters).unwrap_or_default(), ..own })
+            }
             (None, Some(said)) => match text.and_then(odd_line).filter(|_| said.parameters.is_empty()) {
                 Some(line) => Err(Error::invalid(
                     format!("`{}` says how it was made in a form that is not known here", path.display()),
@@ -122,7 +125,7 @@ impl Settings {
     /// Reads a `parameters` text: prompt, `Negative prompt: …`, and a line of three pairs or more, which is the last that
     /// begins with `Steps:` or else the very last. Both prompts may have several lines. What other programs write behind
     /// the line of pairs is neither.
-    pub fn parse(text: &str) -> Settings {
+    pub fn parse(text: &str) -> PictureSettings {
         let lines: Vec<&str> = text.trim().split('\n').collect();
         let (at, parameters) = line_of_pairs(&lines);
         let behind = lines.get(at + 1..).unwrap_or_default().join("\n");
@@ -138,13 +141,13 @@ impl Settings {
                 None => prompt.push(line),
             }
         }
-        let mut settings = Settings {
+        let mut settings = PictureSettings {
             source: "parameters",
             prompt: prompt.join("\n"),
             negative_prompt: negative.join("\n").trim_start_matches('\n').into(),
             parameters: parameters.into_iter().map(|(name, value)| (name, value.into())).collect(),
             behind: behind.trim().into(),
-            ..Settings::default()
+            ..PictureSettings::default()
         };
         settings.understand();
         settings
@@ -203,7 +206,7 @@ impl Settings {
     }
 
     /// Our own chunk, unless something else is in it.
-    fn of_sdviz(text: &str) -> Option<Settings> {
+    fn of_sdviz(text: &str) -> Option<PictureSettings> {
         let json: Value = serde_json::from_str(text).ok()?;
         let plan: Plan = serde_json::from_value(json.get("plan")?.clone()).ok()?;
         let own = Own {
@@ -211,7 +214,7 @@ impl Settings {
             model: serde_json::from_value(json["model"].clone()).unwrap_or_default(),
             dtype: json["environment"]["dtype"].as_str().unwrap_or_default().into(),
         };
-        Some(Settings {
+        Some(PictureSettings {
             source: "sdviz",
             prompt: plan.prompt,
             negative_prompt: plan.negative_prompt,
@@ -230,7 +233,7 @@ impl Settings {
             model: json["model"]["id"].as_str().map(String::from),
             cpu_noise: true,
             own: Some(Box::new(own)),
-            ..Settings::default()
+            ..PictureSettings::default()
         })
     }
 }
@@ -264,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_web_uis_text_is_read() {
-        let settings = Settings::parse(
+        let settings = PictureSettings::parse(
             "a cat, (sitting:1.2)\non a mat: red\nNegative prompt: blurry\nugly, Steps: 3\n\
              Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, \
              Model hash: cc6cb27103, Model: v1-5-pruned-emaonly, Lora hashes: \"a: 12, b: 34\", Version: v1.9.4",
@@ -281,25 +284,25 @@ mod tests {
 
     #[test]
     fn older_and_other_programs_are_read() {
-        let older = Settings::parse("a cat\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, RNG: CPU");
+        let older = PictureSettings::parse("a cat\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, RNG: CPU");
         assert_eq!((older.scheduler.as_deref(), older.cpu_noise), (Some("dpmpp_2m_karras"), true));
-        let cpp = Settings::parse(
+        let cpp = PictureSettings::parse(
             "a lovely cat\nNegative prompt: dog\nSteps: 20, CFG scale: 7.000000, Guidance: 3.500000, Eta: 0.000000, \
              Seed: 42, Size: 512x512, Model: sd-v1-4.ckpt, RNG: cuda, Sampler: euler_a, Version: stable-diffusion.cpp",
         );
         assert_eq!((cpp.scheduler.as_deref(), cpp.guidance_scale, cpp.cpu_noise), (Some("euler_a"), Some(7.0), false));
         for (name, ours) in [("dpm++2m", "dpmpp_2m"), ("dpm++2m karras", "dpmpp_2m_karras"), ("heun", "heun")] {
-            let said = Settings::parse(&format!("x\nSteps: 20, Seed: 1, Sampler: {name}"));
+            let said = PictureSettings::parse(&format!("x\nSteps: 20, Seed: 1, Sampler: {name}"));
             assert_eq!(said.scheduler.as_deref(), Some(ours), "{name}");
         }
     }
 
     #[test]
     fn a_last_line_with_fewer_than_three_pairs_belongs_to_the_prompt() {
-        let settings = Settings::parse("a sign that says\nSteps: 3, Seed: none");
+        let settings = PictureSettings::parse("a sign that says\nSteps: 3, Seed: none");
         assert_eq!(settings.prompt, "a sign that says\nSteps: 3, Seed: none");
         assert_eq!((settings.steps, settings.parameters.len()), (None, 0));
-        let no_prompt = Settings::parse("\nNegative prompt: \nSteps: 3, Seed: 5, Sampler: unheard of");
+        let no_prompt = PictureSettings::parse("\nNegative prompt: \nSteps: 3, Seed: 5, Sampler: unheard of");
         assert_eq!((no_prompt.prompt.as_str(), no_prompt.negative_prompt.as_str()), ("", ""));
         assert_eq!(
             (no_prompt.seed, no_prompt.scheduler, no_prompt.sampler.as_deref()),

@@ -6,9 +6,10 @@
 use crate::error::{Error, IoContext, Result};
 use crate::files::lock;
 use crate::files::pictures;
+use crate::record::plan::Quantity;
 use crate::record::schema::SWEEP_FILE;
 use crate::record::schema::{
-    self, Level, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status,
+    self, Level, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status,
 };
 use image::RgbImage;
 use ndarray::{Array3, Array4, Axis};

@@ -2,7 +2,8 @@
 //! it was asked for; nothing is sampled or dropped.
 
 use crate::error::Result;
-use crate::record::schema::{Decode, Quantity, RunRecord};
+use crate::record::plan::{Decode, Quantity};
+use crate::record::schema::RunRecord;
 use crate::watch::observer::{Ask, Event, Flow, Observer};
 use image::RgbImage;
 use std::collections::BTreeMap;

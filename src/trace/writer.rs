@@ -12,8 +12,9 @@ use crate::files::lock::{self, Hold, LOCK_FILE};
 use crate::files::pictures;
 use crate::record::answers::OnStepRecord;
 use crate::record::inputs::{INIT_FILE, MASK_FILE};
+use crate::record::plan::{Decode, Quantity};
 use crate::record::schema::{
-    self, Decode, Quantity, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status, Timings,
+    self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status, Timings,
 };
 use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
 use image::RgbImage;
@@ -54,7 +55,7 @@ const START_SITES: [&str; 2] = ["encoded", "mask"];
 
 /// What a recorder left on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct Recorded {
     /// The last step that is whole on disk, if any.
     pub last_step: Option<usize>,
     /// How many finished pictures there are.
@@ -110,7 +111,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When another process is recording there, the folder cannot be made or the old run cannot be removed.
-    pub fn create(dir: &Path, plan: &schema::Plan) -> Result<Recorder> {
+    pub fn create(dir: &Path, plan: &crate::record::plan::Plan) -> Result<Recorder> {
         std::fs::create_dir_all(dir).at("create", dir)?;
         let hold = Hold::take(dir)?;
         let kept_out = hold.is_locked();
@@ -130,14 +131,14 @@ impl Recorder {
     ///
     /// # Errors
     /// As [`Recorder::create`].
-    pub fn create_private(dir: &Path, plan: &schema::Plan) -> Result<Recorder> {
+    pub fn create_private(dir: &Path, plan: &crate::record::plan::Plan) -> Result<Recorder> {
         clear(dir)?;
         let steps = dir.join(STEPS_FOLDER);
         std::fs::create_dir_all(&steps).at("create", &steps)?;
         Ok(Recorder::new(dir, plan, None))
     }
 
-    fn new(dir: &Path, plan: &schema::Plan, hold: Option<Hold>) -> Recorder {
+    fn new(dir: &Path, plan: &crate::record::plan::Plan, hold: Option<Hold>) -> Recorder {
         Recorder {
             dir: dir.to_path_buf(),
             record: plan.record.clone(),
@@ -181,8 +182,8 @@ impl Recorder {
         failure: Option<String>,
         hashes: &[String],
         timings: Timings,
-    ) -> Result<Kept> {
-        let kept = Kept { last_step: self.last_step, finished: self.finished };
+    ) -> Result<Recorded> {
+        let kept = Recorded { last_step: self.last_step, finished: self.finished };
         let Some(mut run) = self.run.take() else {
             let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
             return Ok(kept);

@@ -13,7 +13,7 @@ use crate::model::resolve::{self, ModelChoice};
 use crate::model::text_encoder::TextEncoder;
 use crate::model::unet::UNet;
 use crate::pipeline::{LoadOptions, Pipeline};
-use crate::record::schema::{Decode, Plan};
+use crate::record::plan::{Decode, Plan};
 use crate::trace::metadata::png_bytes;
 use crate::trace::writer::write_atomically;
 use crate::viz::grid::gallery;

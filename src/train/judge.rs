@@ -6,7 +6,7 @@ use super::config::JudgeTraining;
 use super::data::Data;
 use super::parameters::{Layout, Parameters};
 use super::save;
-use super::stages::{Done, Request, Say, settings};
+use super::stages::{Done, Say, TrainRequest, settings};
 use super::trainer::{Lesson, Task};
 use crate::dataset::manifest::Dataset;
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ fn varied(pictures: &Tensor, training: &JudgeTraining) -> Result<Tensor> {
 ///
 /// # Errors
 /// When the data set cannot be used, a file cannot be written, or the loss is not finite.
-pub fn judge(request: &Request, say: Say) -> Result<Done> {
+pub fn judge(request: &TrainRequest, say: Say) -> Result<Done> {
     let training = &request.config.judge;
     let dataset = Dataset::read(request.data)?;
     let folder = request.folder("judge")?;

@@ -3,6 +3,7 @@
 //! Enters: a folder of pictures with captions and a configuration. Leaves: a model folder in diffusers' layout, a log, a
 //! loss curve and sample grids. The modules that learn are the pipeline's own; only their tensors come from elsewhere.
 
+pub mod adapters;
 pub mod checkpoint;
 pub mod config;
 pub mod curve;
@@ -15,7 +16,6 @@ pub mod lora;
 pub mod noise;
 pub mod optimizer;
 pub mod parameters;
-pub mod personal;
 pub mod save;
 pub mod stages;
 pub mod tokenizer;

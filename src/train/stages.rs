@@ -35,7 +35,7 @@ use std::sync::atomic::AtomicBool;
 use tch::{Device, Kind, Tensor};
 
 /// What is asked for.
-pub struct Request<'a> {
+pub struct TrainRequest<'a> {
     /// Pictures with captions.
     pub data: &'a Path,
     /// Pictures with captions of what a model that is taught must not forget.
@@ -76,7 +76,7 @@ pub struct Done {
 /// How talkative a stage is.
 pub type Say<'a> = &'a dyn Fn(&str);
 
-impl Request<'_> {
+impl TrainRequest<'_> {
     fn model(&self) -> PathBuf {
         self.out.join("model")
     }
@@ -209,7 +209,7 @@ pub(super) fn settings(stage: &str, seed: u64, training: Value, configs: &[&Map<
 ///
 /// # Errors
 /// When the data or the configuration cannot be used, a file cannot be written, or the loss is not finite.
-pub fn vae(request: &Request, say: Say) -> Result<Done> {
+pub fn vae(request: &TrainRequest, say: Say) -> Result<Done> {
     let files = request.files()?;
     let training = &request.config.vae;
     let (config, json): (VaeConfig, _) = component(files.as_ref(), "vae/config.json", &request.config.model.vae)?;
@@ -234,7 +234,7 @@ pub fn vae(request: &Request, say: Say) -> Result<Done> {
 ///
 /// # Errors
 /// As [`vae`]; also when there is no autoencoder.
-pub fn diffusion(request: &Request, say: Say) -> Result<Done> {
+pub fn diffusion(request: &TrainRequest, say: Say) -> Result<Done> {
     let (files, training, model) = (request.files()?, &request.config.diffusion, request.model());
     let vae_files = vae_files(&model, files.as_ref())?;
     let vae_config =
@@ -304,7 +304,7 @@ pub(super) struct Subject<'a> {
 impl Subject<'_> {
     pub(super) fn noise<'a>(
         self,
-        request: &Request,
+        request: &TrainRequest,
         tokenizer: &Tokenizer,
         training: &'a DiffusionTraining,
         scheduler: &SchedulerConfig,
@@ -355,7 +355,7 @@ fn copy_vae(files: &ModelFiles, model: &Path) -> Result<()> {
 /// Writes the tokenizer into the model's folder, copied or made from the captions, and what it decides of the text
 /// encoder's configuration.
 fn write_tokenizer(
-    request: &Request,
+    request: &TrainRequest,
     files: Option<&ModelFiles>,
     data: &Data,
     model: &Path,

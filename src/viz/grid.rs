@@ -28,7 +28,7 @@ impl Axis {
 
 /// One place of a grid.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Cell {
+pub enum GridCell {
     /// What belongs there.
     Picture(RgbImage),
     /// Why it is not there: drawn as an empty box with these words.
@@ -45,7 +45,7 @@ pub struct Grid {
     /// From left to right.
     pub columns: Axis,
     /// Row by row, `rows × columns` of them.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<GridCell>,
 }
 
 /// How a grid looks.
@@ -85,7 +85,7 @@ impl Grid {
         let mut drawn = Vec::with_capacity(pages);
         for top in (0..rows).step_by(per_page_rows) {
             for left in (0..columns).step_by(per_page_columns) {
-                let part = Part {
+                let part = GridPage {
                     rows: top..rows.min(top + per_page_rows),
                     columns: left..columns.min(left + per_page_columns),
                     suffix: if pages > 1 { format!(" ({}/{pages})", drawn.len() + 1) } else { String::new() },
@@ -99,8 +99,8 @@ impl Grid {
     /// The size that all cells are brought to: the largest picture's, magnified if it is small.
     fn cell_size(&self, style: &GridStyle) -> (u32, u32) {
         let sizes = self.cells.iter().filter_map(|cell| match cell {
-            Cell::Picture(picture) => Some(picture.dimensions()),
-            Cell::Missing(_) => None,
+            GridCell::Picture(picture) => Some(picture.dimensions()),
+            GridCell::Missing(_) => None,
         });
         let largest = sizes.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)));
         let (width, height) = largest.unwrap_or((style.least_cell, style.least_cell));
@@ -121,7 +121,7 @@ const EASY_LINES: usize = 5;
 const WIDEST_TITLE: f32 = 36.0;
 
 /// The cells of one page.
-struct Part {
+struct GridPage {
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
     suffix: String,
@@ -209,7 +209,7 @@ impl Layout {
         (room(height, top, self.cell.1).min(rows), room(width, self.left(), self.cell.0).min(columns))
     }
 
-    fn draw(&self, grid: &Grid, style: &GridStyle, part: &Part) -> RgbImage {
+    fn draw(&self, grid: &Grid, style: &GridStyle, part: &GridPage) -> RgbImage {
         let (columns, rows) = (part.columns.len() as u32, part.rows.len() as u32);
         let cells = self.left() + columns * (self.cell.0 + self.gap);
         let (title, width) = self.titled(&format!("{}{}", grid.title, part.suffix), cells);
@@ -245,7 +245,7 @@ impl Layout {
         (self.title.wrap_to(title, width - 2 * self.gap, TITLE_LINES), width)
     }
 
-    fn draw_column_titles(&self, page: &mut RgbImage, part: &Part, top: u32) {
+    fn draw_column_titles(&self, page: &mut RgbImage, part: &GridPage, top: u32) {
         let mut y = i64::from(top - self.column_strip);
         if !self.column_name.is_empty() {
             let span = part.columns.len() as u32 * (self.cell.0 + self.gap) - self.gap;
@@ -261,7 +261,7 @@ impl Layout {
         }
     }
 
-    fn draw_row_titles(&self, page: &mut RgbImage, part: &Part, top: u32, style: &GridStyle) {
+    fn draw_row_titles(&self, page: &mut RgbImage, part: &GridPage, top: u32, style: &GridStyle) {
         if !self.row_name.is_empty() {
             let span = part.rows.len() as u32 * (self.cell.1 + self.gap) - self.gap;
             let mut strip = RgbImage::from_pixel(span, self.name.measure(&self.row_name).1, style.background);
@@ -283,11 +283,11 @@ impl Layout {
     }
 
     /// A picture as large as a cell, or an empty box with a note.
-    fn cell(&self, cell: &Cell, style: &GridStyle) -> RgbImage {
+    fn cell(&self, cell: &GridCell, style: &GridStyle) -> RgbImage {
         match cell {
-            Cell::Picture(picture) if picture.dimensions() == self.cell => picture.clone(),
-            Cell::Picture(picture) => centred(&fit(picture, self.cell), self.cell, style.background),
-            Cell::Missing(note) => {
+            GridCell::Picture(picture) if picture.dimensions() == self.cell => picture.clone(),
+            GridCell::Picture(picture) => centred(&fit(picture, self.cell), self.cell, style.background),
+            GridCell::Missing(note) => {
                 let towards = |share: f32| {
                     let mix =
                         |paper: u8, ink: u8| (f32::from(paper) + (f32::from(ink) - f32::from(paper)) * share) as u8;
@@ -342,7 +342,7 @@ mod tests {
     /// A grid whose cell in row r and column c is the plain colour (r, c, 200).
     fn plain(rows: usize, columns: usize, side: u32) -> Grid {
         let cell = |i: usize| {
-            Cell::Picture(RgbImage::from_pixel(side, side, Rgb([(i / columns) as u8, (i % columns) as u8, 200])))
+            GridCell::Picture(RgbImage::from_pixel(side, side, Rgb([(i / columns) as u8, (i % columns) as u8, 200])))
         };
         Grid {
             title: "a photograph of an astronaut".into(),
@@ -416,7 +416,7 @@ mod tests {
     fn what_is_missing_is_an_empty_box_with_a_note() {
         let mut grid = plain(1, 2, 64);
         let box_only = |note: &str, grid: &mut Grid| {
-            grid.cells[1] = Cell::Missing(note.into());
+            grid.cells[1] = GridCell::Missing(note.into());
             grid.draw(&STYLE).unwrap().remove(0)
         };
         let (silent, noted) = (box_only("", &mut grid), box_only("not run yet: out of memory", &mut grid));
@@ -424,14 +424,14 @@ mod tests {
         let differing = silent.pixels().zip(noted.pixels()).filter(|(a, b)| a != b).count();
         assert!((100..5000).contains(&differing), "{differing}");
         // A grid with nothing in it at all can be drawn, too.
-        grid.cells = vec![Cell::Missing("no".into()); 2];
+        grid.cells = vec![GridCell::Missing("no".into()); 2];
         assert_eq!(grid.draw(&STYLE).unwrap()[0].dimensions(), noted.dimensions());
     }
 
     #[test]
     fn pictures_of_several_sizes_share_a_cell_size() {
         let mut grid = plain(1, 2, 64);
-        grid.cells[1] = Cell::Picture(RgbImage::from_pixel(32, 16, Rgb([9, 9, 200])));
+        grid.cells[1] = GridCell::Picture(RgbImage::from_pixel(32, 16, Rgb([9, 9, 200])));
         let page = &grid.draw(&STYLE).unwrap()[0];
         assert_eq!((count(page, [0, 0, 200]), count(page, [9, 9, 200])), (192 * 192, 192 * 96));
     }

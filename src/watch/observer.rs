@@ -2,7 +2,8 @@
 //! it, so a run that nobody watches costs nothing extra.
 
 use crate::error::Result;
-use crate::record::schema::{Level, Quantity, RunRecord};
+use crate::record::plan::Quantity;
+use crate::record::schema::{Level, RunRecord};
 pub use crate::watch::probe::Probe;
 use crate::watch::site::Branch;
 pub use crate::watch::site::{Axes, Site};

@@ -3,7 +3,9 @@
 use image::{Rgb, RgbImage};
 use ndarray::Array4;
 use safetensors::tensor::{Dtype, TensorView};
-use sdviz::record::schema::{self, Decode, Environment, Level, ModelRecord, Plan, Quantity, RunRecord, Status};
+use sdviz::record::model::ModelRecord;
+use sdviz::record::plan::{Decode, Plan, Quantity};
+use sdviz::record::schema::{self, Environment, Level, RunRecord, Status};
 use std::path::{Path, PathBuf};
 
 /// What a run is to hold.

@@ -6,7 +6,7 @@ use crate::cli::report::Talk;
 use crate::error::Result as LibResult;
 use crate::model::convert::{self, Form};
 use crate::model::resolve::{self, ModelChoice};
-use crate::model::swap;
+use crate::model::vae_override;
 use crate::pipeline::{LoadOptions, Pipeline};
 use anyhow::Result;
 use safetensors::Dtype;
@@ -18,7 +18,7 @@ pub fn run(args: &ConvertArgs, talk: Talk) -> Result<ExitCode> {
     let single = args.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
     (if single { Form::File } else { Form::Folder }).refuse_existing(&args.out)?;
     let choice = resolve::resolve_with(Some(&args.model), args.vae.as_deref())?;
-    swap::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
+    vae_override::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
     let variant = args.variant.as_deref();
     check_loads(&choice, variant)?;
     interrupt::tidy_up(convert::abandon)?;

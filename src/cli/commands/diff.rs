@@ -6,7 +6,7 @@ use crate::cli::report::{self, Talk};
 use crate::error::Error;
 use crate::export::diff::{self, Report};
 use crate::export::{Outputs, diff_maps};
-use crate::record::schema::Quantity;
+use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
 use anyhow::Result;
 use serde_json::{Value, json};

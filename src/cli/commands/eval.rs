@@ -7,7 +7,7 @@ use crate::dataset::manifest::{Dataset, Row, pictures};
 use crate::error::{Error, IoContext, Result as LibResult};
 use crate::eval::judge::Judge;
 use crate::eval::measure::{self, accuracy, fidelity};
-use crate::eval::prompts::{self, Settings, Shot, Shots};
+use crate::eval::prompts::{self, EvalSettings, Shot, Shots};
 use crate::eval::report::{Report, Tally, sheet};
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::vae::Vae;
@@ -60,7 +60,7 @@ fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
     Ok(())
 }
 
-fn settings(args: &EvalPromptsArgs) -> LibResult<Settings> {
+fn settings(args: &EvalPromptsArgs) -> LibResult<EvalSettings> {
     if args.count + args.unguided + args.negative == 0 {
         return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
     }
@@ -69,7 +69,7 @@ fn settings(args: &EvalPromptsArgs) -> LibResult<Settings> {
         return Err(Error::invalid(format!("{what} makes no picture"), "ask for at least one"));
     }
     let scheduler = args.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
-    Ok(Settings {
+    Ok(EvalSettings {
         count: args.count,
         unguided: args.unguided,
         negative: args.negative,

@@ -4,14 +4,14 @@ use super::video::{formats, pace, tell_all};
 use crate::cli::args::LatentsArgs;
 use crate::cli::report::Talk;
 use crate::export::Outputs;
-use crate::export::latents::{self, DEFAULT_SIZE, Options, Settings};
+use crate::export::latents::{self, DEFAULT_SIZE, Options, PaintSettings};
 use crate::trace::reader::Run;
 use anyhow::Result;
 use std::process::ExitCode;
 
 /// Makes the animation or the sheet, and names the files.
 pub fn run(args: &LatentsArgs, talk: Talk) -> Result<ExitCode> {
-    let settings = Settings {
+    let settings = PaintSettings {
         what: args.what.trim().parse()?,
         channels: args.channels.parse()?,
         normalise: args.normalise.parse()?,

@@ -2,14 +2,14 @@
 
 use crate::cli::args::MetadataArgs;
 use crate::cli::report;
-use crate::trace::parameters::Settings;
+use crate::trace::parameters::PictureSettings;
 use anyhow::Result;
 use serde_json::Value;
 use std::process::ExitCode;
 
 /// Prints the settings.
 pub fn run(args: &MetadataArgs) -> Result<ExitCode> {
-    let settings = Settings::read(&args.picture)?;
+    let settings = PictureSettings::read(&args.picture)?;
     if args.json {
         report::print(serde_json::to_string_pretty(&settings)?);
         return Ok(ExitCode::SUCCESS);

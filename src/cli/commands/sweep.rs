@@ -6,15 +6,15 @@ use crate::cli::interrupt;
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
-use crate::model::swap;
+use crate::model::vae_override;
 use crate::pipeline::init_image::InitImage;
-use crate::record::schema::Plan;
+use crate::record::plan::Plan;
 use crate::say::say;
 use crate::sweep::estimate::{self, Cost, Speed};
 use crate::sweep::field;
 use crate::sweep::plan::{Axis, Cell, Draft, drafts};
 use crate::sweep::record::SweepRecord;
-use crate::sweep::runner::{Fate, Loaded, Runner, Witness, groups};
+use crate::sweep::runner::{CellOutcome, CellReporter, Loaded, Runner, groups};
 use crate::sweep::sheet::{self, Layout};
 use crate::sweep::store::{State, Store};
 use crate::trace::writer;
@@ -49,15 +49,15 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
         talk.say(format!("{replaced} cells take the place of ones with other settings, whose folders stay"));
     }
     let interrupted = interrupt::listen(talk)?;
-    let mut teller = Teller::new(&record.axes, &groups, talk);
-    let ran = Runner { store: &store, loaded, interrupted, witness: &mut teller }.run(&groups);
-    teller.bar.finish_and_clear();
+    let mut progress = SweepProgress::new(&record.axes, &groups, talk);
+    let ran = Runner { store: &store, loaded, interrupted, reporter: &mut progress }.run(&groups);
+    progress.bar.finish_and_clear();
     if ran.is_ok() {
         store.tidy();
         // Where there are no locks, another process may have written its own part over this one.
         store.widen(&asked)?;
     }
-    finish(args, &store, &record, teller, ran, talk)
+    finish(args, &store, &record, progress, ran, talk)
 }
 
 /// Loads every model and completes every draft with its own, before anything is made. Gives the cells in the order of the
@@ -89,7 +89,7 @@ fn check(
         loaded.pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
         loaded.pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
         loaded.pipeline.notes().iter().for_each(|note| talk.warn(note));
-        swap::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
+        vae_override::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {
             let decodes_all = decode_by_model && loaded.pipeline.is_small();
             *cell = Some(if decodes_all { loaded.cell(&draft.decoding_all())? } else { loaded.cell(draft)? });
@@ -207,15 +207,15 @@ fn finish(
     args: &SweepArgs,
     store: &Store,
     record: &SweepRecord,
-    teller: Teller,
+    progress: SweepProgress,
     ran: LibResult<bool>,
     talk: Talk,
 ) -> Result<ExitCode> {
-    let [made, there, elsewhere] = teller.counts;
+    let [made, there, elsewhere] = progress.counts;
     let mut parts = vec![format!("{made} made")];
-    let others = [(there, "there already"), (elsewhere, "being made elsewhere"), (teller.failed.len(), "failed")];
+    let others = [(there, "there already"), (elsewhere, "being made elsewhere"), (progress.failed.len(), "failed")];
     parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
-    let summary = format!("{} cells: {}", teller.total, parts.join(", "));
+    let summary = format!("{} cells: {}", progress.total, parts.join(", "));
     match ran {
         Err(error) => {
             return Err(report::Noted { error, note: format!("{summary}; the same command goes on from here") }.into());
@@ -229,10 +229,10 @@ fn finish(
     if !args.no_grid {
         draw(store, record, talk)?;
     }
-    for (name, reason) in &teller.failed {
+    for (name, reason) in &progress.failed {
         say(format_args!("error: {name}: {reason}"));
     }
-    if teller.failed.is_empty() {
+    if progress.failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     say("hint: the same command tries the failed cells again; their folders hold what was recorded");
@@ -262,7 +262,7 @@ fn draw(store: &Store, record: &SweepRecord, talk: Talk) -> Result<()> {
 }
 
 /// Tells the user of the cells, and moves the bar with every call of the model.
-struct Teller<'a> {
+struct SweepProgress<'a> {
     axes: &'a [Axis],
     talk: Talk,
     bar: ProgressBar,
@@ -275,33 +275,33 @@ struct Teller<'a> {
     failed: Vec<(String, String)>,
 }
 
-impl<'a> Teller<'a> {
-    fn new(axes: &'a [Axis], groups: &[Vec<Cell>], talk: Talk) -> Teller<'a> {
+impl<'a> SweepProgress<'a> {
+    fn new(axes: &'a [Axis], groups: &[Vec<Cell>], talk: Talk) -> SweepProgress<'a> {
         let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let calls: usize = groups.iter().flatten().map(|c| c.calls).sum();
         let bar = ProgressBar::with_draw_target(Some(calls as u64), target);
         let style = ProgressStyle::with_template("{bar:32} call {pos}/{len} [{elapsed}, {eta} left]");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let total = groups.iter().map(Vec::len).sum();
-        Teller { axes, talk, bar, total, done: 0, calls: 0, counts: [0; 3], failed: vec![] }
+        SweepProgress { axes, talk, bar, total, done: 0, calls: 0, counts: [0; 3], failed: vec![] }
     }
 }
 
-impl Witness for Teller<'_> {
+impl CellReporter for SweepProgress<'_> {
     fn observer(&mut self) -> &mut dyn Observer {
         self
     }
 
-    fn done(&mut self, cell: &Cell, fate: &Fate, seconds: f64) {
+    fn done(&mut self, cell: &Cell, outcome: &CellOutcome, seconds: f64) {
         self.done += 1;
         self.calls += cell.calls as u64;
         self.bar.set_position(self.calls);
         let name = cell.name(self.axes);
-        let (counted, told) = match fate {
-            Fate::Made => (Some(0), format!("{seconds:.1} s")),
-            Fate::There => (Some(1), "there already".into()),
-            Fate::Elsewhere => (Some(2), "being made by another process".into()),
-            Fate::Failed(reason) => {
+        let (counted, told) = match outcome {
+            CellOutcome::Made => (Some(0), format!("{seconds:.1} s")),
+            CellOutcome::There => (Some(1), "there already".into()),
+            CellOutcome::Elsewhere => (Some(2), "being made by another process".into()),
+            CellOutcome::Failed(reason) => {
                 self.failed.push((name.clone(), reason.clone()));
                 (None, format!("failed: {reason}"))
             }
@@ -314,7 +314,7 @@ impl Witness for Teller<'_> {
     }
 }
 
-impl Observer for Teller<'_> {
+impl Observer for SweepProgress<'_> {
     fn wants(&self, _: Ask) -> bool {
         false
     }

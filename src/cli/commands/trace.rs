@@ -5,7 +5,7 @@ use crate::cli::report::Talk;
 use crate::cli::{advice, interrupt, like, plan, runs, told};
 use crate::error::{Error, Result as LibResult};
 use crate::model::resolve;
-use crate::model::swap;
+use crate::model::vae_override;
 use crate::pipeline::Pipeline;
 use crate::record::schema::Stage;
 use crate::run::{self, Company, Ended, Hashes, Job};
@@ -29,7 +29,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let on_step = plan::on_step(&args.on_step)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
-    swap::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
+    vae_override::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
     let pipeline = Pipeline::load(&choice, options)?;
     pipeline.notes().iter().for_each(|note| talk.warn(note));

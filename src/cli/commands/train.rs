@@ -5,10 +5,10 @@ use crate::cli::interrupt;
 use crate::cli::report::{Noted, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::pipeline::device;
+use crate::train::adapters;
 use crate::train::config::TrainConfig;
 use crate::train::judge;
-use crate::train::personal;
-use crate::train::stages::{self, Done, Request, Say};
+use crate::train::stages::{self, Done, Say, TrainRequest};
 use anyhow::Result;
 use std::cell::RefCell;
 use std::path::Path;
@@ -26,12 +26,12 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
             tell(&done, &format!("sdviz trace --model {}", done.learned.display()), talk);
         }
         TrainCommand::Lora(args) => {
-            let done = train(&args.course, (args.model.as_deref(), args.keep.as_deref()), talk, personal::lora)?;
+            let done = train(&args.course, (args.model.as_deref(), args.keep.as_deref()), talk, adapters::lora)?;
             tell(&done, &format!("sdviz trace --lora {}", done.learned.display()), talk);
         }
         TrainCommand::Embedding(args) => {
             let (word, like) = (&args.word, args.like.as_deref());
-            let stage = |request: &Request, say: Say| personal::embedding(request, word, like, say);
+            let stage = |request: &TrainRequest, say: Say| adapters::embedding(request, word, like, say);
             let personal = &args.personal;
             let done = train(&personal.course, (personal.model.as_deref(), personal.keep.as_deref()), talk, stage)?;
             tell(
@@ -52,7 +52,7 @@ fn train(
     args: &CourseArgs,
     (init, keep): (Option<&str>, Option<&Path>),
     talk: Talk,
-    stage: impl Fn(&Request, Say) -> LibResult<Done>,
+    stage: impl Fn(&TrainRequest, Say) -> LibResult<Done>,
 ) -> Result<Done> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
     if let Some(steps) = args.steps {
@@ -69,7 +69,7 @@ fn train(
             course.steps = steps;
         }
     }
-    let request = Request {
+    let request = TrainRequest {
         data: &args.data,
         keep,
         config,

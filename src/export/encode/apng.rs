@@ -10,7 +10,7 @@ use image::RgbImage;
 use png::{BitDepth, ColorType, Encoder, EncodingError, Writer};
 
 use super::partial::Partial;
-use super::{AnimationFormat, AnimationOptions, AnimationWriter, Plan, Written};
+use super::{AnimationFormat, AnimationOptions, AnimationWriter, Announced, Written};
 use crate::error::{Error, IoContext, Result};
 
 /// The number of frames that the encoder is told before the real one is known.
@@ -18,7 +18,7 @@ const UNKNOWN: u32 = i32::MAX as u32;
 
 /// Writes animated PNG.
 pub(super) struct ApngWriter {
-    plan: Plan,
+    plan: Announced,
     partial: Partial,
     writer: Writer<BufWriter<File>>,
     plays: u32,
@@ -27,7 +27,7 @@ pub(super) struct ApngWriter {
 
 impl ApngWriter {
     /// Begins a file.
-    pub(super) fn create(plan: Plan, options: &AnimationOptions) -> Result<Self> {
+    pub(super) fn create(plan: Announced, options: &AnimationOptions) -> Result<Self> {
         plan.at_most(AnimationFormat::Apng, UNKNOWN)?;
         let partial = Partial::create(&plan.path)?;
         let failed = |error| failure(&plan, error);
@@ -99,7 +99,7 @@ fn count_frames(file: &mut File, frames: u32, plays: u32) -> std::io::Result<()>
 }
 
 /// The encoder's error, with the path.
-fn failure(plan: &Plan, error: EncodingError) -> Error {
+fn failure(plan: &Announced, error: EncodingError) -> Error {
     match error {
         EncodingError::IoError(source) => Error::Io { action: "write", path: plan.path.clone(), source },
         other => plan.refused("the PNG encoder", other),

@@ -12,7 +12,7 @@ use image::RgbImage;
 
 use super::gif_palette::Screen;
 use super::partial::Partial;
-use super::{AnimationFormat, AnimationOptions, AnimationWriter, Plan, Written};
+use super::{AnimationFormat, AnimationOptions, AnimationWriter, Announced, Written};
 use crate::error::{Error, IoContext, Result};
 
 /// The shortest delay that browsers honour: below, they wait a tenth of a second.
@@ -20,7 +20,7 @@ const LEAST_DELAY: u64 = 2;
 
 /// Writes GIF.
 pub(super) struct GifWriter {
-    plan: Plan,
+    plan: Announced,
     partial: Partial,
     encoder: Encoder<BufWriter<File>>,
     screen: Screen,
@@ -31,7 +31,7 @@ pub(super) struct GifWriter {
 
 impl GifWriter {
     /// Begins a file.
-    pub(super) fn create(plan: Plan, options: &AnimationOptions) -> Result<Self> {
+    pub(super) fn create(plan: Announced, options: &AnimationOptions) -> Result<Self> {
         plan.at_most(AnimationFormat::Gif, u32::from(u16::MAX))?;
         let partial = Partial::create(&plan.path)?;
         let (width, height) = (plan.size.0 as u16, plan.size.1 as u16);
@@ -86,7 +86,7 @@ impl AnimationWriter for GifWriter {
 }
 
 /// The encoder's error, with the path.
-fn failure(plan: &Plan, error: EncodingError) -> Error {
+fn failure(plan: &Announced, error: EncodingError) -> Error {
     match error {
         EncodingError::Io(source) => Error::Io { action: "write", path: plan.path.clone(), source },
         other => plan.refused("the GIF encoder", other),

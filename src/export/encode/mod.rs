@@ -154,7 +154,7 @@ pub fn create(
             "a picture needs at least one pixel",
         ));
     }
-    let plan = Plan { path: path.to_path_buf(), size, fps, periods: 0, frames: 0 };
+    let plan = Announced { path: path.to_path_buf(), size, fps, periods: 0, frames: 0 };
     Ok(match format {
         AnimationFormat::Mp4 => Box::new(mp4::Mp4Writer::create(plan)?),
         AnimationFormat::Gif => Box::new(gif::GifWriter::create(plan, options)?),
@@ -165,7 +165,7 @@ pub fn create(
 
 /// What every writer knows of its animation, and what it has seen so far.
 #[derive(Debug)]
-struct Plan {
+struct Announced {
     path: PathBuf,
     size: (u32, u32),
     fps: f64,
@@ -173,7 +173,7 @@ struct Plan {
     frames: usize,
 }
 
-impl Plan {
+impl Announced {
     /// Checks a frame against what was announced and counts it.
     fn admit(&mut self, frame: &RgbImage, hold: usize) -> Result<()> {
         let (found, announced) = (frame.dimensions(), self.size);

@@ -20,7 +20,7 @@ use openh264::{OpenH264API, Timestamp};
 use super::mp4_boxes::Track;
 use super::partial::{Partial, scratch};
 use super::yuv::Yuv;
-use super::{AnimationFormat, AnimationWriter, Plan, Written};
+use super::{AnimationFormat, AnimationWriter, Announced, Written};
 use crate::error::{Error, IoContext, Result};
 
 /// The least side that OpenH264 codes.
@@ -47,7 +47,7 @@ const FALLBACK_QUANTISER: (u8, u8) = (24, 40);
 
 /// Writes MP4.
 pub(super) struct Mp4Writer {
-    plan: Plan,
+    plan: Announced,
     partial: Partial,
     coded: BufWriter<File>,
     encoder: Encoder,
@@ -57,7 +57,7 @@ pub(super) struct Mp4Writer {
 
 impl Mp4Writer {
     /// Begins a file.
-    pub(super) fn create(plan: Plan) -> Result<Self> {
+    pub(super) fn create(plan: Announced) -> Result<Self> {
         let geometry = Geometry::of(plan.size);
         let (longer, shorter) = (geometry.width.max(geometry.height), geometry.width.min(geometry.height));
         if longer > MOST.0 || shorter > MOST.1 {

@@ -11,7 +11,7 @@ use image::RgbImage;
 use webp::{Encoder, WebPConfig};
 
 use super::partial::Partial;
-use super::{AnimationFormat, AnimationOptions, AnimationWriter, Plan, Written};
+use super::{AnimationFormat, AnimationOptions, AnimationWriter, Announced, Written};
 use crate::error::{Error, IoContext, Result};
 
 /// The longest side that a WebP picture can have.
@@ -23,7 +23,7 @@ const EFFORT: i32 = 4;
 
 /// Writes WebP.
 pub(super) struct WebPWriter {
-    plan: Plan,
+    plan: Announced,
     partial: Partial,
     file: BufWriter<File>,
     quality: Option<f32>,
@@ -34,7 +34,7 @@ pub(super) struct WebPWriter {
 
 impl WebPWriter {
     /// Begins a file. An error if the quality is outside 0..=100.
-    pub(super) fn create(plan: Plan, options: &AnimationOptions) -> Result<Self> {
+    pub(super) fn create(plan: Announced, options: &AnimationOptions) -> Result<Self> {
         plan.at_most(AnimationFormat::WebP, MOST)?;
         if let Some(quality) = options.webp_quality.filter(|quality| !(0.0..=100.0).contains(quality)) {
             let message = format!("cannot write WebP with quality `{quality}`");

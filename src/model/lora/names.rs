@@ -6,8 +6,8 @@
 //! `lora.down`, `lora_linear_layer.down` as variants; and diffusers' old, `unet.….processor.to_q_lora.down.weight`.
 //! Follows diffusers' `loaders/lora_conversion_utils.py` and `utils/state_dict_utils.py`.
 
+use crate::model::compvis_names::{self, Depth};
 use crate::model::config::UNetConfig;
-use crate::model::ldm::{self, Depth};
 use crate::model::weights::WeightFile;
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ pub const COMPONENTS: [&str; 2] = ["text_encoder", "unet"];
 
 /// What a tensor of a LoRA is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum LoraFactor {
     /// Into the few dimensions between, `[rank, in, …]`.
     Down,
     /// Out of them, `[out, rank, …]`.
@@ -27,28 +27,28 @@ pub enum Part {
     Alpha,
 }
 
-const ENDINGS: [(&str, Part); 14] = [
-    (".lora_down.weight", Part::Down),
-    (".lora_up.weight", Part::Up),
-    (".lora_mid.weight", Part::Mid),
-    (".lora_A.weight", Part::Down),
-    (".lora_B.weight", Part::Up),
-    (".lora_A.default.weight", Part::Down),
-    (".lora_B.default.weight", Part::Up),
-    (".lora_linear_layer.down.weight", Part::Down),
-    (".lora_linear_layer.up.weight", Part::Up),
-    (".lora.down.weight", Part::Down),
-    (".lora.up.weight", Part::Up),
-    ("_lora.down.weight", Part::Down),
-    ("_lora.up.weight", Part::Up),
-    (".alpha", Part::Alpha),
+const ENDINGS: [(&str, LoraFactor); 14] = [
+    (".lora_down.weight", LoraFactor::Down),
+    (".lora_up.weight", LoraFactor::Up),
+    (".lora_mid.weight", LoraFactor::Mid),
+    (".lora_A.weight", LoraFactor::Down),
+    (".lora_B.weight", LoraFactor::Up),
+    (".lora_A.default.weight", LoraFactor::Down),
+    (".lora_B.default.weight", LoraFactor::Up),
+    (".lora_linear_layer.down.weight", LoraFactor::Down),
+    (".lora_linear_layer.up.weight", LoraFactor::Up),
+    (".lora.down.weight", LoraFactor::Down),
+    (".lora.up.weight", LoraFactor::Up),
+    ("_lora.down.weight", LoraFactor::Down),
+    ("_lora.up.weight", LoraFactor::Up),
+    (".alpha", LoraFactor::Alpha),
 ];
 
 /// The name of the layer, as the file has it, and the part; `None` for a key of something else.
-pub fn split(key: &str) -> Option<(&str, Part)> {
+pub fn split(key: &str) -> Option<(&str, LoraFactor)> {
     let (stem, part) = ENDINGS.iter().find_map(|(ending, part)| Some((key.strip_suffix(ending)?, *part)))?;
     let tail = [".lora_linear_layer", ".lora", "_lora"].iter().find_map(|tail| stem.strip_suffix(tail));
-    Some((tail.filter(|_| part == Part::Alpha).unwrap_or(stem), part))
+    Some((tail.filter(|_| part == LoraFactor::Alpha).unwrap_or(stem), part))
 }
 
 /// The layers of a component that can carry a LoRA, by diffusers' key path, with the shape of their weight:
@@ -83,7 +83,7 @@ impl Names {
             }
         }
         for layer in layers["unet"].keys() {
-            let ldm = ldm::unet_back(&format!("{layer}.weight"), &depth);
+            let ldm = compvis_names::unet_back(&format!("{layer}.weight"), &depth);
             for name in ldm.iter().map(|key| key.trim_end_matches(".weight")).chain([layer.as_str()]) {
                 flat.insert(flattened("lora_unet_", name), ("unet", layer.clone()));
             }
@@ -149,14 +149,14 @@ mod tests {
     #[test]
     fn the_endings_of_all_namings_are_known() {
         for (key, stem, part) in [
-            ("lora_unet_mid_block_x.lora_down.weight", "lora_unet_mid_block_x", Part::Down),
-            ("lora_unet_mid_block_x.lora_mid.weight", "lora_unet_mid_block_x", Part::Mid),
-            ("lora_te_text_model_x.alpha", "lora_te_text_model_x", Part::Alpha),
-            ("unet.x.to_q.lora_A.weight", "unet.x.to_q", Part::Down),
-            ("unet.x.to_q.lora.up.weight", "unet.x.to_q", Part::Up),
-            ("unet.x.processor.to_q_lora.up.weight", "unet.x.processor.to_q", Part::Up),
-            ("unet.x.to_q_lora.alpha", "unet.x.to_q", Part::Alpha),
-            ("text_encoder.x.q_proj.lora_linear_layer.down.weight", "text_encoder.x.q_proj", Part::Down),
+            ("lora_unet_mid_block_x.lora_down.weight", "lora_unet_mid_block_x", LoraFactor::Down),
+            ("lora_unet_mid_block_x.lora_mid.weight", "lora_unet_mid_block_x", LoraFactor::Mid),
+            ("lora_te_text_model_x.alpha", "lora_te_text_model_x", LoraFactor::Alpha),
+            ("unet.x.to_q.lora_A.weight", "unet.x.to_q", LoraFactor::Down),
+            ("unet.x.to_q.lora.up.weight", "unet.x.to_q", LoraFactor::Up),
+            ("unet.x.processor.to_q_lora.up.weight", "unet.x.processor.to_q", LoraFactor::Up),
+            ("unet.x.to_q_lora.alpha", "unet.x.to_q", LoraFactor::Alpha),
+            ("text_encoder.x.q_proj.lora_linear_layer.down.weight", "text_encoder.x.q_proj", LoraFactor::Down),
         ] {
             assert_eq!(split(key), Some((stem, part)));
         }

@@ -9,16 +9,16 @@ use super::conditioning::Conditioning;
 use super::denoise::Denoise;
 use super::noise::NoiseStream;
 use super::start::{self, Start};
-use super::teller::Teller;
+use super::step_reporter::StepReporter;
 use crate::error::Result;
-use crate::record::schema::Plan;
+use crate::record::plan::Plan;
 use crate::watch::observer::Probe;
 use image::RgbImage;
 use tch::Tensor;
 
 /// One picture that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct PictureRequest {
     /// What to draw.
     pub prompt: String,
     /// What to stay away from.
@@ -28,28 +28,28 @@ pub struct Wish {
 }
 
 impl Pipeline {
-    /// Draws a picture for each wish, all in one batch. Prompts, seed, batch size and second pass of the plan are not
+    /// Draws a picture for each request, all in one batch. Prompts, seed, batch size and second pass of the plan are not
     /// used, and the prompts are read plainly.
     ///
     /// # Errors
     /// When the plan cannot be carried out, or a tensor is not finite.
-    pub fn draw_each(&self, plan: &Plan, wishes: &[Wish]) -> Result<Vec<RgbImage>> {
+    pub fn draw_each(&self, plan: &Plan, requests: &[PictureRequest]) -> Result<Vec<RgbImage>> {
         let _no_gradients = tch::no_grad_guard();
-        let (record, mut scheduler) = self.plan(&Plan { batch_size: wishes.len(), hires: None, ..plan.clone() })?;
+        let (record, mut scheduler) = self.plan(&Plan { batch_size: requests.len(), hires: None, ..plan.clone() })?;
         let (plan, device, probe) = (&record.plan, self.options.device, Probe::silent());
         let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
-        let negative = wishes.iter().map(|wish| &wish.negative_prompt).filter(|_| guidance_scale.is_some());
-        let prompts: Vec<&String> = negative.chain(wishes.iter().map(|wish| &wish.prompt)).collect();
+        let negative = requests.iter().map(|request| &request.negative_prompt).filter(|_| guidance_scale.is_some());
+        let prompts: Vec<&String> = negative.chain(requests.iter().map(|request| &request.prompt)).collect();
         let ids = prompts.iter().map(|prompt| Ok(Tensor::from_slice(&self.tokenizer.encode(prompt)?.ids)));
         let ids = Tensor::stack(&ids.collect::<Result<Vec<_>>>()?, 0).to_device(device);
         let text = self.text_encoder.forward_skipping(&ids, plan.clip_skip, &probe)?;
 
-        let seeds: Vec<u64> = wishes.iter().map(|wish| wish.seed).collect();
+        let seeds: Vec<u64> = requests.iter().map(|request| request.seed).collect();
         let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
         let mut noise = NoiseStream::new(&seeds, &self.latent_shape(plan), draws);
         let Start { latents, .. } = start::from_noise(scheduler.as_ref(), &mut noise, device, &probe)?;
         let clock = Clock::new(device);
-        let mut teller = Teller::new(&self.vae, &probe, &clock, &record);
+        let mut reporter = StepReporter::new(&self.vae, &probe, &clock, &record);
         let denoised = Denoise {
             unet: &self.unet,
             scheduler: scheduler.as_mut(),
@@ -61,7 +61,7 @@ impl Pipeline {
             probe: &probe,
             clock: &clock,
         }
-        .run(latents, &mut teller)?;
-        teller.pictures(&denoised.latents, record.last_step())
+        .run(latents, &mut reporter)?;
+        reporter.pictures(&denoised.latents, record.last_step())
     }
 }

@@ -9,7 +9,7 @@ use super::embedding::{self, EmbeddingTask};
 use super::lora::{self, LoraTask};
 use super::noise::NoiseLoss;
 use super::parameters::Parameters;
-use super::stages::{Done, Request, Say, Subject, both, component, settings};
+use super::stages::{Done, Say, Subject, TrainRequest, both, component, settings};
 use crate::error::{Error, Result};
 use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 use crate::model::index;
@@ -35,7 +35,7 @@ struct Pupil {
 }
 
 impl Pupil {
-    fn open(request: &Request, stage: &str, say: Say) -> Result<Pupil> {
+    fn open(request: &TrainRequest, stage: &str, say: Say) -> Result<Pupil> {
         let choice = resolve::resolve(request.init)?;
         let files = &choice.files;
         let unet: (UNetConfig, _) = component(Some(files), "unet/config.json", &Map::new())?;
@@ -51,7 +51,7 @@ impl Pupil {
         Ok(Pupil { choice, unet, text_encoder, vae, scheduler, tokenizer, data, folder, base })
     }
 
-    fn noise<'a>(&self, request: &Request, training: &'a DiffusionTraining, say: Say) -> Result<NoiseLoss<'a>> {
+    fn noise<'a>(&self, request: &TrainRequest, training: &'a DiffusionTraining, say: Say) -> Result<NoiseLoss<'a>> {
         let subject = Subject { data: &self.data, vae: (&self.choice.files, self.vae.clone()), folder: &self.folder };
         subject.noise(request, &self.tokenizer, training, &self.scheduler, say)
     }
@@ -61,7 +61,7 @@ impl Pupil {
 ///
 /// # Errors
 /// When the data, the model or the configuration cannot be used, a file cannot be written, or the loss is not finite.
-pub fn lora(request: &Request, say: Say) -> Result<Done> {
+pub fn lora(request: &TrainRequest, say: Say) -> Result<Done> {
     let training = &request.config.lora;
     let pupil = Pupil::open(request, "lora", say)?;
     let noise = pupil.noise(request, &training.noise, say)?;
@@ -93,7 +93,7 @@ pub fn lora(request: &Request, say: Say) -> Result<Done> {
 ///
 /// # Errors
 /// As [`lora`]; also when no caption has the word.
-pub fn embedding(request: &Request, word: &str, like: Option<&str>, say: Say) -> Result<Done> {
+pub fn embedding(request: &TrainRequest, word: &str, like: Option<&str>, say: Say) -> Result<Done> {
     let training = &request.config.embedding;
     let mut pupil = Pupil::open(request, "embedding", say)?;
     if !pupil.data.captions.iter().any(|caption| caption.contains(word)) {

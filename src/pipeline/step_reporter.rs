@@ -5,14 +5,15 @@ use super::sentinel;
 use super::start::to_picture;
 use crate::error::Result;
 use crate::model::vae::Vae;
-use crate::record::schema::{Quantity, RunRecord};
+use crate::record::plan::Quantity;
+use crate::record::schema::RunRecord;
 use crate::watch::observer::{Ask, Axes, Event, Flow, Probe, Step};
 use crate::watch::site::Rows;
 use image::RgbImage;
 use tch::{Kind, Tensor};
 
 /// Whoever the loop reports to.
-pub struct Teller<'a, 'p> {
+pub struct StepReporter<'a, 'p> {
     vae: &'a Vae,
     probe: &'a Probe<'p>,
     clock: &'a Clock,
@@ -21,10 +22,10 @@ pub struct Teller<'a, 'p> {
     finished: Option<(usize, Vec<RgbImage>)>,
 }
 
-impl<'a, 'p> Teller<'a, 'p> {
+impl<'a, 'p> StepReporter<'a, 'p> {
     /// For a run with this record.
-    pub fn new(vae: &'a Vae, probe: &'a Probe<'p>, clock: &'a Clock, record: &'a RunRecord) -> Teller<'a, 'p> {
-        Teller { vae, probe, clock, record, finished: None }
+    pub fn new(vae: &'a Vae, probe: &'a Probe<'p>, clock: &'a Clock, record: &'a RunRecord) -> StepReporter<'a, 'p> {
+        StepReporter { vae, probe, clock, record, finished: None }
     }
 
     /// Whether no step comes after this one.
@@ -65,7 +66,7 @@ impl<'a, 'p> Teller<'a, 'p> {
     /// now.
     ///
     /// # Errors
-    /// As [`Teller::tell`].
+    /// As [`StepReporter::tell`].
     pub fn pictures(&mut self, latents: &Tensor, step: usize) -> Result<Vec<RgbImage>> {
         match self.finished.take() {
             Some((told, pictures)) if told == step => Ok(pictures),

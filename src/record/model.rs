@@ -1,0 +1,92 @@
+//! The model that made a run: its weight files, and what was merged into them or added to them.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The model of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelRecord {
+    /// What names it: `pocket`, a folder, `owner/name`.
+    pub id: String,
+    /// Why this model: `--model`, `SDVIZ_MODEL`, or `embedded`.
+    pub chosen_by: String,
+    /// The `_class_name` of model_index.json.
+    pub class_name: String,
+    /// Its weight files: text_encoder, unet, vae.
+    pub components: Vec<ComponentRecord>,
+    /// Channels of the latents (4 for Stable Diffusion 1.x).
+    pub latent_channels: usize,
+    /// Pixels per latent in each direction (8 for Stable Diffusion 1.x).
+    pub vae_scale_factor: usize,
+    /// The VAE's scaling factor: latents = encoded × factor.
+    pub scaling_factor: f64,
+    /// What the model predicts: `epsilon` or `v_prediction`.
+    pub prediction_type: String,
+    /// The LoRAs that were merged into its weights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraRecord>,
+    /// The textual inversion embeddings that its tokenizer and text encoder were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<EmbeddingRecord>,
+}
+
+/// A textual inversion embedding.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EmbeddingRecord {
+    /// The word that stands for it in a prompt.
+    pub name: String,
+    /// File name.
+    pub file: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Its vectors: the tokens that the word becomes.
+    pub vectors: usize,
+}
+
+impl fmt::Display for EmbeddingRecord {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let plural = if self.vectors == 1 { "" } else { "s" };
+        write!(f, "{}, {} token{plural} ({})", self.name, self.vectors, self.file)
+    }
+}
+
+/// A LoRA that was merged into a model's weights.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoraRecord {
+    /// File name.
+    pub file: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// How strongly it counted; 1 is as it was trained.
+    pub weight: f64,
+    /// The layers that it changed.
+    pub layers: usize,
+}
+
+impl fmt::Display for LoraRecord {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}, weight {}, {} layers", self.file, self.weight, self.layers)
+    }
+}
+
+/// A component's weights.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ComponentRecord {
+    /// `text_encoder`, `unet`, `vae`.
+    pub name: String,
+    /// What names the model it was taken from, where that is not the run's: `--vae`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// File name inside the folder of the model it comes from.
+    pub file: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Parameters.
+    pub parameters: u64,
+    /// Type of the numbers in the file.
+    pub file_dtype: String,
+}
