@@ -6,17 +6,20 @@
 
 pub mod cli;
 pub mod dataset;
+pub mod draw;
 pub mod error;
 pub mod eval;
 pub mod export;
 pub mod files;
 pub mod model;
 pub mod pipeline;
+pub mod prelude;
 pub mod prompt;
 pub mod record;
 pub mod run;
 pub mod say;
 pub mod scheduler;
+pub mod show;
 pub mod sweep;
 pub mod trace;
 pub mod train;

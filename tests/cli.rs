@@ -309,7 +309,7 @@ fn the_shape_log_tells_the_story_in_order() {
         .collect();
     insta::assert_snapshot!("shapes", kept.join("\n"));
 
-    let rows = Run::open(&out).unwrap().shapes().unwrap();
+    let rows = Run::open(&out).unwrap().site_rows().unwrap();
     assert!(rows.len() > 150, "{} sites", rows.len());
     assert!(rows.iter().enumerate().all(|(i, row)| row.order == i));
     let of = |name: &str| rows.iter().find(|r| r.name == name).unwrap();
@@ -385,7 +385,7 @@ fn a_killed_run_is_readable_up_to_its_last_whole_step() {
             assert!(run.tensor(step, Quantity::Latents, 0).unwrap().is_some());
             assert!(run.picture(step, Quantity::Latents, 0).unwrap().is_some());
         }
-        assert!(!run.shapes().unwrap().is_empty() || i == 0);
+        assert!(!run.site_rows().unwrap().is_empty() || i == 0);
     }
 }
 

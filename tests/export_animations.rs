@@ -351,7 +351,7 @@ fn the_preview_is_graded_by_the_words_of_its_documentation() {
     let mut outputs = Outputs::open(&run, None).unwrap();
     let graded =
         preview::make(&run, &preview::Options { formats: vec![Gif], ..Default::default() }, &mut outputs).unwrap();
-    let (values, _) = tensor(run.dir(), 1, "latents", 0);
+    let (values, _) = tensor(run.name(), 1, "latents", 0);
     let truth = made.gradient(1, 0);
     let (mut squares, mut spread, mut full, mut means) = (0.0, 0.0, 0.0, vec![]);
     for colour in 0..3 {
@@ -414,7 +414,7 @@ fn a_film_strip_spreads_its_pictures_and_frames_are_the_recorded_files() {
     let names: Vec<_> = outputs.written().iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["sample_00.png", "sample_01.png", "sample_02.png", "sample_03.png", "sample_04.png"]);
     for (path, step) in outputs.written().iter().zip([0, 3, 6, 9, 10]) {
-        let recorded = run.dir().join(format!("steps/{step:03}.png"));
+        let recorded = run.name().join(format!("steps/{step:03}.png"));
         assert_eq!(std::fs::read(path).unwrap(), std::fs::read(recorded).unwrap());
     }
     frames::make(&run, &frames::Options { every: 10, ..Default::default() }, &mut outputs).unwrap();
@@ -536,7 +536,7 @@ fn a_trace_killed_at_any_moment_is_exported() {
         let output = sdviz(home.path(), &["export", &name, "--all"]);
         assert!(output.status.success(), "killed after {after} ms with {steps} steps: {output:?}");
         if steps > 0 {
-            let facts = mp4_facts(&run.dir().join("exports/video-images.mp4"));
+            let facts = mp4_facts(&run.name().join("exports/video-images.mp4"));
             let pictures = run.pictured_steps(Quantity::Latents, 0).unwrap().len();
             let periods = if pictures == 1 { 5 } else { 10 + pictures - 2 };
             assert_eq!(facts.2, periods, "killed after {after} ms with {steps} steps");

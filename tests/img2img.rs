@@ -177,7 +177,7 @@ fn the_record_tells_where_the_loop_begins_and_why() {
     }
     assert_eq!(run.mask().unwrap().unwrap().iter().sum::<f32>(), 24.0, "half of 6×8 latents");
 
-    let names: Vec<String> = run.shapes().unwrap().into_iter().map(|row| row.name).collect();
+    let names: Vec<String> = run.site_rows().unwrap().into_iter().map(|row| row.name).collect();
     let place = |name: &str| names.iter().position(|n| n == name).unwrap_or_else(|| panic!("no {name} in {names:?}"));
     let order = [
         "text_embeddings",
@@ -433,12 +433,16 @@ fn the_same_picture_gives_the_same_bytes() {
     assert_eq!((a.record().status, a.record().plan.width, a.record().plan.height), (Status::Complete, 64, 48));
     let mut names = vec!["init.png".into(), "mask.png".into(), "final.png".into(), "final-b1.png".into()];
     names.push(String::from("shapes.jsonl"));
-    for entry in std::fs::read_dir(a.dir().join("steps")).unwrap().flatten() {
+    for entry in std::fs::read_dir(a.name().join("steps")).unwrap().flatten() {
         names.push(format!("steps/{}", entry.file_name().to_string_lossy()));
     }
     assert!(names.len() > 10);
     for name in names {
-        assert_eq!(std::fs::read(a.dir().join(&name)).unwrap(), std::fs::read(b.dir().join(&name)).unwrap(), "{name}");
+        assert_eq!(
+            std::fs::read(a.name().join(&name)).unwrap(),
+            std::fs::read(b.name().join(&name)).unwrap(),
+            "{name}"
+        );
     }
     let [a, b] =
         runs.map(|run| sdviz::record::schema::RunRecord { timings: Default::default(), ..run.record().clone() });

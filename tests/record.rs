@@ -216,7 +216,7 @@ fn rows_of_numbers_that_are_none_can_be_read() {
     (first["min"], first["max"]) = ("-Infinity".into(), "NaN".into());
     let others: Vec<&str> = text.lines().skip(1).collect();
     std::fs::write(&log, format!("{first}\n{}\n", others.join("\n"))).unwrap();
-    let read = Run::open(&out).unwrap().shapes().unwrap();
+    let read = Run::open(&out).unwrap().site_rows().unwrap();
     assert_eq!(read.len(), rows);
     assert!(read[0].mean.is_nan() && read[0].max.is_nan() && read[0].min == f64::NEG_INFINITY);
     let output = sdviz(&["shapes", out.to_str().unwrap(), "--full", "--json"], &[]).output().unwrap();

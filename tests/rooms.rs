@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From left to right.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 24] = [
     "error",
     "say",
     "units",
@@ -19,10 +19,13 @@ const ROOMS: [&str; 21] = [
     "trace",
     "run",
     "export",
+    "show",
     "sweep",
     "dataset",
     "eval",
     "train",
+    "draw",
+    "prelude",
     "cli",
     "lib",
     "main",

@@ -264,7 +264,7 @@ fn a_cell_is_the_run_that_trace_makes_and_batches_differ_by_rounding_only() {
         plain.scheduler_config = batch.record().plan.scheduler_config.clone();
         assert_eq!(plain, batch.record().plan);
         let sites = |run: &Run| -> Vec<_> {
-            run.shapes().unwrap().into_iter().map(|row| (row.name, row.symbolic, row.shape)).collect()
+            run.site_rows().unwrap().into_iter().map(|row| (row.name, row.symbolic, row.shape)).collect()
         };
         assert_eq!(sites(&one), sites(&batch));
         for step in one.steps().unwrap() {

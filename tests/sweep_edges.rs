@@ -144,7 +144,7 @@ fn a_batch_from_a_picture_has_every_row_of_its_shape_log() {
 }
 
 fn rows(run: &Run) -> Vec<(String, String, Vec<i64>)> {
-    run.shapes().unwrap().into_iter().map(|row| (row.name, row.symbolic, row.shape)).collect()
+    run.site_rows().unwrap().into_iter().map(|row| (row.name, row.symbolic, row.shape)).collect()
 }
 
 #[cfg(unix)]

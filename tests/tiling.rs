@@ -70,7 +70,7 @@ fn a_record_says_that_and_how_its_pictures_were_tiled() {
     assert_ne!(pixels("on"), pixels("off"));
 
     // The first tile stands for all; what is there before and after the tiles is the whole picture's.
-    let (rows, whole) = (on.shapes().unwrap(), off.shapes().unwrap());
+    let (rows, whole) = (on.site_rows().unwrap(), off.site_rows().unwrap());
     let names = |rows: &[sdviz::record::schema::SiteRow]| rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&rows), names(&whole));
     let shape = |name: &str| {

@@ -11,7 +11,7 @@ use crate::pipeline::init_image::InitImage;
 use crate::pipeline::{LoadOptions, Pipeline, device, hires, start};
 use crate::prompt::{conditions, extras};
 use crate::record::hires::Hires;
-use crate::record::inputs::Resize;
+use crate::record::inputs::{Resize, USUAL_STRENGTH};
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::scheduler::SchedulerKind;
 use crate::trace::on_step;
@@ -19,9 +19,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 pub use sweep::{Asked, shard, sweep_plan};
-
-/// The strength of a run from a picture, where none is asked for: enough to change everything but the layout.
-const STRENGTH: f64 = 0.75;
 
 /// What can be decoded to pictures.
 const PICTURED: [Quantity; 2] = [Quantity::Latents, Quantity::PredictedOriginal];
@@ -55,7 +52,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         None => String::new(),
     };
     let (record, decode, decode_what) = keeping(&args.keep)?;
-    let strength = args.picture.init_image.as_ref().map(|_| args.strength.unwrap_or(STRENGTH));
+    let strength = args.picture.init_image.as_ref().map(|_| args.strength.unwrap_or(USUAL_STRENGTH));
     strength.map_or(Ok(()), start::check_strength)?;
     let resize = resize(&args.picture)?;
     Ok(Plan {

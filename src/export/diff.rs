@@ -163,8 +163,8 @@ fn pairs(a: &Run, b: &Run, not_compared: &mut Vec<String>) -> Result<Vec<(usize,
             let status = if status == Status::Complete { String::new() } else { format!(", which is {status}") };
             not_compared.push(format!(
                 "{range} in `{}` but not in `{}`{status}",
-                run.dir().display(),
-                without.dir().display()
+                run.name().display(),
+                without.name().display()
             ));
         }
     }
@@ -189,7 +189,7 @@ fn step_gap(a: &Run, b: &Run, step: usize, step_b: usize, report: &mut Report) -
             (None, None) => {}
             (one, _) => {
                 let run = if one.is_some() { a } else { b };
-                note(&mut report.remarks, format!("{what} is recorded only in `{}`", run.dir().display()));
+                note(&mut report.remarks, format!("{what} is recorded only in `{}`", run.name().display()));
             }
         }
     }
@@ -256,7 +256,7 @@ pub fn psnr(a: &RgbImage, b: &RgbImage) -> Option<f64> {
 /// The fields of plan, model and environment that differ, in the record's order.
 fn field_gaps(a: &Run, b: &Run) -> Result<Vec<FieldGap>> {
     let fields = |run: &Run| -> Result<Vec<(String, Value)>> {
-        let bad = |e| crate::error::Error::bad_file(run.dir(), "run", e);
+        let bad = |e| crate::error::Error::bad_file(run.name(), "run", e);
         let record = serde_json::to_value(run.record()).map_err(bad)?;
         let mut leaves = vec![];
         for part in ["sdviz_version", "status", "plan", "model", "environment"] {

@@ -67,8 +67,8 @@ pub fn maps(a: &Run, b: &Run, batch: usize) -> Result<(Quantity, Vec<Map>)> {
     Err(Error::NotRecorded {
         message: format!(
             "`{}` and `{}` have no step in common that both recorded at one size",
-            a.dir().display(),
-            b.dir().display()
+            a.name().display(),
+            b.name().display()
         ),
         hint: "trace both with the same `--record`, `--steps` and size".into(),
     })

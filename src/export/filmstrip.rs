@@ -69,6 +69,20 @@ pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
 /// [`Error::NotRecorded`] when the run has nothing of what is asked; when the settings cannot be, when a picture cannot
 /// be read or the file not be written.
 pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
+    let (strip, frames) = draw(run, options)?;
+    let name = format!("filmstrip-{}{}.png", options.shown, words::batch_suffix(options.batch));
+    outputs.write(&name, &png_bytes(&strip)?)?;
+    if frames < options.frames {
+        outputs.remark(format!("`{name}` has {frames} of {} pictures: there are no more", options.frames));
+    }
+    Ok(())
+}
+
+/// The strip, and how many pictures it has.
+///
+/// # Errors
+/// As [`make`].
+pub fn draw(run: &Run, options: &Options) -> Result<(RgbImage, usize)> {
     if !(1..=MOST_FRAMES).contains(&options.frames) {
         let message = format!("cannot make a film strip of `{}` pictures", options.frames);
         return Err(Error::invalid(message, format!("choose from 1 to {MOST_FRAMES}")));
@@ -95,13 +109,7 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
         };
         pictures.extend(picture.map(|picture| frame(run, step, &options.size.apply(&picture), options)));
     }
-    let strip = lay_out(&about(run, options, painter.as_ref()), &pictures, options);
-    let name = format!("filmstrip-{}{}.png", options.shown, words::batch_suffix(options.batch));
-    outputs.write(&name, &png_bytes(&strip)?)?;
-    if pictures.len() < options.frames {
-        outputs.remark(format!("`{name}` has {} of {} pictures: there are no more", pictures.len(), options.frames));
-    }
-    Ok(())
+    Ok((lay_out(&about(run, options, painter.as_ref()), &pictures, options), pictures.len()))
 }
 
 /// A picture with its words below, on white: the step in one line, the noise level in the next.

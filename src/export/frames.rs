@@ -7,7 +7,6 @@
 use super::panels::{Look, Panels, Shown, Size};
 use super::{Outputs, sizes, words};
 use crate::error::{IoContext, Result};
-use crate::record::schema;
 use crate::trace::metadata::step_png;
 use crate::trace::reader::Run;
 
@@ -60,12 +59,13 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
     for (number, &step) in steps.iter().enumerate() {
         let as_recorded = options.size == Size::Native && !options.captions && options.shown != Shown::Latents;
         // The first of two passes is smaller: a sequence has one size.
-        let bytes = if as_recorded && !sizes::is_small(run, step) {
-            let path = run.dir().join(schema::picture_file(step, options.shown.quantity(), options.batch));
-            std::fs::read(&path).at("read", &path)?
-        } else {
-            step_png(&panels.draw(step)?, run.record(), options.batch, (step, options.shown.quantity()))?
+        let what = options.shown.quantity();
+        let recorded = match as_recorded && !sizes::is_small(run, step) {
+            true => run.picture_file(step, what, options.batch)?,
+            false => None,
         };
+        let draw = || step_png(&panels.draw(step)?, run.record(), options.batch, (step, what));
+        let bytes = recorded.map_or_else(draw, Ok)?;
         outputs.write(&format!("{folder}/sample_{number:0digits$}.png"), &bytes)?;
     }
     panels.remarks().into_iter().for_each(|remark| outputs.remark(remark));

@@ -295,7 +295,7 @@ pub fn make_sheet(run: &Run, settings: &PaintSettings, step: Option<usize>, outp
     let step = step.unwrap_or(last);
     if !steps.contains(&step) {
         return Err(Error::invalid(
-            format!("`{}` has no {} of step {step}", run.dir().display(), settings.what),
+            format!("`{}` has no {} of step {step}", run.name().display(), settings.what),
             format!("its steps go from {} to {last}", steps.first().copied().unwrap_or(0)),
         ));
     }
@@ -340,7 +340,7 @@ fn finish(
         frames,
     };
     let text = serde_json::to_string_pretty(&record)
-        .map_err(|reason| Error::bad_file(run.dir(), "record of latents", reason))?;
+        .map_err(|reason| Error::bad_file(run.name(), "record of latents", reason))?;
     outputs.write(&format!("{name}.json"), (text + "\n").as_bytes())?;
     outputs.remark(format!(
         "`{name}`: {} ({normalise}); clipped {} of the values, {} of the pixels",

@@ -24,12 +24,14 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Outputs in `out`, or in `exports/` under the run.
+    /// Outputs in `out`, or in `exports/` under the run; where that has no folder, under the current one.
     ///
     /// # Errors
     /// As [`Outputs::in_folder`].
     pub fn open(run: &Run, out: Option<&Path>) -> Result<Outputs> {
-        Outputs::in_folder(&out.map_or_else(|| run.dir().join(EXPORTS_FOLDER), Path::to_path_buf))
+        Outputs::in_folder(
+            &out.map_or_else(|| run.dir().unwrap_or(Path::new("")).join(EXPORTS_FOLDER), Path::to_path_buf),
+        )
     }
 
     /// Outputs in a folder, which is made if it is not there. To be called before any work.

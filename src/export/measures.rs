@@ -75,7 +75,7 @@ pub fn guidance(run: &Run, batch: usize) -> Result<Guidance> {
     let scale = run.record().plan.guidance_scale;
     if scale <= 1.0 {
         return Err(Error::NotRecorded {
-            message: format!("`{}` has no guidance: its guidance scale is {scale}", run.dir().display()),
+            message: format!("`{}` has no guidance: its guidance scale is {scale}", run.name().display()),
             hint: "trace again with `--guidance-scale 7.5 --record noise_uncond,noise_text`".into(),
         });
     }
@@ -115,7 +115,7 @@ pub fn change(run: &Run, batch: usize) -> Result<Curve> {
     })?;
     if curve.is_empty() {
         return Err(Error::NotRecorded {
-            message: format!("`{}` holds x0 of only one step: there is no change to show", run.dir().display()),
+            message: format!("`{}` holds x0 of only one step: there is no change to show", run.name().display()),
             hint: "a change takes two steps that follow each other".into(),
         });
     }
@@ -224,7 +224,7 @@ fn each_step(run: &Run, what: &[Quantity], batch: usize, mut f: impl FnMut(usize
 
 /// Says that no step on disk has `what`, and how to get it.
 pub fn not_recorded(run: &Run, what: &[Quantity]) -> Error {
-    let (record, dir) = (run.record(), run.dir().display());
+    let (record, dir) = (run.record(), run.name().display());
     let names: Vec<&str> = what.iter().map(|q| q.key()).collect();
     let asked_for = what.iter().all(|q| record.plan.record.contains(q));
     let (message, hint) = match record.status {

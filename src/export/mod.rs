@@ -24,7 +24,7 @@ pub mod schedules;
 pub mod settings;
 mod sizes;
 pub mod video;
-mod words;
+pub(crate) mod words;
 
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;

@@ -108,7 +108,7 @@ impl Panel<'_> {
         }
         let picture = self.run.picture(step, self.shown.quantity(), self.batch)?;
         picture.map(|picture| sizes::picture(self.run, step, picture)).ok_or_else(|| Error::NotRecorded {
-            message: format!("the picture of step {step} of `{}` has gone", self.run.dir().display()),
+            message: format!("the picture of step {step} of `{}` has gone", self.run.name().display()),
             hint: "is another program clearing the run's folder?".into(),
         })
     }

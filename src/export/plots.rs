@@ -162,7 +162,7 @@ fn leave_out(runs: &[&Run], made: usize, mut missing: Vec<(&Plot, Error)>, outpu
     }
     if made == 0 {
         let names: Vec<_> = missing.iter().map(|(plot, _)| plot.name()).collect();
-        let folders: Vec<_> = runs.iter().map(|run| format!("`{}`", run.dir().display())).collect();
+        let folders: Vec<_> = runs.iter().map(|run| format!("`{}`", run.name().display())).collect();
         return Err(Error::NotRecorded {
             message: format!("{} recorded nothing to plot of {}", folders.join(" and "), names.join(", ")),
             hint: "trace again with `--record all`".into(),
@@ -190,7 +190,7 @@ fn schedule(run: &Run) -> Result<Parts> {
     let levels = &run.record().schedule;
     if levels.is_empty() {
         return Err(Error::NotRecorded {
-            message: format!("`{}` has no schedule in its record", run.dir().display()),
+            message: format!("`{}` has no schedule in its record", run.name().display()),
             hint: "it was made by an early version: trace again".into(),
         });
     }

@@ -11,7 +11,7 @@ use super::panels::{DARK, FOOTER_PROMPT, Shown, Size};
 use super::{Outputs, latents, measures, settings, sizes, words};
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
-use crate::record::schema::{self};
+use crate::record::schema;
 use crate::trace::reader::Run;
 use crate::viz::caption::{CaptionStyle, with_caption};
 use crate::viz::linear_map::{LinearFit, LinearMap, block_means};
@@ -103,7 +103,11 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<Grade
     let fitted_here = options.map.is_none();
     let map = match &options.map {
         Some(map) => map.clone(),
-        None => fit_map(run, what, options.batch, outputs)?,
+        None => {
+            let (map, left_out) = fit_map(run, what, options.batch)?;
+            left_out.into_iter().for_each(|remark| outputs.remark(remark));
+            map
+        }
     };
     let mut graded = Graded { map, fitted_here, steps: vec![] };
     let steps = with_tensors(run, what, options.batch, if decoded.is_empty() { run.steps()? } else { decoded })?;
@@ -121,17 +125,18 @@ pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<Grade
         rows.extend(grade(run, step, map, options)?.and_then(|graded| graded.row));
     }
     rows.sort_unstable_by_key(|row| row.step);
-    let text = serde_json::to_string_pretty(&graded).map_err(|e| Error::bad_file(run.dir(), "preview record", e))?;
+    let text = serde_json::to_string_pretty(&graded).map_err(|e| Error::bad_file(run.name(), "preview record", e))?;
     outputs.write(&format!("{name}.json"), (text + "\n").as_bytes())?;
     if graded.steps.is_empty() {
-        outputs.remark(format!("`{}` was not decoded: there is nothing to grade the map against", run.dir().display()));
+        outputs
+            .remark(format!("`{}` was not decoded: there is nothing to grade the map against", run.name().display()));
     }
     steps.last().and_then(|last| words::unfinished(run, *last)).into_iter().for_each(|note| outputs.remark(note));
     Ok(graded)
 }
 
 /// The tensor as the decoder is given it but for the scaling factor: latents in the model's variance.
-fn tensor(run: &Run, step: usize, what: Quantity, batch: usize) -> Result<Option<Array3<f32>>> {
+pub(crate) fn tensor(run: &Run, step: usize, what: Quantity, batch: usize) -> Result<Option<Array3<f32>>> {
     let settings = latents::PaintSettings { what, batch, ..latents::PaintSettings::default() };
     Ok(latents::read(run, step, &settings)?.map(|(values, _)| values))
 }
@@ -148,7 +153,12 @@ fn with_tensors(run: &Run, what: Quantity, batch: usize, steps: Vec<usize>) -> R
     if there.is_empty() { Err(measures::not_recorded(run, &[what])) } else { Ok(there) }
 }
 
-fn fit_map(run: &Run, what: Quantity, batch: usize, outputs: &mut Outputs) -> Result<LinearMap> {
+/// The map that is fitted on a run's own pictures of `what`, and a remark for each step that was left out.
+///
+/// # Errors
+/// [`Error::NotRecorded`] when the run lacks the tensors or the pictures; when the latents do not determine a map, or a
+/// step cannot be read.
+pub fn fit_map(run: &Run, what: Quantity, batch: usize) -> Result<(LinearMap, Vec<String>)> {
     let missing = |error: Error| match error {
         Error::NotRecorded { message, hint } => {
             Error::NotRecorded { message, hint: format!("{hint}; or use a map of another run: `--map FILE`") }
@@ -156,19 +166,19 @@ fn fit_map(run: &Run, what: Quantity, batch: usize, outputs: &mut Outputs) -> Re
         other => other,
     };
     let decoded = words::pictured(run, what, batch).map_err(missing)?;
-    let mut sums = LinearFit::default();
+    let (mut sums, mut left_out) = (LinearFit::default(), vec![]);
     for step in with_tensors(run, what, batch, decoded)? {
         let (Some(values), Some(picture)) = (tensor(run, step, what, batch)?, run.picture(step, what, batch)?) else {
             continue;
         };
         if values.iter().any(|value| !value.is_finite()) {
-            outputs.remark(format!("step {step} holds numbers that are not finite and is left out of the fit"));
+            left_out.push(format!("step {step} holds numbers that are not finite and is left out of the fit"));
             continue;
         }
-        let file = run.dir().join(schema::step_file(step));
+        let file = run.name().join(schema::step_file(step));
         sums.push(values.view(), to_unit(&picture).view()).map_err(|error| error.blaming(&file))?;
     }
-    sums.solve()
+    Ok((sums.solve()?, left_out))
 }
 
 /// A step as the map sees it, as it was decoded, and how far apart the two are.

@@ -105,11 +105,16 @@ pub fn names(runs: &[&Run], batch: usize) -> Vec<String> {
     own.iter().zip(&folders).map(name).collect()
 }
 
-/// The folder's name of each run, or its path where two have one name.
+/// The folder's name of each run, or its path where two have one name; for runs in memory their place among the others.
 fn folders(runs: &[&Run]) -> Vec<String> {
-    let last = |run: &Run| run.dir().file_name().map(|name| name.to_string_lossy().into_owned());
+    let last = |run: &Run| Some(run.dir()?.file_name()?.to_string_lossy().into_owned());
     let unique = |name: &String| runs.iter().filter(|run| last(run).as_ref() == Some(name)).count() == 1;
-    runs.iter().map(|run| last(run).filter(unique).unwrap_or_else(|| run.dir().display().to_string())).collect()
+    let otherwise = |place: usize, run: &Run| match run.dir() {
+        Some(dir) => dir.display().to_string(),
+        None => format!("run {}", place + 1),
+    };
+    let name = |(place, run): (usize, &&Run)| last(run).filter(unique).unwrap_or_else(|| otherwise(place, run));
+    runs.iter().enumerate().map(name).collect()
 }
 
 /// A scheduler as people write it: `DPM++ 2M Karras`. Web UIs call PNDM by its older name.

@@ -91,7 +91,7 @@ pub fn unfinished(run: &Run, last: usize) -> Option<String> {
         Status::Killed => "was killed",
         Status::Failed => "failed",
     };
-    let told = || format!("`{}` {state}: step {last} of {last_step} is the last one there", run.dir().display());
+    let told = || format!("`{}` {state}: step {last} of {last_step} is the last one there", run.name().display());
     (last < last_step).then(told)
 }
 
@@ -105,7 +105,7 @@ pub fn pictured(run: &Run, what: Quantity, batch: usize) -> Result<Vec<usize>> {
     if !steps.is_empty() {
         return Ok(steps);
     }
-    let dir = run.dir().display();
+    let dir = run.name().display();
     let plan = &run.record().plan;
     let asked_for = plan.decode_what.contains(&what) && matches!(plan.decode, Decode::Every(_));
     if asked_for && run.record().status == Status::Running {
@@ -148,7 +148,7 @@ pub fn check_batch(run: &Run, batch: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(
-        format!("the batch has no picture {batch}: `{}` made {pictures}", run.dir().display()),
+        format!("the batch has no picture {batch}: `{}` made {pictures}", run.name().display()),
         "pictures of a batch are counted from 0",
     ))
 }

@@ -138,6 +138,21 @@ impl Pipeline {
         })
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.options.device
+    }
+
+    /// What it computes in.
+    pub fn kind(&self) -> Kind {
+        self.options.kind
+    }
+
+    /// What its scheduler configuration says.
+    pub fn scheduler_config(&self) -> &SchedulerConfig {
+        &self.scheduler_config
+    }
+
     /// What there is to tell of the model's files, a line each: what was set right, and what was passed over.
     pub fn notes(&self) -> &[String] {
         &self.notes

@@ -13,6 +13,9 @@ pub const INIT_FILE: &str = "init.png";
 /// The mask, at the size of the picture, inside the run directory.
 pub const MASK_FILE: &str = "mask.png";
 
+/// The strength of a run from a picture, where none is asked for: enough to change everything but the layout.
+pub const USUAL_STRENGTH: f64 = 0.75;
+
 /// A picture that was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

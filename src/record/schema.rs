@@ -25,6 +25,9 @@ pub const STEPS_FOLDER: &str = "steps";
 /// The log of tensor shapes, one JSON object a line.
 pub const SHAPES_FILE: &str = "shapes.jsonl";
 
+/// The sites that stand beside the latents of the step that a pass begins with, by their keys in its file.
+pub const START_SITES: [&str; 2] = ["encoded", "mask"];
+
 /// `run.json`: everything about a run but its tensors and pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {

@@ -226,7 +226,7 @@ pub fn preview<'a>(cells: impl Iterator<Item = &'a Shown>) -> Result<Option<Line
         if let (Some(latents), Some(picture)) =
             (cell.latents(cell.last, Quantity::Latents)?, cell.run.final_picture(0)?)
         {
-            let file = cell.run.dir().join(schema::step_file(cell.last));
+            let file = cell.run.name().join(schema::step_file(cell.last));
             fit.push(latents.view(), pixels::to_unit(&picture).view()).map_err(|error| error.blaming(&file))?;
             pictures += 1;
         }

@@ -1,5 +1,7 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
+mod folder;
+pub mod memory;
 pub mod metadata;
 pub mod on_step;
 pub mod parameters;

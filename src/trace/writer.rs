@@ -14,7 +14,7 @@ use crate::record::answers::OnStepRecord;
 use crate::record::inputs::{INIT_FILE, MASK_FILE};
 use crate::record::plan::{Decode, Quantity};
 use crate::record::schema::{
-    self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SiteRow, Status, Timings,
+    self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, START_SITES, STEPS_FOLDER, SiteRow, Status, Timings,
 };
 use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
 use image::RgbImage;
@@ -49,9 +49,6 @@ pub struct Recorder {
     /// Keeps other recorders out of the folder.
     _hold: Option<Hold>,
 }
-
-/// The sites that are kept in step 0's file beside the latents.
-const START_SITES: [&str; 2] = ["encoded", "mask"];
 
 /// What a recorder left on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

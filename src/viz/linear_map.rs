@@ -7,6 +7,7 @@
 //! That such a map works at all is an observation of the Stable Diffusion community: decoding is nearly linear, once
 //! detail under eight pixels is averaged away.
 
+use std::fmt;
 use std::path::Path;
 
 use image::RgbImage;
@@ -74,6 +75,18 @@ impl LinearMap {
     pub fn save(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|reason| Error::bad_file(path, "linear map", reason))?;
         std::fs::write(path, text + "\n").at("write", path)
+    }
+}
+
+/// The matrix, a line for each channel and one for the bias.
+impl fmt::Display for LinearMap {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:<10}{:>8}{:>8}{:>8}", "", "red", "green", "blue")?;
+        let channels = self.weights.iter().enumerate().map(|(channel, row)| (format!("channel {channel}"), row));
+        for (name, [red, green, blue]) in channels.chain([("bias".to_string(), &self.bias)]) {
+            write!(f, "\n{name:<10}{red:>8.3}{green:>8.3}{blue:>8.3}")?;
+        }
+        Ok(())
     }
 }
 

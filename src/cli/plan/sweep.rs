@@ -2,13 +2,13 @@
 //!
 //! Enters: the flags, and where they name no prompt, the run in `run`. Leaves: what `sdviz sweep` carries out.
 
-use super::{STRENGTH, init_image, keeping, resize};
+use super::{init_image, keeping, resize};
 use crate::cli::args::{KeepArgs, PictureArgs, SweepArgs};
 use crate::cli::axes::REPLACE_FLAG;
 use crate::cli::runs;
 use crate::error::{Error, Result};
 use crate::pipeline::init_image::InitImage;
-use crate::record::inputs::{INIT_FILE, MASK_FILE, Resize};
+use crate::record::inputs::{INIT_FILE, MASK_FILE, Resize, USUAL_STRENGTH};
 use crate::record::plan::Plan;
 use crate::record::schema::RECORD_FILE;
 use crate::sweep::field::{self, FIELDS, MODEL};
@@ -50,7 +50,7 @@ pub fn sweep_plan(args: &SweepArgs) -> Result<Asked> {
     prompts.extend(["prompt", "negative_prompt"].into_iter().filter_map(typed).flatten().cloned());
     let mut axes = axes(&args.axes.0, &prompts.iter().map(String::as_str).collect::<Vec<_>>())?;
     if let Some(run) = &run {
-        let (dir, prompt) = (run.dir().display(), &run.record().plan.prompt);
+        let (dir, prompt) = (run.name().display(), &run.record().plan.prompt);
         notes.push(format!("from `{dir}`: the prompt \"{prompt}\", and whatever is not given here"));
         take_picture(run, &mut picture);
         axes.extend(settings(run, &axes, &args.picture, &picture));
@@ -64,7 +64,7 @@ pub fn sweep_plan(args: &SweepArgs) -> Result<Asked> {
         width: 0,
         height: 0,
         scheduler: String::new(),
-        strength: begins.then_some(STRENGTH),
+        strength: begins.then_some(USUAL_STRENGTH),
         resize: resize(&picture)?.or(begins.then(Resize::default)),
         paste: picture.paste,
         record,
@@ -124,7 +124,7 @@ fn usual_run() -> Result<Run> {
 /// The picture that the run began from, where none was typed.
 fn take_picture(run: &Run, picture: &mut PictureArgs) {
     let plan = &run.record().plan;
-    let kept = |name: &str| Some(run.dir().join(name)).filter(|path| path.is_file());
+    let kept = |name: &str| Some(run.name().join(name)).filter(|path| path.is_file());
     if picture.init_image.is_some() || plan.init_image.is_none() {
         return;
     }

@@ -1,0 +1,329 @@
+//! A drawing: what is asked for, in a chain of words, and carried out.
+
+use crate::draw::Source;
+use crate::draw::keep::Keep;
+use crate::draw::model::Model;
+use crate::error::{Error, Result, caught};
+use crate::pipeline::init_image::Input;
+use crate::pipeline::{hires, start};
+use crate::record::hires::Hires;
+use crate::record::inputs::USUAL_STRENGTH;
+use crate::record::plan::{Decode, Plan, Quantity};
+use crate::run::{self, Company, Ended, Hashes, Job};
+use crate::scheduler::SchedulerKind;
+use crate::trace::reader::Run;
+use crate::trace::reservoir::Reservoir;
+use crate::trace::writer::{self, Recorder};
+use crate::watch::editor::Editor;
+use crate::watch::observer::Observer;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+
+/// A picture that is asked for. What is not said is the model's own or the usual.
+#[derive(Debug, Clone)]
+pub struct Drawing {
+    model: Model,
+    prompt: String,
+    negative_prompt: String,
+    prompt_syntax: Option<String>,
+    clip_skip: usize,
+    seed: Option<u64>,
+    steps: usize,
+    guidance_scale: Option<f64>,
+    scheduler: Option<String>,
+    eta: f64,
+    size: Option<(usize, usize)>,
+    batch: usize,
+    init_image: Option<Source>,
+    strength: Option<f64>,
+    mask: Option<Source>,
+    hires: Option<(f64, f64)>,
+    keep: Keep,
+    decode: Decode,
+    out: Option<PathBuf>,
+    force: bool,
+}
+
+impl Drawing {
+    pub(super) fn new(model: Model, prompt: String) -> Drawing {
+        let usual = Plan::default();
+        Drawing {
+            model,
+            prompt,
+            negative_prompt: String::new(),
+            prompt_syntax: None,
+            clip_skip: usual.clip_skip,
+            seed: None,
+            steps: usual.steps,
+            guidance_scale: None,
+            scheduler: None,
+            eta: usual.eta,
+            size: None,
+            batch: usual.batch_size,
+            init_image: None,
+            strength: None,
+            mask: None,
+            hires: None,
+            keep: Keep::from(usual.record),
+            decode: usual.decode,
+            out: None,
+            force: false,
+        }
+    }
+
+    /// What to stay away from.
+    #[must_use]
+    pub fn negative_prompt(mut self, text: impl Into<String>) -> Drawing {
+        self.negative_prompt = text.into();
+        self
+    }
+
+    /// How both prompts are read: `plain`, or `a1111` for the web UI's weights, schedules and `AND`.
+    #[must_use]
+    pub fn prompt_syntax(mut self, name: &str) -> Drawing {
+        self.prompt_syntax = Some(name.into());
+        self
+    }
+
+    /// Which layer of the text encoder counts: 1 the last, 2 the one before.
+    #[must_use]
+    pub fn clip_skip(mut self, layer: usize) -> Drawing {
+        self.clip_skip = layer;
+        self
+    }
+
+    /// The seed of the noise. Without it each run draws a new one, which stands in its record.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Drawing {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// How many steps; 25 unless it is said.
+    #[must_use]
+    pub fn steps(mut self, steps: usize) -> Drawing {
+        self.steps = steps;
+        self
+    }
+
+    /// How hard the prompt pulls; 1 switches guidance off.
+    #[must_use]
+    pub fn guidance_scale(mut self, scale: f64) -> Drawing {
+        self.guidance_scale = Some(scale);
+        self
+    }
+
+    /// The scheduler, as `sdviz schedulers` lists them.
+    #[must_use]
+    pub fn scheduler(mut self, name: &str) -> Drawing {
+        self.scheduler = Some(name.into());
+        self
+    }
+
+    /// DDIM's share of fresh noise in each step, from 0 to 1.
+    #[must_use]
+    pub fn eta(mut self, eta: f64) -> Drawing {
+        self.eta = eta;
+        self
+    }
+
+    /// Width and height in pixels.
+    #[must_use]
+    pub fn size(mut self, width: usize, height: usize) -> Drawing {
+        self.size = Some((width, height));
+        self
+    }
+
+    /// How many pictures at once; each has the seed after that of the one before.
+    #[must_use]
+    pub fn batch(mut self, pictures: usize) -> Drawing {
+        self.batch = pictures;
+        self
+    }
+
+    /// The picture to begin from: a [`Picture`](crate::show::picture::Picture) or a file.
+    #[must_use]
+    pub fn init_image(mut self, picture: impl Into<Source>) -> Drawing {
+        self.init_image = Some(picture.into());
+        self
+    }
+
+    /// How far to go from it, above 0 and up to 1; 0.75 unless it is said.
+    #[must_use]
+    pub fn strength(mut self, strength: f64) -> Drawing {
+        self.strength = Some(strength);
+        self
+    }
+
+    /// Where to repaint it: white is repainted, black is kept. Of the size of the picture to begin from.
+    #[must_use]
+    pub fn mask(mut self, mask: impl Into<Source>) -> Drawing {
+        self.mask = Some(mask.into());
+        self
+    }
+
+    /// A second pass over the result, `scale` times larger, that makes this share of its steps.
+    #[must_use]
+    pub fn hires(mut self, scale: f64, strength: f64) -> Drawing {
+        self.hires = Some((scale, strength));
+        self
+    }
+
+    /// What is kept of each step: [`All`](crate::draw::keep::All), or quantities. Latents and predicted originals unless it
+    /// is said.
+    #[must_use]
+    pub fn record(mut self, what: impl Into<Keep>) -> Drawing {
+        self.keep = what.into();
+        self
+    }
+
+    /// Which steps are decoded to pictures; every one unless it is said.
+    #[must_use]
+    pub fn decode(mut self, which: Decode) -> Drawing {
+        self.decode = which;
+        self
+    }
+
+    /// A folder for the record, instead of memory. It must be empty, or not be there yet.
+    #[must_use]
+    pub fn out(mut self, folder: impl Into<PathBuf>) -> Drawing {
+        self.out = Some(folder.into());
+        self
+    }
+
+    /// Replaces a run that is in the folder already.
+    #[must_use]
+    pub fn force(mut self) -> Drawing {
+        self.force = true;
+        self
+    }
+
+    /// The plan as it would be carried out: every setting as it takes effect. Without [`Drawing::seed`] the seed is one of
+    /// those that could be drawn.
+    ///
+    /// # Errors
+    /// When it cannot be carried out with this model.
+    pub fn plan(&self) -> Result<Plan> {
+        caught(|| Ok(self.model.resolve(&self.prepare()?.0)?.record.plan))
+    }
+
+    /// Draws, and gives the record.
+    ///
+    /// # Errors
+    /// When it cannot be carried out, a tensor is not finite, or the folder cannot be written.
+    pub fn run(&self) -> Result<Run> {
+        self.carry_out(Company::default())
+    }
+
+    /// Draws while somebody watches. Who stops the run has the record of what was made until then.
+    ///
+    /// # Errors
+    /// As [`Drawing::run`]; also the observer's.
+    pub fn watched(&self, observer: &mut dyn Observer) -> Result<Run> {
+        self.carry_out(Company { observers: vec![observer], ..Company::default() })
+    }
+
+    /// Draws while somebody changes tensors on their way.
+    ///
+    /// # Errors
+    /// As [`Drawing::run`]; also the editor's.
+    pub fn edited(&self, editor: &mut dyn Editor) -> Result<Run> {
+        self.carry_out(Company { editors: vec![editor], ..Company::default() })
+    }
+
+    fn carry_out(&self, company: Company) -> Result<Run> {
+        let (plan, input) = caught(|| self.prepare())?;
+        let model = self.model.loaded();
+        let hashes = model.hashes.get().map_or(Hashes::Of(&model.choice), |known| Hashes::Known(known));
+        let job = Job { input: input.as_ref(), ..Job::new(&model.pipeline, &plan, hashes) };
+        let keep_hashes = |ended: &Ended| {
+            if ended.outcome.is_ok() {
+                // A second run computes what the first has set already.
+                let _ = model.hashes.set(ended.hashes.clone());
+            }
+        };
+        let Some(out) = &self.out else {
+            let mut memory = Reservoir::of(&plan, self.keep.all);
+            let ended = run::carry_out(&job, &mut memory, company);
+            keep_hashes(&ended);
+            ended.outcome?;
+            return memory.into_run()?.ok_or(Error::Cancelled);
+        };
+        writer::check_out(out, self.force)?;
+        let mut recorder = Recorder::create(out, &plan)?;
+        let ended = run::carry_out(&job, &mut recorder, company);
+        drop(recorder);
+        keep_hashes(&ended);
+        ended.outcome?;
+        ended.kept?;
+        Run::open(out)
+    }
+
+    /// What was asked for as a plan, and the picture that it begins from at its size.
+    fn prepare(&self) -> Result<(Plan, Option<Input>)> {
+        self.check()?;
+        let init = self.init_image.as_ref().map(|picture| picture.read(self.mask.as_ref())).transpose()?;
+        let strength = init.as_ref().map(|_| self.strength.unwrap_or(USUAL_STRENGTH));
+        strength.map_or(Ok(()), start::check_strength)?;
+        let usual = Hires::default();
+        let second = self.hires.map(|(scale, strength)| Hires { scale, strength, steps: self.steps, ..usual });
+        second.map_or(Ok(()), |second| hires::check(&second, init.is_some()))?;
+        let (width, height) = self.size.unwrap_or_default();
+        let mut plan = Plan {
+            prompt: self.prompt.clone(),
+            negative_prompt: self.negative_prompt.clone(),
+            prompt_syntax: self.prompt_syntax.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+            clip_skip: self.clip_skip,
+            // The standard library's hashers begin with random keys. 32 bits are what every other program takes too.
+            seed: self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() & u64::from(u32::MAX)),
+            batch_size: self.batch,
+            steps: self.steps,
+            guidance_scale: self.guidance_scale.unwrap_or(self.model.guidance_scale()),
+            width,
+            height,
+            scheduler: match &self.scheduler {
+                Some(name) => SchedulerKind::parse(name)?.name().into(),
+                None => String::new(),
+            },
+            eta: self.eta,
+            strength,
+            init_image: init.as_ref().map(|init| init.about.clone()),
+            resize: init.as_ref().map(|_| Default::default()),
+            mask: init.as_ref().and_then(|init| init.mask.as_ref()).map(|(_, about)| about.clone()),
+            hires: second,
+            record: self.keep.quantities.clone(),
+            decode: self.decode,
+            decode_what: self.decode_what(),
+            ..Plan::default()
+        };
+        if let Some(init) = &init {
+            (plan.width, plan.height) = init.size(width, height, self.model.model().vae_scale_factor);
+        }
+        self.model.complete(&mut plan)?;
+        let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
+        Ok((plan, input))
+    }
+
+    /// Refuses what would mean something else than it says.
+    fn check(&self) -> Result<()> {
+        let lone = |word: &str| format!("a {word}, but no picture to begin from");
+        let hint = "name one with `.init_image(…)`";
+        if matches!(self.size, Some((0, _) | (_, 0))) {
+            return Err(Error::invalid("a picture of 0 pixels", "leave the size to the model, or give one"));
+        }
+        if self.decode == Decode::Every(0) {
+            return Err(Error::invalid("cannot decode every 0th step", "`Every(1)` decodes all"));
+        }
+        match (&self.init_image, &self.mask, self.strength) {
+            (None, Some(_), _) => Err(Error::invalid(lone("mask"), hint)),
+            (None, _, Some(_)) => Err(Error::invalid(lone("strength"), hint)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Small models decode the predicted originals too: it takes no time.
+    fn decode_what(&self) -> Vec<Quantity> {
+        let both = self.keep.all || self.model.is_small();
+        if both { vec![Quantity::Latents, Quantity::PredictedOriginal] } else { vec![Quantity::Latents] }
+    }
+}

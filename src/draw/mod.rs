@@ -1,0 +1,16 @@
+//! Drawing in the hand: a loaded model, a drawing that is asked for in a chain of words, and the steps on the way as calls
+//! of their own.
+//!
+//! Enters: a model's name, a prompt. Leaves: a [`Run`](crate::trace::reader::Run), in memory or in a folder. Everything is
+//! owned, no gradients are kept, and libtorch's refusals leave as errors.
+
+mod begin;
+pub mod drawing;
+mod floor;
+pub mod keep;
+pub mod model;
+mod tensors;
+pub mod tokens;
+
+pub use begin::Source;
+pub use floor::{guided, no_noise};

@@ -1,0 +1,152 @@
+//! A run directory, as a record that can be read. Files are written under a temporary name and renamed, so what has its
+//! name is whole.
+
+use crate::error::{Error, IoContext, Result};
+use crate::files::lock;
+use crate::files::pictures;
+use crate::record::plan::Quantity;
+use crate::record::schema::{
+    self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SWEEP_FILE, SiteRow, Status,
+};
+use crate::trace::reader::Source;
+use image::RgbImage;
+use ndarray::Array4;
+use safetensors::{Dtype, SafeTensors};
+use std::path::{Path, PathBuf};
+
+/// The folder of a run.
+#[derive(Debug)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder, and what its record says; [`Status::Killed`] where that is `running` and nobody writes it.
+    pub(super) fn open(dir: PathBuf) -> Result<(Folder, RunRecord)> {
+        let mut record = read_record(&dir)?;
+        if record.status == Status::Running && lock::is_held(&dir) == Some(false) {
+            // Once more, for it may have ended between the two looks.
+            record = read_record(&dir)?;
+            if record.status == Status::Running {
+                record.status = Status::Killed;
+            }
+        }
+        Ok((Folder(dir), record))
+    }
+
+    fn numbered(&self, number: impl Fn(&str) -> Option<usize>) -> Result<Vec<usize>> {
+        let folder = self.0.join(STEPS_FOLDER);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(e) => return Err(e).at("read", &folder),
+        };
+        let mut steps = vec![];
+        for entry in entries {
+            let name = entry.at("read", &folder)?.file_name();
+            steps.extend(name.to_str().and_then(&number));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+}
+
+impl Source for Folder {
+    fn name(&self) -> &Path {
+        &self.0
+    }
+
+    fn dir(&self) -> Option<&Path> {
+        Some(&self.0)
+    }
+
+    fn steps(&self) -> Result<Vec<usize>> {
+        self.numbered(|name| name.strip_suffix(".safetensors")?.parse().ok())
+    }
+
+    fn pictured_steps(&self, what: Quantity, batch: usize) -> Result<Vec<usize>> {
+        self.numbered(|name| {
+            let step = name.get(..name.find(|c: char| !c.is_ascii_digit())?)?.parse().ok()?;
+            (schema::picture_file(step, what, batch) == format!("{STEPS_FOLDER}/{name}")).then_some(step)
+        })
+    }
+
+    fn tensor(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>> {
+        let path = self.0.join(schema::step_file(step));
+        let bytes = std::fs::read(&path).at("read", &path)?;
+        let bad = |reason: String| Error::bad_file(&path, "safetensors file", reason);
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
+        let Ok(view) = file.tensor(key) else { return Ok(None) };
+        let &[b, c, h, w] = view.shape() else {
+            return Err(bad(format!("`{key}` has shape {:?}, expected four dimensions", view.shape())));
+        };
+        if let Ok(latents) = file.tensor(Quantity::Latents.key())
+            && key != "mask"
+            && latents.shape() != view.shape()
+        {
+            let (found, latents) = (view.shape(), latents.shape());
+            return Err(bad(format!("`{key}` has shape {found:?}, and the latents of the step have {latents:?}")));
+        }
+        if view.dtype() != Dtype::F32 {
+            return Err(bad(format!("`{key}` is {:?}, expected F32", view.dtype())));
+        }
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Array4::from_shape_vec((b, c, h, w), values).map(Some).map_err(|e| bad(e.to_string()))
+    }
+
+    fn picture(&self, step: usize, what: Quantity, batch: usize) -> Result<Option<RgbImage>> {
+        read_picture(&self.0.join(schema::picture_file(step, what, batch)))
+    }
+
+    fn picture_file(&self, step: usize, what: Quantity, batch: usize) -> Result<Option<Vec<u8>>> {
+        read(&self.0.join(schema::picture_file(step, what, batch)))
+    }
+
+    fn final_picture(&self, batch: usize) -> Result<Option<RgbImage>> {
+        read_picture(&self.0.join(schema::final_file(batch)))
+    }
+
+    fn shapes(&self) -> Result<Vec<SiteRow>> {
+        let path = self.0.join(SHAPES_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+            Err(e) => Err(e).at("read", &path),
+        }
+    }
+}
+
+fn read_record(dir: &Path) -> Result<RunRecord> {
+    let path = dir.join(RECORD_FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let hint = match dir.join(SWEEP_FILE).is_file() {
+                true => "it is a sweep: `sdviz grid` shows it, and the folders in its `cells/` are runs",
+                false => "name a folder that `sdviz trace --out FOLDER` made",
+            };
+            return Err(Error::invalid(format!("`{}` is not a run: it has no `{RECORD_FILE}`", dir.display()), hint));
+        }
+        Err(e) => return Err(e).at("read", &path),
+    };
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::bad_file(&path, "run record", e))?;
+    let version = json["schema_version"].as_u64().unwrap_or(0);
+    if version > SCHEMA_VERSION as u64 {
+        return Err(Error::invalid(
+            format!("`{}` has schema version {version}, this sdviz reads up to {SCHEMA_VERSION}", path.display()),
+            "use the sdviz that recorded it, or a newer one",
+        ));
+    }
+    serde_json::from_value(json).map_err(|e| Error::bad_file(&path, "run record", e))
+}
+
+fn read_picture(path: &Path) -> Result<Option<RgbImage>> {
+    read(path)?.map(|bytes| Ok(pictures::decode(path, &bytes, "picture")?.into_rgb8())).transpose()
+}
+
+/// A file's bytes, if it is there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).at("read", path),
+    }
+}
