@@ -3,11 +3,12 @@
 //! `tests/goldens/make_lora_goldens.py` says how the files and the numbers were made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::model::config::{Config, UNetConfig};
+use sdviz::model::components::{Component, TEXT_ENCODER, UNET};
+use sdviz::model::config::UNetConfig;
 use sdviz::model::files::ModelFiles;
-use sdviz::model::lora::names::carriers;
 use sdviz::model::lora::write::{Trained, write};
 use sdviz::model::lora::{Adapters, LoraChoice};
+use sdviz::model::lora_names::carriers;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::{Decode, Plan, Quantity};
@@ -143,10 +144,10 @@ fn names_of_the_compvis_code_and_of_newer_diffusers_mean_the_same_layers() {
 /// The weight of a layer with a LoRA in it.
 fn merged(path: &Path, weight: f64, layer: &str, kind: Kind) -> sdviz::error::Result<Tensor> {
     let files = files("tiny-sd");
-    let config = UNetConfig::parse(&files.text("unet/config.json").unwrap().unwrap(), Path::new("")).unwrap();
-    let open = |component: &str| Ok(files.weights(component, None)?.1);
+    let config: UNetConfig = files.config(&UNET)?;
+    let open = |component: &Component| Ok(files.weights(component, None)?.1);
     let adapters = Adapters::open(&[lora(path, weight)], &config, open)?;
-    let unet = open("unet")?;
+    let unet = open(&UNET)?;
     let shape = unet.entries()[&format!("{layer}.weight")].shape.clone();
     (adapters.weights("unet", unet, Device::Cpu, kind) / layer).tensor("weight", &shape)
 }
@@ -213,7 +214,7 @@ fn a_convolution_with_a_middle_part_is_the_three_in_a_row() {
 fn what_is_written_is_read_again_and_merged_in_full_precision() {
     let (folder, layer) = (tempfile::tempdir().unwrap(), "mid_block.attentions.0.transformer_blocks.0.attn1.to_q");
     let path = folder.path().join("trained.safetensors");
-    let unet = files("tiny-sd").weights("unet", None).unwrap().1;
+    let unet = files("tiny-sd").weights(&UNET, None).unwrap().1;
     let shape = carriers(&unet)[layer].clone();
     tch::manual_seed(6);
     let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
@@ -237,7 +238,7 @@ fn what_is_written_is_read_again_and_merged_in_full_precision() {
     assert!(relative(&other, &(plain(&layers[1].layer) + layers[1].up.matmul(&layers[1].down) * 3.0)) < 1e-6);
 
     // What can carry a LoRA: linear layers and convolutions, but neither norms nor embeddings.
-    let text = carriers(&files("tiny-sd").weights("text_encoder", None).unwrap().1);
+    let text = carriers(&files("tiny-sd").weights(&TEXT_ENCODER, None).unwrap().1);
     assert_eq!(text.len(), 3 * 6);
     assert_eq!(text["text_model.encoder.layers.0.mlp.fc1"], [48, 24]);
     assert!(carriers(&unet).keys().all(|layer| !layer.contains("norm")));

@@ -260,6 +260,7 @@ mod single_file {
     /// Without our header, and with what training leaves in checkpoints.
     #[test]
     fn a_checkpoint_of_others_is_understood_by_its_shapes() {
+        use sdviz::model::components::COMPONENTS;
         use sdviz::model::single_file::{SingleFile, Wanted};
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
@@ -296,12 +297,12 @@ mod single_file {
             }
         }
         assert_eq!(config("unet/config.json")["norm_num_groups"], 32);
-        for component in ["text_encoder", "unet", "vae"] {
+        for component in COMPONENTS {
             let ours = file.weights(component).unwrap();
             let theirs = SingleFile::open(&single, Wanted::Model).unwrap().weights(component).unwrap();
             assert_eq!(ours.entries().keys().collect::<Vec<_>>(), theirs.entries().keys().collect::<Vec<_>>());
             for (name, entry) in ours.entries() {
-                assert!(ours.data(entry) == theirs.data(&theirs.entries()[name]), "{component} {name}");
+                assert!(ours.data(entry) == theirs.data(&theirs.entries()[name]), "{} {name}", component.name);
             }
         }
     }
@@ -322,10 +323,11 @@ mod single_file {
             .collect();
         let path = folder.join("alone.safetensors");
         write(&path, &alone);
+        use sdviz::model::components::VAE;
         use sdviz::model::single_file::{SingleFile, Wanted};
         let (ours, theirs) = (
-            SingleFile::open(&path, Wanted::Vae).unwrap().weights("vae").unwrap(),
-            SingleFile::open(&single, Wanted::Vae).unwrap().weights("vae").unwrap(),
+            SingleFile::open(&path, Wanted::Vae).unwrap().weights(&VAE).unwrap(),
+            SingleFile::open(&single, Wanted::Vae).unwrap().weights(&VAE).unwrap(),
         );
         assert_eq!(ours.entries().keys().collect::<Vec<_>>(), theirs.entries().keys().collect::<Vec<_>>());
         let said = complaint(&["inspect", path.to_str().unwrap()], folder);

@@ -8,7 +8,8 @@ use super::report::Tally;
 use crate::dataset::manifest::Row;
 use crate::error::{Error, Result};
 use crate::export::diff::psnr;
-use crate::model::config::{Config, VaeConfig};
+use crate::model::components::VAE;
+use crate::model::config::VaeConfig;
 use crate::model::resolve::ModelChoice;
 use crate::model::vae::Vae;
 use crate::model::weights::Weights;
@@ -35,12 +36,11 @@ pub struct Fidelity {
 /// # Errors
 /// When it cannot be loaded.
 pub fn load_vae(choice: &ModelChoice, options: &LoadOptions) -> Result<Vae> {
-    let name = "vae/config.json";
-    let config = VaeConfig::parse(&choice.files.required_text(name)?, &choice.files.path(name))?;
-    let (_, file) = choice.files.weights("vae", options.variant.as_deref())?;
+    let config: VaeConfig = choice.files.config(&VAE)?;
+    let (_, file) = choice.files.weights(&VAE, options.variant.as_deref())?;
     let overflows = options.kind == Kind::Half && config.force_upcast;
     let kind = if overflows { Kind::Float } else { options.kind };
-    Vae::new(&Weights::new("vae", file, options.device, kind), config)
+    Vae::new(&Weights::new(VAE.name, file, options.device, kind), config)
 }
 
 /// Pictures of one size with what encoding (to the mean) and decoding makes of them. `done` hears of every few.

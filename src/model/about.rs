@@ -3,14 +3,12 @@
 //!
 //! Enters: a model's files. Leaves: [`About`], empty for a model that has no such file. diffusers does not look at it.
 
+use super::components::ABOUT_FILE;
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
 use crate::record::conditions::PromptSyntax;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-
-/// The file's name in the model's folder.
-pub const ABOUT_FILE: &str = "sdviz.json";
 
 /// What `sdviz.json` holds. Fields that are not known are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

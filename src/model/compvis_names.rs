@@ -6,14 +6,8 @@
 //! `down_blocks.1.resnets.0`, and in the autoencoder's decoder counts levels from the bottom.
 //! Follows diffusers' `loaders/single_file_utils.py`.
 
+use super::config::UNetConfig;
 use std::collections::BTreeSet;
-
-/// What the keys of each component begin with.
-pub const PREFIXES: [(&str, &str); 3] = [
-    ("text_encoder", "cond_stage_model.transformer."),
-    ("unet", "model.diffusion_model."),
-    ("vae", "first_stage_model."),
-];
 
 /// How deep a model is: what the names of its tensors depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +18,18 @@ pub struct Depth {
     pub vae_levels: usize,
     /// The UNet's up blocks that have attention.
     pub up_attention: BTreeSet<usize>,
+}
+
+impl Depth {
+    /// Of a model with this UNet; the autoencoder's levels are left at 0.
+    pub fn of_unet(config: &UNetConfig) -> Depth {
+        let up = config.up_block_types.iter().enumerate().filter(|(_, kind)| kind.starts_with("CrossAttn"));
+        Depth {
+            unet_layers: config.layers_per_block as usize,
+            vae_levels: 0,
+            up_attention: up.map(|(index, _)| index).collect(),
+        }
+    }
 }
 
 /// A part's name in the CompVis code and in diffusers.

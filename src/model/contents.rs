@@ -4,8 +4,8 @@
 //! Enters: keys and shapes. Leaves: [`Contents`], with the words for a message and the flag that takes such a file, if one
 //! does. What a file is that is no safetensors file is told in [`super::sniff`].
 
-use super::compvis_names::PREFIXES;
-use super::lora::names::{self, LoraFactor};
+use super::components::COMPONENTS;
+use super::lora_names::{self, LoraFactor};
 use crate::error::Error;
 use std::path::Path;
 
@@ -161,7 +161,7 @@ pub fn of<'a>(tensors: impl Iterator<Item = (&'a str, &'a [i64])> + Clone) -> Op
     if let Some(other) = other.or_else(|| listed(OTHERS, Role::Other)) {
         return Some(other);
     }
-    if let Some(key) = keys().find(|key| PREFIXES.iter().any(|(_, prefix)| key.starts_with(prefix))) {
+    if let Some(key) = keys().find(|key| COMPONENTS.iter().any(|c| key.starts_with(c.single_file.prefix))) {
         // Stable Diffusion XL's UNet without its text encoders is told by what it adds to the time embedding.
         return match find(&["label_emb."]).filter(|_| find(&["cond_stage_model."]).is_none()) {
             Some(key) => told("the UNet of Stable Diffusion XL or of another kind", Role::OtherModel, key),
@@ -183,7 +183,7 @@ pub fn of<'a>(tensors: impl Iterator<Item = (&'a str, &'a [i64])> + Clone) -> Op
 
 /// Whether a key is that of a LoRA's layer, in whichever naming.
 fn is_lora(key: &str) -> bool {
-    let layer = names::split(key).is_some_and(|(_, part)| part != LoraFactor::Alpha);
+    let layer = lora_names::split(key).is_some_and(|(_, part)| part != LoraFactor::Alpha);
     layer || ["lora_unet_", "lora_te_", "lora_te1_", "lora_te2_"].iter().any(|begin| key.starts_with(begin))
 }
 

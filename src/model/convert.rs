@@ -7,14 +7,14 @@ mod staged;
 
 pub use staged::{Form, Staged, abandon, check_room, write};
 
-use super::about::ABOUT_FILE;
 use super::bundled::CLIP_TOKENIZER;
-use super::compvis_names::{self, Depth, PREFIXES};
+use super::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
+use super::compvis_names::Depth;
 use super::files::ModelFiles;
 use super::single_file::METADATA_KEY;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
-use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde_json::{Value, json};
@@ -22,28 +22,6 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
-
-/// The text files of a model folder.
-pub const TEXTS: [&str; 12] = [
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    ABOUT_FILE,
-    "text_encoder/config.json",
-    "tokenizer/added_tokens.json",
-    "tokenizer/merges.txt",
-    "tokenizer/special_tokens_map.json",
-    "tokenizer/tokenizer.json",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/vocab.json",
-    "unet/config.json",
-    "vae/config.json",
-];
-
-/// A component's weight file in a folder.
-pub fn weights_file(component: &str) -> String {
-    let stem = if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
-    format!("{component}/{stem}.safetensors")
-}
 
 /// A tensor of a single file.
 enum FileTensor {
@@ -142,9 +120,9 @@ impl View for Numbers {
 
 /// The shape that a tensor has in the other form: the autoencoder's attention is linear in diffusers and made of 1×1
 /// convolutions in the CompVis code.
-fn shape(component: &str, name: &str, entry: &Entry, single: bool) -> Vec<usize> {
+fn shape(component: &Component, name: &str, entry: &Entry, single: bool) -> Vec<usize> {
     let mut shape: Vec<usize> = entry.shape.iter().map(|n| *n as usize).collect();
-    if component == "vae" && name.contains(".attentions.") && name.ends_with(".weight") {
+    if component.name == VAE.name && name.contains(".attentions.") && name.ends_with(".weight") {
         match (shape.len(), single) {
             (2, true) => shape.extend([1, 1]),
             (4, false) => shape.truncate(2),
@@ -160,9 +138,9 @@ fn shape(component: &str, name: &str, entry: &Entry, single: bool) -> Vec<usize>
 /// When one cannot be read, or the index is not JSON.
 pub fn texts(files: &ModelFiles) -> Result<Vec<(&'static str, String)>> {
     let mut texts = vec![];
-    for name in TEXTS {
+    for name in components::texts() {
         let Some(text) = files.text(name)? else { continue };
-        texts.push((name, if name == TEXTS[0] { index(files, &text)? } else { text }));
+        texts.push((name, if name == INDEX { index(files, &text)? } else { text }));
     }
     Ok(texts)
 }
@@ -170,11 +148,13 @@ pub fn texts(files: &ModelFiles) -> Result<Vec<(&'static str, String)>> {
 /// The index without the safety checker and other parts that this program does not use.
 fn index(files: &ModelFiles, text: &str) -> Result<String> {
     let mut index: Value =
-        serde_json::from_str(text).map_err(|e| Error::bad_file(&files.path(TEXTS[0]), "model index", e))?;
-    let written = ["scheduler", "text_encoder", "tokenizer", "unet", "vae"];
+        serde_json::from_str(text).map_err(|e| Error::bad_file(&files.path(INDEX), "model index", e))?;
+    let written = |name: &str| {
+        ["scheduler", "tokenizer"].contains(&name) || COMPONENTS.iter().any(|component| component.name == name)
+    };
     let mut changed = false;
     for (name, value) in index.as_object_mut().into_iter().flatten() {
-        if value.is_array() && !written.contains(&name.as_str()) && *value != json!([null, null]) {
+        if value.is_array() && !written(name) && *value != json!([null, null]) {
             *value = json!([null, null]);
             changed = true;
         }
@@ -189,7 +169,7 @@ fn index(files: &ModelFiles, text: &str) -> Result<String> {
 pub fn to_folder(files: &ModelFiles, variant: Option<&str>, out: &Path) -> Result<()> {
     let texts = texts(files)?;
     let mut components = vec![];
-    for (component, _) in PREFIXES {
+    for component in COMPONENTS {
         let (_, file) = files.weights(component, variant)?;
         let lazy = |(name, entry): (&String, &Entry)| {
             let shape = shape(component, name, entry, false);
@@ -221,21 +201,17 @@ pub fn bytes<V: View>(tensors: &[(String, V)]) -> u64 {
 pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> Result<()> {
     let depth = depth(files)?;
     let mut tensors = vec![];
-    for (component, prefix) in PREFIXES {
+    for component in COMPONENTS {
+        let names = &component.single_file;
         let (_, file) = files.weights(component, variant)?;
         for (name, entry) in file.entries() {
-            let key = match component {
-                "unet" => compvis_names::unet_back(name, &depth),
-                "vae" => compvis_names::vae_back(name, &depth),
-                _ => Some(name.clone()),
-            };
-            let key = key.ok_or_else(|| {
+            let key = (names.to_compvis)(name, &depth).ok_or_else(|| {
                 let reason = format!("key `{name}` has no place in a single-file checkpoint");
                 Error::bad_file(file.path(), "part of Stable Diffusion 1.x", reason)
             })?;
             let shape = shape(component, name, entry, true);
             let lazy = Lazy { file: file.clone(), entry: entry.clone(), shape };
-            tensors.push((format!("{prefix}{key}"), FileTensor::Lazy(lazy)));
+            tensors.push((format!("{}{key}", names.prefix), FileTensor::Lazy(lazy)));
         }
     }
     tensors.extend(marks(files)?.map(|name| (name.to_string(), FileTensor::Mark)));
@@ -258,9 +234,8 @@ pub fn to_single_file(files: &ModelFiles, variant: Option<&str>, out: &Path) -> 
 /// What a single file says of its noise schedule to whoever cannot read its configuration: the keys that training scripts
 /// leave and web UIs look for.
 fn marks(files: &ModelFiles) -> Result<impl Iterator<Item = &'static str> + use<>> {
-    let name = "scheduler/scheduler_config.json";
-    let config: Value = serde_json::from_str(&files.required_text(name)?)
-        .map_err(|e| Error::bad_file(&files.path(name), "scheduler configuration", e))?;
+    let config: Value = serde_json::from_str(&files.required_text(SCHEDULER_CONFIG)?)
+        .map_err(|e| Error::bad_file(&files.path(SCHEDULER_CONFIG), "scheduler configuration", e))?;
     let marks =
         [("v_pred", config["prediction_type"] == "v_prediction"), ("ztsnr", config["rescale_betas_zero_snr"] == true)];
     Ok(marks.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| name))
@@ -268,22 +243,14 @@ fn marks(files: &ModelFiles) -> Result<impl Iterator<Item = &'static str> + use<
 
 /// How deep a model is, by its configuration.
 fn depth(files: &ModelFiles) -> Result<Depth> {
-    fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {
-        C::parse(&files.required_text(name)?, &files.path(name))
-    }
-    let unet: UNetConfig = config(files, "unet/config.json")?;
-    let vae: VaeConfig = config(files, "vae/config.json")?;
-    let text: TextConfig = config(files, "text_encoder/config.json")?;
+    let unet: UNetConfig = files.config(&UNET)?;
+    let vae: VaeConfig = files.config(&VAE)?;
+    let text: TextConfig = files.config(&TEXT_ENCODER)?;
     if unet.use_linear_projection || text.hidden_act != "quick_gelu" {
         return Err(Error::invalid(
             "this is Stable Diffusion 2.x, whose text encoder has other names in a single file (OpenCLIP's)",
             "a folder in diffusers' layout works here as it is; single files are written of 1.x only",
         ));
     }
-    let up = unet.up_block_types.iter().enumerate().filter(|(_, kind)| kind.starts_with("CrossAttn"));
-    Ok(Depth {
-        unet_layers: unet.layers_per_block as usize,
-        vae_levels: vae.block_out_channels.len(),
-        up_attention: up.map(|(i, _)| i).collect(),
-    })
+    Ok(Depth { vae_levels: vae.block_out_channels.len(), ..Depth::of_unet(&unet) })
 }

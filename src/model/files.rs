@@ -1,5 +1,7 @@
 //! Where a model's files are: a folder in diffusers' layout, or inside the program.
 
+use super::components::{COMPONENTS, Component, VAE};
+use super::config::Config;
 use super::pieces::{self, Form};
 use super::single_file::SingleFile;
 use super::weights::{Bytes, WeightFile};
@@ -37,7 +39,7 @@ impl ModelFiles {
     /// Where the files of a component are: the model's own, unless the component was exchanged.
     pub fn of(&self, component: &str) -> &ModelFiles {
         match self {
-            ModelFiles::WithVae { vae, .. } if component == "vae" => vae,
+            ModelFiles::WithVae { vae, .. } if component == VAE.name => vae,
             ModelFiles::WithVae { model, .. } => model.of(component),
             own => own,
         }
@@ -46,7 +48,7 @@ impl ModelFiles {
     /// What names the model that a component was taken from, if it was exchanged.
     pub fn origin(&self, component: &str) -> Option<&str> {
         match self {
-            ModelFiles::WithVae { name, .. } if component == "vae" => Some(name),
+            ModelFiles::WithVae { name, .. } if component == VAE.name => Some(name),
             _ => None,
         }
     }
@@ -107,6 +109,14 @@ impl ModelFiles {
         self.text(name)?.ok_or_else(|| self.holder(name).missing(name))
     }
 
+    /// The configuration of a component.
+    ///
+    /// # Errors
+    /// When it is missing, is not valid, or asks for something that is not supported.
+    pub fn config<C: Config>(&self, component: &Component) -> Result<C> {
+        C::parse(&self.required_text(component.config)?, &self.path(component.config))
+    }
+
     /// The weights of a component, in one file or in pieces: those of the variant that is asked for, where another
     /// component has it the plain ones; else the plain ones, or those of the one variant that is there. Gives the name in
     /// the folder of the file too, of several the one that stands for them.
@@ -114,10 +124,10 @@ impl ModelFiles {
     /// # Errors
     /// When there are no such weights (pickles are named as refused), no component has the variant, a piece is missing, or
     /// a file is not a valid safetensors file.
-    pub fn weights(&self, component: &str, variant: Option<&str>) -> Result<(String, Arc<WeightFile>)> {
+    pub fn weights(&self, component: &Component, variant: Option<&str>) -> Result<(String, Arc<WeightFile>)> {
         if let ModelFiles::WithVae { .. } = self {
             // The variant is the model's; an autoencoder from elsewhere need not have it.
-            let (files, own) = (self.of(component), self.origin(component).is_none());
+            let (files, own) = (self.of(component.name), self.origin(component.name).is_none());
             let found = files.weights(component, variant);
             return if own || found.is_ok() { found } else { files.weights(component, None) };
         }
@@ -129,7 +139,7 @@ impl ModelFiles {
             let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ok((name, file.weights(component)?));
         }
-        let name = format!("{component}/{}", self.form(component, variant)?.name());
+        let name = format!("{}/{}", component.name, self.form(component, variant)?.name());
         let pieces = self.pieces(&name)?;
         let bytes = pieces.iter().map(|piece| Ok((self.path(piece), self.bytes(piece, &name)?)));
         let file = WeightFile::of_pieces(&self.path(&name), bytes.collect::<Result<_>>()?)?;
@@ -178,14 +188,14 @@ impl ModelFiles {
     }
 
     /// The names of the files in a component's folder.
-    fn names(&self, component: &str) -> Vec<String> {
-        let folder = format!("{component}/");
+    fn names(&self, component: &Component) -> Vec<String> {
+        let folder = format!("{}/", component.name);
         match self {
             ModelFiles::Embedded(_, files) => {
                 files.iter().filter_map(|(name, _)| name.strip_prefix(&folder)).map(String::from).collect()
             }
             _ => {
-                let path = self.path(&format!("{folder}config.json"));
+                let path = self.path(component.config);
                 let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
                 entries.into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok()).collect()
             }
@@ -193,9 +203,9 @@ impl ModelFiles {
     }
 
     /// Which of the weights in a component's folder are meant.
-    fn form(&self, component: &str, variant: Option<&str>) -> Result<Form> {
+    fn form(&self, component: &Component, variant: Option<&str>) -> Result<Form> {
         let names = self.names(component);
-        let mut all = pieces::stored(&names, stem(component));
+        let mut all = pieces::stored(&names, component.stem);
         let find = |wanted: Option<&str>| all.iter().position(|stored| stored.variant.as_deref() == wanted);
         let found = match (find(variant), variant) {
             (None, Some(variant)) => {
@@ -207,12 +217,12 @@ impl ModelFiles {
         if let Some(found) = found.or((all.len() == 1).then_some(0)) {
             return Ok(all.swap_remove(found).form);
         }
-        let plain = format!("{component}/{}.safetensors", stem(component));
+        let plain = component.weights_file();
         let pickle = names.iter().find(|name| name.ends_with(".bin") || name.ends_with(".ckpt"));
         Err(match (all.is_empty(), pickle) {
-            (true, Some(pickle)) => {
-                Bytes::map(&self.path(&format!("{component}/{pickle}"))).err().unwrap_or_else(|| self.missing(&plain))
-            }
+            (true, Some(pickle)) => Bytes::map(&self.path(&format!("{}/{pickle}", component.name)))
+                .err()
+                .unwrap_or_else(|| self.missing(&plain)),
             (true, None) => self.missing(&plain),
             (false, _) => {
                 let several: Vec<&str> = all.iter().map(|stored| stored.form.name()).collect();
@@ -227,9 +237,8 @@ impl ModelFiles {
 
     /// Refuses a variant that no component has.
     fn check_variant(&self, variant: &str) -> Result<()> {
-        let components = ["text_encoder", "unet", "vae"];
-        let stored = |component| pieces::stored(&self.names(component), stem(component));
-        let there: BTreeSet<String> = components.into_iter().flat_map(stored).filter_map(|s| s.variant).collect();
+        let stored = |component: &'static Component| pieces::stored(&self.names(component), component.stem);
+        let there: BTreeSet<String> = COMPONENTS.into_iter().flat_map(stored).filter_map(|s| s.variant).collect();
         if there.contains(variant) {
             return Ok(());
         }
@@ -258,11 +267,6 @@ impl ModelFiles {
              scheduler folders: copy or download what is missing",
         )
     }
-}
-
-/// What the files with a component's weights are called.
-fn stem(component: &str) -> &'static str {
-    if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" }
 }
 
 /// A file's name without the component's folder.

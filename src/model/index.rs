@@ -2,14 +2,12 @@
 //!
 //! Enters: a model's files. Leaves: its pipeline's class, and its scheduler's configuration as that pipeline takes it.
 
+use super::components::{INDEX, SCHEDULER_CONFIG};
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
 use crate::model::config::PIPELINES;
 use crate::scheduler::SchedulerConfig;
 use serde_json::Value;
-
-const INDEX: &str = "model_index.json";
-const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 fn index(files: &ModelFiles) -> Result<Value> {
     serde_json::from_str(&files.required_text(INDEX)?)
@@ -39,8 +37,8 @@ pub fn class_name(files: &ModelFiles) -> Result<String> {
 /// # Errors
 /// When one of the two files is missing or is not what it should be.
 pub fn scheduler(files: &ModelFiles) -> Result<SchedulerConfig> {
-    let path = files.path(SCHEDULER);
-    let mut config = SchedulerConfig::parse(&files.required_text(SCHEDULER)?)
+    let path = files.path(SCHEDULER_CONFIG);
+    let mut config = SchedulerConfig::parse(&files.required_text(SCHEDULER_CONFIG)?)
         .map_err(|e| Error::bad_file(&path, "scheduler configuration", e))?;
     config.path = Some(path);
     Ok(config.in_pipeline(index(files)?["scheduler"][1].as_str()))

@@ -164,19 +164,3 @@ pub fn scheduler() -> Value {
         "steps_offset": 1,
     })
 }
-
-/// `model_index.json` of Stable Diffusion 1.x without its safety checker.
-pub fn index() -> Value {
-    json!({
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [null, null],
-        "image_encoder": [null, null],
-        "requires_safety_checker": false,
-        "safety_checker": [null, null],
-        "scheduler": ["diffusers", "PNDMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    })
-}

@@ -4,6 +4,7 @@
 
 use super::about::About;
 use super::bundled::{POCKET, pocket};
+use super::components::{COMPONENTS, INDEX, SCHEDULER_CONFIG, UNET};
 use super::files::ModelFiles;
 use super::resolve;
 use crate::model::config::{Config, UNetConfig};
@@ -77,15 +78,14 @@ fn describe(name: &str, place: &'static str, files: crate::error::Result<ModelFi
 
 fn kind(files: &ModelFiles, listed: &mut Listed, problems: &mut Vec<String>) {
     let mut text = |name: &str| files.required_text(name).map_err(|e| problems.push(e.to_string())).ok();
-    let index = text("model_index.json").unwrap_or_default();
-    for name in ["vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"] {
-        text(name);
-    }
-    let unet = text("unet/config.json");
+    let index = text(INDEX).unwrap_or_default();
+    text(SCHEDULER_CONFIG);
+    let configs = COMPONENTS.map(|component| (component.name, text(component.config)));
+    let unet = configs.into_iter().find_map(|(name, text)| text.filter(|_| name == UNET.name));
     let index: serde_json::Value = serde_json::from_str(&index).unwrap_or_default();
     let class = index["_class_name"].as_str().unwrap_or("no pipeline");
     let form = if let ModelFiles::Single(_) = files { ", one file" } else { "" };
-    let unet = unet.map(|text| UNetConfig::parse(&text, &files.path("unet/config.json")));
+    let unet = unet.map(|text| UNetConfig::parse(&text, &files.path(UNET.config)));
     listed.kind = match (class.starts_with("StableDiffusion") && !class.contains("XL"), unet) {
         (true, Some(Ok(unet))) if unet.use_linear_projection => format!("Stable Diffusion 2.x{form}"),
         (true, Some(Ok(_))) => format!("Stable Diffusion 1.x{form}"),
@@ -102,7 +102,7 @@ fn kind(files: &ModelFiles, listed: &mut Listed, problems: &mut Vec<String>) {
 }
 
 fn weights(files: &ModelFiles, listed: &mut Listed, problems: &mut Vec<String>) {
-    for component in ["text_encoder", "unet", "vae"] {
+    for component in COMPONENTS {
         // Any variant will do for the list.
         let found = files.weights(component, None).or_else(|e| files.weights(component, Some("fp16")).map_err(|_| e));
         match found {

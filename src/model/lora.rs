@@ -6,16 +6,16 @@
 //! convolution the product is that of its kernels. Every key of a file must have its place in the model: what fits only
 //! in part was made for another.
 
-pub mod names;
 pub mod write;
 
+use super::components::Component;
 use super::contents::{self, Role};
 use super::fingerprint;
+use super::lora_names::{self, LoraFactor, Names};
 use super::weights::{Bytes, Entry, WeightFile, Weights};
 use crate::error::{Error, Result};
 use crate::model::config::UNetConfig;
 use crate::record::model::LoraRecord;
-use names::{LoraFactor, Names};
 use regex::Regex;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -90,13 +90,13 @@ impl Adapters {
     pub fn open(
         choices: &[LoraChoice],
         config: &UNetConfig,
-        weights: impl Fn(&str) -> Result<Arc<WeightFile>>,
+        weights: impl Fn(&'static Component) -> Result<Arc<WeightFile>>,
     ) -> Result<Adapters> {
         let mut adapters = Adapters::default();
         if choices.is_empty() {
             return Ok(adapters);
         }
-        let names = Names::new(&*weights("text_encoder")?, &*weights("unet")?, config);
+        let names = Names::new(config, weights)?;
         for choice in choices {
             adapters.add(choice, &names)?;
         }
@@ -241,7 +241,7 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
     let mut layers = Layers::new();
     check_contents(file, names)?;
     for (key, entry) in file.entries() {
-        let Some((stem, part)) = names::split(key) else {
+        let Some((stem, part)) = lora_names::split(key) else {
             let message = format!("`{}` is no LoRA: its key `{key}` is none of a LoRA's", path.display());
             return Err(Error::invalid(
                 message,
@@ -281,7 +281,7 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
 fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
     let tensors = file.entries().iter().map(|(key, entry)| (key.as_str(), entry.shape.as_slice()));
     let Some(other) = contents::of(tensors).filter(|contents| contents.role != Role::Lora) else { return Ok(()) };
-    let fits = |key: &String| names::split(key).is_some_and(|(stem, _)| names.find(stem).is_some());
+    let fits = |key: &String| lora_names::split(key).is_some_and(|(stem, _)| names.find(stem).is_some());
     if file.entries().keys().all(fits) { Ok(()) } else { Err(other.refused(file.path())) }
 }
 

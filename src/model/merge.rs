@@ -5,7 +5,7 @@
 
 mod fit;
 
-use super::compvis_names::PREFIXES;
+use super::components::{COMPONENTS, Component};
 use super::convert::{self, Form, Staged, texts};
 use super::fingerprint::Fingerprints;
 use super::resolve::ModelChoice;
@@ -141,7 +141,7 @@ pub struct Merge<'a> {
     models: &'a [ModelChoice],
     variant: Option<&'a str>,
     recipe: &'a Recipe,
-    components: Vec<(&'static str, Vec<(String, Mixed)>)>,
+    components: Vec<(&'static Component, Vec<(String, Mixed)>)>,
 }
 
 impl<'a> Merge<'a> {
@@ -153,10 +153,10 @@ impl<'a> Merge<'a> {
     pub fn new(models: &'a [ModelChoice], variant: Option<&'a str>, recipe: &'a Recipe) -> Result<Merge<'a>> {
         recipe.check(models.len())?;
         let mut components = vec![];
-        for (component, _) in PREFIXES {
+        for component in COMPONENTS {
             let files =
                 models.iter().map(|m| Ok(m.files.weights(component, variant)?.1)).collect::<Result<Vec<_>>>()?;
-            components.push((component, mixed(component, &files, models, recipe)?));
+            components.push((component, mixed(component.name, &files, models, recipe)?));
         }
         fit::check(models)?;
         let merge = Merge { models, variant, recipe, components };
@@ -173,7 +173,7 @@ impl<'a> Merge<'a> {
     fn has(&self, block: &str) -> bool {
         let alone = Recipe { blocks: vec![(block.into(), None)], ..self.recipe.clone() };
         let lies = |component: &str, name: &str| alone.ratio_of(&format!("{component}.{name}")).is_some();
-        self.components.iter().any(|(component, all)| all.iter().any(|(name, _)| lies(component, name)))
+        self.components.iter().any(|(component, all)| all.iter().any(|(name, _)| lies(component.name, name)))
     }
 
     /// Writes the merged model as a folder.
@@ -248,9 +248,9 @@ fn record(models: &[ModelChoice], variant: Option<&str>, recipe: &Recipe) -> Res
     let mut sources = vec![];
     for (role, model) in ["A", "B", "C"].iter().zip(models) {
         let mut record = ModelRecord::default();
-        for (component, _) in PREFIXES {
+        for component in COMPONENTS {
             let (file, _) = model.files.weights(component, variant)?;
-            record.components.push(ComponentRecord { name: component.into(), file, ..ComponentRecord::default() });
+            record.components.push(ComponentRecord { name: component.name.into(), file, ..ComponentRecord::default() });
         }
         let hashes = Fingerprints::start(model, &record).finish()?;
         let components = record.components.iter().zip(hashes);

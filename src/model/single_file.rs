@@ -5,7 +5,8 @@
 //! configuration in its header; of others it is read off the shapes.
 
 use super::bundled::CLIP_TOKENIZER;
-use super::compvis_names::{self, Depth, PREFIXES};
+use super::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG, VAE};
+use super::compvis_names::Depth;
 use super::contents::{self, Contents, Role};
 use super::infer::{self, ComponentShapes, Shapes};
 use super::sniff;
@@ -43,6 +44,12 @@ pub enum Wanted {
     Vae,
 }
 
+impl Wanted {
+    fn components(self) -> impl Iterator<Item = &'static Component> {
+        COMPONENTS.into_iter().filter(move |component| self == Wanted::Model || component.name == VAE.name)
+    }
+}
+
 impl SingleFile {
     /// Reads a checkpoint's header.
     ///
@@ -54,22 +61,20 @@ impl SingleFile {
         if let Some(other) = foreign(path, &shapes, wanted) {
             return Err(other);
         }
-        let whole = shapes.keys().any(|key| key.starts_with(PREFIXES[2].1));
-        let vae_prefix = if wanted == Wanted::Model || whole { PREFIXES[2].1 } else { "" };
+        let in_model = VAE.single_file.prefix;
+        let whole = wanted == Wanted::Model || shapes.keys().any(|key| key.starts_with(in_model));
+        let vae_prefix = if whole { in_model } else { "" };
         let texts = match metadata.get(METADATA_KEY) {
             Some(text) => serde_json::from_str(text).map_err(|e| Error::bad_file(path, "checkpoint of sdviz", e))?,
             None => BTreeMap::new(),
         };
         let mut file = SingleFile { path: path.to_path_buf(), texts, depth: Depth::default(), vae_prefix };
-        for (component, prefix) in PREFIXES {
-            let prefix = if component == "vae" { vae_prefix } else { prefix };
-            if wanted == Wanted::Model || component == "vae" {
-                file.describe(component, prefix, &shapes)?;
-            }
+        for component in wanted.components() {
+            file.describe(component, &shapes)?;
         }
         if wanted == Wanted::Model {
-            file.keep("scheduler/scheduler_config.json", || scheduler(&shapes, &metadata));
-            file.keep("model_index.json", infer::index);
+            file.keep(SCHEDULER_CONFIG, || scheduler(&shapes, &metadata));
+            file.keep(INDEX, || components::index("PNDMScheduler"));
             if !["vocab.json", "tokenizer.json"].iter().any(|n| file.texts.contains_key(&format!("tokenizer/{n}"))) {
                 for (name, text) in CLIP_TOKENIZER {
                     file.texts.entry(name.into()).or_insert_with(|| text.into());
@@ -84,35 +89,24 @@ impl SingleFile {
     }
 
     /// Reads a component's depth and configuration off its shapes, and checks that each of its keys has a place.
-    fn describe(&mut self, component: &str, prefix: &str, shapes: &Shapes) -> Result<()> {
-        let inside = |(key, shape): (&String, &Vec<i64>)| {
-            let key = key.strip_prefix(prefix)?;
-            let bare = component == "text_encoder" && !key.starts_with("text_model.");
-            Some((if bare { format!("text_model.{key}") } else { key.to_string() }, shape.clone()))
-        };
+    fn describe(&mut self, component: &Component, shapes: &Shapes) -> Result<()> {
+        let prefix = self.prefix(component);
+        let inside = |(key, shape): (&String, &Vec<i64>)| Some((rooted(component, prefix, key)?, shape.clone()));
         let part = ComponentShapes { path: &self.path, prefix, shapes: shapes.iter().filter_map(inside).collect() };
-        let config = match component {
-            "unet" => infer::unet(&part, &mut self.depth),
-            "vae" => infer::vae(&part, &mut self.depth),
-            _ => infer::text(&part),
-        }?;
+        let config = (component.single_file.describe)(&part, &mut self.depth)?;
         for key in part.shapes.keys() {
-            if self.rename(component, key).is_none() && !ignored(component, key) {
+            if (component.single_file.to_diffusers)(key, &self.depth).is_none() && !ignored(component, key) {
                 let reason = format!("key `{prefix}{key}` has no place in it");
                 return Err(Error::bad_file(&self.path, KIND, reason));
             }
         }
-        self.keep(&format!("{component}/config.json"), || config);
+        self.keep(component.config, || config);
         Ok(())
     }
 
-    /// diffusers' name of a component's key, which stands without its prefix.
-    fn rename(&self, component: &str, key: &str) -> Option<String> {
-        match component {
-            "unet" => compvis_names::unet(key, &self.depth),
-            "vae" => compvis_names::vae(key, &self.depth),
-            _ => key.starts_with("text_model.").then(|| key.to_string()),
-        }
+    /// What a component's keys begin with in this file.
+    fn prefix(&self, component: &Component) -> &'static str {
+        if component.name == VAE.name { self.vae_prefix } else { component.single_file.prefix }
     }
 
     /// The file.
@@ -129,19 +123,19 @@ impl SingleFile {
     ///
     /// # Errors
     /// When the file cannot be read any more.
-    pub fn weights(&self, component: &str) -> Result<Arc<WeightFile>> {
-        let prefix = match PREFIXES.iter().find(|(name, _)| *name == component) {
-            Some(("vae", _)) => self.vae_prefix,
-            Some((_, prefix)) => prefix,
-            None => return Err(Error::invalid(format!("no component `{component}`"), "a model has three")),
-        };
-        let rename = |key: &str| {
-            let key = key.strip_prefix(prefix)?;
-            let bare = component == "text_encoder" && !key.starts_with("text_model.");
-            if bare { self.rename(component, &format!("text_model.{key}")) } else { self.rename(component, key) }
-        };
+    pub fn weights(&self, component: &Component) -> Result<Arc<WeightFile>> {
+        let prefix = self.prefix(component);
+        let to_diffusers = component.single_file.to_diffusers;
+        let rename = |key: &str| to_diffusers(&rooted(component, prefix, key)?, &self.depth);
         Ok(Arc::new(WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?))
     }
+}
+
+/// A key of a component without the prefix that all its keys have in the file, and with the root that some files leave
+/// away; `None` for one of another component.
+fn rooted(component: &Component, prefix: &str, key: &str) -> Option<String> {
+    let (key, root) = (key.strip_prefix(prefix)?, component.single_file.root);
+    Some(if key.starts_with(root) { key.to_string() } else { format!("{root}{key}") })
 }
 
 /// A file's shapes by key, and what else its header says.
@@ -174,12 +168,9 @@ fn scheduler(shapes: &Shapes, metadata: &HashMap<String, String>) -> Value {
 }
 
 /// Keys that a component may have without use here.
-fn ignored(component: &str, key: &str) -> bool {
-    match component {
-        "vae" => ["loss.", "model_ema."].iter().any(|begin| key.starts_with(begin)),
-        "text_encoder" => key.ends_with("position_ids") || key.ends_with("text_projection.weight"),
-        _ => false,
-    }
+fn ignored(component: &Component, key: &str) -> bool {
+    let (beginnings, endings) = component.single_file.unused;
+    beginnings.iter().any(|begin| key.starts_with(begin)) || endings.iter().any(|end| key.ends_with(end))
 }
 
 /// What the file is, if it is something else than a checkpoint of Stable Diffusion 1.x.
@@ -202,17 +193,18 @@ fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
             return Some(Error::invalid(message, Role::OtherModel.hint()));
         }
     }
-    for (component, prefix) in PREFIXES.into_iter().filter(|(name, _)| wanted == Wanted::Model || *name == "vae") {
+    for component in wanted.components() {
+        let (name, prefix) = (component.name, component.single_file.prefix);
         if with(prefix).is_none() {
             let first = shapes.keys().next().map_or("nothing".into(), |key| format!("`{key}`"));
-            let vae = component == "vae" || with("decoder.mid.block_1.").is_some();
+            let vae = name == VAE.name || with("decoder.mid.block_1.").is_some();
             let hint = if vae && wanted == Wanted::Model {
                 "a file with an autoencoder alone goes with `--vae`; one without it is no whole model"
             } else {
                 "a single-file checkpoint holds text encoder, UNet and autoencoder in the naming of the CompVis code"
             };
             let message =
-                format!("`{}` has no {component}: no key begins with `{prefix}`; its first is {first}", path.display());
+                format!("`{}` has no {name}: no key begins with `{prefix}`; its first is {first}", path.display());
             return Some(Error::invalid(message, hint));
         }
     }

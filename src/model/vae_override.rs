@@ -4,22 +4,17 @@
 //! as many channels, and as many pixels to one latent. That they mean the same cannot be seen from outside, but another
 //! scaling factor is a sign that they do not.
 
+use super::components::VAE;
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, VaeConfig};
-
-const CONFIG: &str = "vae/config.json";
-
-fn config(files: &ModelFiles) -> Result<VaeConfig> {
-    VaeConfig::parse(&files.required_text(CONFIG)?, &files.path(CONFIG))
-}
+use crate::model::config::VaeConfig;
 
 /// The model with another autoencoder, which `name` names.
 ///
 /// # Errors
 /// When its latents have another number of channels, or another number of pixels to each, than the model's own.
 pub fn with_vae(model: ModelFiles, name: &str, vae: ModelFiles) -> Result<ModelFiles> {
-    let (own, other) = (config(&model)?, config(&vae)?);
+    let (own, other): (VaeConfig, VaeConfig) = (model.config(&VAE)?, vae.config(&VAE)?);
     let refused = |reason: String| {
         Err(Error::invalid(
             format!("the autoencoder `{name}` does not fit: {reason}"),
@@ -43,7 +38,8 @@ pub fn with_vae(model: ModelFiles, name: &str, vae: ModelFiles) -> Result<ModelF
 /// When a configuration cannot be read.
 pub fn warning(files: &ModelFiles) -> Result<Option<String>> {
     let ModelFiles::WithVae { model, name, vae } = files else { return Ok(None) };
-    let (own, other) = (config(model)?.scaling_factor, config(vae)?.scaling_factor);
+    let scaling = |files: &ModelFiles| Ok::<_, Error>(files.config::<VaeConfig>(&VAE)?.scaling_factor);
+    let (own, other) = (scaling(model)?, scaling(vae)?);
     let differ = (own - other).abs() > 1e-6 * own;
     Ok(differ.then(|| {
         format!(

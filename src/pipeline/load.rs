@@ -4,7 +4,8 @@
 
 use crate::error::{Error, Result};
 use crate::model::about::About;
-use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::model::components::{Component, SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
+use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::files::ModelFiles;
 use crate::model::index;
@@ -83,16 +84,17 @@ impl Pipeline {
         let _no_gradients = tch::no_grad_guard();
         let files = &choice.files;
         let class_name = index::class_name(files)?;
-        let unet_config: UNetConfig = config(files, "unet/config.json")?;
-        let vae_config: VaeConfig = config(files, "vae/config.json")?;
-        let text_config: TextConfig = config(files, "text_encoder/config.json")?;
+        let unet_config: UNetConfig = files.config(&UNET)?;
+        let vae_config: VaeConfig = files.config(&VAE)?;
+        let text_config: TextConfig = files.config(&TEXT_ENCODER)?;
         let scheduler_config = index::scheduler(files)?;
         let about = About::read(files)?;
         let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
         let notes = notes(files, &unet_config, &vae_config, &scheduler_config);
 
         let variant = options.variant.as_deref();
-        let adapters = Adapters::open(&options.loras, &unet_config, |name| Ok(files.weights(name, variant)?.1))?;
+        let adapters =
+            Adapters::open(&options.loras, &unet_config, |component| Ok(files.weights(component, variant)?.1))?;
         let mut model = ModelRecord {
             id: choice.id.clone(),
             chosen_by: choice.chosen_by.into(),
@@ -106,16 +108,16 @@ impl Pipeline {
             embeddings: vec![],
         };
         let mut weight_files = vec![];
-        let mut open = |component: &'static str, kind: Kind| -> Result<Weights> {
+        let mut open = |component: &'static Component, kind: Kind| -> Result<Weights> {
             let (file, weights) = files.weights(component, variant)?;
-            model.components.push(component_record(component, files, &file, &weights));
+            model.components.push(component_record(component.name, files, &file, &weights));
             weight_files.extend(weights.paths().map(PathBuf::from));
-            Ok(adapters.weights(component, weights, options.device, kind))
+            Ok(adapters.weights(component.name, weights, options.device, kind))
         };
-        let mut text_encoder = TextEncoder::new(&open("text_encoder", options.kind)?, text_config)?;
-        let unet = UNet::new(&open("unet", options.kind)?, unet_config)?;
+        let mut text_encoder = TextEncoder::new(&open(&TEXT_ENCODER, options.kind)?, text_config)?;
+        let unet = UNet::new(&open(&UNET, options.kind)?, unet_config)?;
         let overflows = options.kind == Kind::Half && vae_config.force_upcast;
-        let vae = Vae::new(&open("vae", if overflows { Kind::Float } else { options.kind })?, vae_config)?
+        let vae = Vae::new(&open(&VAE, if overflows { Kind::Float } else { options.kind })?, vae_config)?
             .with_tiling(options.vae_tiling);
         check_fit(&text_encoder, &unet, &vae)?;
         for choice in &options.embeddings {
@@ -204,20 +206,14 @@ impl Pipeline {
     }
 }
 
-fn config<C: Config>(files: &ModelFiles, name: &str) -> Result<C> {
-    C::parse(&files.required_text(name)?, &files.path(name))
-}
-
 /// What there is to tell of a model's configuration files, with their paths.
 fn notes(files: &ModelFiles, unet: &UNetConfig, vae: &VaeConfig, scheduler: &SchedulerConfig) -> Vec<String> {
-    [
-        ("unet/config.json", unet.notes()),
-        ("vae/config.json", vae.notes()),
-        ("scheduler/scheduler_config.json", scheduler.corrections().to_vec()),
-    ]
-    .into_iter()
-    .flat_map(|(name, notes)| notes.into_iter().map(move |note| format!("`{}`: {note}", files.path(name).display())))
-    .collect()
+    [(UNET.config, unet.notes()), (VAE.config, vae.notes()), (SCHEDULER_CONFIG, scheduler.corrections().to_vec())]
+        .into_iter()
+        .flat_map(|(name, notes)| {
+            notes.into_iter().map(move |note| format!("`{}`: {note}", files.path(name).display()))
+        })
+        .collect()
 }
 
 fn component_record(name: &str, files: &ModelFiles, file: &str, weights: &WeightFile) -> ComponentRecord {

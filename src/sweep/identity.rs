@@ -5,7 +5,7 @@
 //! folder of the model belongs to it, so that machines which keep the model in different places can share a sweep.
 
 use crate::error::Result;
-use crate::model::convert::TEXTS;
+use crate::model::components;
 use crate::model::files::ModelFiles;
 use crate::model::fingerprint::of_bytes;
 use crate::record::model::ModelRecord;
@@ -34,7 +34,8 @@ impl Identity {
     pub fn new(files: &ModelFiles, weights: Vec<String>, dtype: &'static str) -> Result<Identity> {
         let mut all = Map::new();
         // The scheduler's settings are in the plan, and what stands beside the folders draws nothing.
-        let shaping = TEXTS.into_iter().filter(|name| name.contains('/') && !name.starts_with("scheduler/"));
+        let texts = components::texts().into_iter();
+        let shaping = texts.filter(|name| name.contains('/') && *name != components::SCHEDULER_CONFIG);
         for name in shaping {
             let Some(text) = files.text(name)? else { continue };
             let essence = match serde_json::from_str::<Value>(&text) {

@@ -11,6 +11,7 @@ use super::noise::NoiseLoss;
 use super::parameters::Parameters;
 use super::stages::{Done, Say, Subject, TrainRequest, both, component, settings};
 use crate::error::{Error, Result};
+use crate::model::components::{TEXT_ENCODER, UNET, VAE};
 use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 use crate::model::index;
 use crate::model::resolve::{self, ModelChoice};
@@ -38,9 +39,9 @@ impl Pupil {
     fn open(request: &TrainRequest, stage: &str, say: Say) -> Result<Pupil> {
         let choice = resolve::resolve(request.init)?;
         let files = &choice.files;
-        let unet: (UNetConfig, _) = component(Some(files), "unet/config.json", &Map::new())?;
-        let text_encoder: (TextConfig, _) = component(Some(files), "text_encoder/config.json", &Map::new())?;
-        let (vae, _): (VaeConfig, _) = component(Some(files), "vae/config.json", &Map::new())?;
+        let unet: (UNetConfig, _) = component(Some(files), UNET.config, &Map::new())?;
+        let text_encoder: (TextConfig, _) = component(Some(files), TEXT_ENCODER.config, &Map::new())?;
+        let vae: VaeConfig = files.config(&VAE)?;
         let scheduler = index::scheduler(files)?;
         let folder = request.folder(stage)?;
         let data = request.data(unet.0.sample_size * vae.scale_factor() as i64, say)?;

@@ -8,6 +8,7 @@ use super::parameters::Parameters;
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
 use crate::error::{Error, Result};
+use crate::model::components::{TEXT_ENCODER, UNET};
 use crate::model::config::{TextConfig, UNetConfig};
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::text_encoder::TextEncoder;
@@ -109,8 +110,8 @@ impl Task for DiffusionTask<'_> {
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {
         let setting = &self.setting;
-        for (component, json) in [("text_encoder", setting.text_encoder.1), ("unet", setting.unet.1)] {
-            save::component(&setting.model, component, json, &averaged.tensors(component, Kind::Float))?;
+        for (component, json) in [(&TEXT_ENCODER, setting.text_encoder.1), (&UNET, setting.unet.1)] {
+            save::component(&setting.model, component, json, &averaged.tensors(component.name, Kind::Float))?;
         }
         save::about(&setting.model, setting.samples.guidance_scale)?;
         save::index(&setting.model, &setting.scheduler)?;

@@ -10,6 +10,7 @@ use super::noise::NoiseLoss;
 use super::parameters::{Layout, Parameters};
 use super::trainer::{Lesson, Task, samples_file};
 use crate::error::{Error, Result};
+use crate::model::components;
 use crate::model::config::{TextConfig, UNetConfig};
 use crate::model::lora::LoraChoice;
 use crate::model::lora::write::{self, Trained};
@@ -119,8 +120,8 @@ impl Task for LoraTask<'_> {
         let mut layers = vec![];
         for slot in averaged.layout().slots() {
             let Some(name) = slot.name.strip_suffix(".down") else { continue };
-            let component = if name.starts_with("unet.") { "unet" } else { "text_encoder" };
-            let layer = name.split_once('.').map(|(_, layer)| layer.to_string()).unwrap_or_default();
+            let (component, layer) = name.split_once('.').unwrap_or_default();
+            let (component, layer) = (components::named(component)?.name, layer.to_string());
             if let (Some(down), Some(up)) = (averaged.find(&slot.name), averaged.find(&format!("{name}.up"))) {
                 layers.push(Trained { component, layer, down, up });
             }

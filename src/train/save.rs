@@ -5,8 +5,9 @@
 
 use crate::error::{IoContext, Result};
 use crate::files::atomic::{write_atomically, write_with};
-use crate::model::about::{ABOUT_FILE, About};
-use crate::model::convert::{self, Numbers, weights_file};
+use crate::model::about::About;
+use crate::model::components::{self, ABOUT_FILE, Component, INDEX};
+use crate::model::convert::{self, Numbers};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tch::Tensor;
@@ -39,19 +40,18 @@ pub fn text(model: &Path, name: &str, text: &str) -> Result<()> {
 /// When a file cannot be written.
 pub fn component(
     model: &Path,
-    component: &str,
+    component: &Component,
     config: &Map<String, Value>,
     weights: &[(String, Tensor)],
 ) -> Result<()> {
-    let class = match component {
-        "vae" => json!({"_class_name": "AutoencoderKL"}),
-        "unet" => json!({"_class_name": "UNet2DConditionModel"}),
-        _ => json!({"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}),
+    let class = match component.library {
+        "transformers" => json!({"architectures": [component.class], "model_type": "clip_text_model"}),
+        _ => json!({"_class_name": component.class}),
     };
     let mut whole = class.as_object().cloned().unwrap_or_default();
     whole.extend(config.clone());
-    text(model, &format!("{component}/config.json"), &format!("{:#}\n", Value::Object(whole)))?;
-    tensors(&model.join(weights_file(component)), weights, true, ("format", "pt".into()))
+    text(model, component.config, &format!("{:#}\n", Value::Object(whole)))?;
+    tensors(&model.join(component.weights_file()), weights, true, ("format", "pt".into()))
 }
 
 /// Writes what the model says of itself: the guidance scale that its samples were drawn with is the one to use unasked.
@@ -68,18 +68,5 @@ pub fn about(model: &Path, guidance_scale: f64) -> Result<()> {
 /// # Errors
 /// When it cannot be written.
 pub fn index(model: &Path, scheduler_class: &str) -> Result<()> {
-    let nothing = json!([null, null]);
-    let index = json!({
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": nothing,
-        "image_encoder": nothing,
-        "requires_safety_checker": false,
-        "safety_checker": nothing,
-        "scheduler": ["diffusers", scheduler_class],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    });
-    text(model, "model_index.json", &format!("{index:#}\n"))
+    text(model, INDEX, &format!("{:#}\n", components::index(scheduler_class)))
 }

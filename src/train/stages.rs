@@ -16,6 +16,7 @@ use super::vae::VaeTask;
 use crate::error::{Error, IoContext, Result};
 use crate::files::atomic;
 use crate::files::lock::Hold;
+use crate::model::components::{self, INDEX, SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
 use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::model::files::ModelFiles;
 use crate::model::resolve;
@@ -84,7 +85,7 @@ impl TrainRequest<'_> {
     /// Refuses to write `name` into a model's folder where it is already, unless a training left it there.
     fn check_model(&self, name: &str) -> Result<()> {
         let model = self.model();
-        let there = [name, "model_index.json"].iter().any(|name| model.join(name).exists());
+        let there = [name, INDEX].iter().any(|name| model.join(name).exists());
         if there && !["vae", "diffusion"].iter().any(|stage| folder::is_known(&self.out.join(stage))) {
             return Err(Error::invalid(
                 format!("`{}` holds a model that was not trained here, and would be overwritten", model.display()),
@@ -162,7 +163,7 @@ impl TrainRequest<'_> {
     /// The first numbers: the model's that is gone on from, or fresh ones.
     pub(super) fn begin(&self, layout: &Layout, files: Option<&ModelFiles>) -> Result<Tensor> {
         match files {
-            Some(files) => layout.read(|component| files.weights(component, None).map(|(_, file)| file)),
+            Some(files) => layout.read(|name| Ok(files.weights(components::named(name)?, None)?.1)),
             None => {
                 tch::manual_seed(self.seed as i64);
                 Ok(layout.fresh())
@@ -212,8 +213,8 @@ pub(super) fn settings(stage: &str, seed: u64, training: Value, configs: &[&Map<
 pub fn vae(request: &TrainRequest, say: Say) -> Result<Done> {
     let files = request.files()?;
     let training = &request.config.vae;
-    let (config, json): (VaeConfig, _) = component(files.as_ref(), "vae/config.json", &request.config.model.vae)?;
-    request.check_model("vae/config.json")?;
+    let (config, json): (VaeConfig, _) = component(files.as_ref(), VAE.config, &request.config.model.vae)?;
+    request.check_model(VAE.config)?;
     let folder = request.folder("vae")?;
     let data = request.data(config.sample_size, say)?;
     let layout = Rc::new(Layout::of(|at| Vae::new(&at("vae"), config.clone()).map(drop))?);
@@ -237,27 +238,25 @@ pub fn vae(request: &TrainRequest, say: Say) -> Result<Done> {
 pub fn diffusion(request: &TrainRequest, say: Say) -> Result<Done> {
     let (files, training, model) = (request.files()?, &request.config.diffusion, request.model());
     let vae_files = vae_files(&model, files.as_ref())?;
-    let vae_config =
-        VaeConfig::parse(&vae_files.required_text("vae/config.json")?, &vae_files.path("vae/config.json"))?;
-    let (unet_config, unet_json): (UNetConfig, _) =
-        component(files.as_ref(), "unet/config.json", &request.config.model.unet)?;
+    let vae_config: VaeConfig = vae_files.config(&VAE)?;
+    let (unet_config, unet_json): (UNetConfig, _) = component(files.as_ref(), UNET.config, &request.config.model.unet)?;
     let (_, mut text_json): (TextConfig, _) =
-        component(files.as_ref(), "text_encoder/config.json", &request.config.model.text_encoder)?;
+        component(files.as_ref(), TEXT_ENCODER.config, &request.config.model.text_encoder)?;
     let scheduler_text = match &files {
-        Some(files) => files.required_text("scheduler/scheduler_config.json")?,
+        Some(files) => files.required_text(SCHEDULER_CONFIG)?,
         None => format!("{:#}\n", Value::Object(request.config.model.scheduler.clone())),
     };
     let scheduler = SchedulerConfig::parse(&scheduler_text)
         .map_err(|e| Error::bad_file(Path::new("scheduler_config.json"), "scheduler configuration", e))?;
-    request.check_model("unet/config.json")?;
+    request.check_model(UNET.config)?;
     let folder = request.folder("diffusion")?;
     let size = unet_config.sample_size * vae_config.scale_factor() as i64;
     let data = request.data(size, say)?;
 
     write_tokenizer(request, files.as_ref(), &data, &model, &mut text_json)?;
-    save::text(&model, "scheduler/scheduler_config.json", &scheduler_text)?;
+    save::text(&model, SCHEDULER_CONFIG, &scheduler_text)?;
     let text_config =
-        TextConfig::parse(&Value::Object(text_json.clone()).to_string(), &model.join("text_encoder/config.json"))?;
+        TextConfig::parse(&Value::Object(text_json.clone()).to_string(), &model.join(TEXT_ENCODER.config))?;
     copy_vae(&vae_files, &model)?;
     let subject = Subject { data: &data, vae: (&vae_files, vae_config), folder: &folder };
     let tokenizer = Tokenizer::of_model(&ModelFiles::Folder(model.clone()), &text_config)?;
@@ -316,7 +315,7 @@ impl Subject<'_> {
             say(&format!("warning: {cut} captions are longer than {window} tokens; their ends are not seen"));
         }
         let (files, config) = self.vae;
-        let (_, file) = files.weights("vae", None)?;
+        let (_, file) = files.weights(&VAE, None)?;
         let hash: String = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         let vae = Vae::new(&Weights::new("vae", file, request.device, Kind::Float), config)?;
         let cache = self.folder.join(LATENTS_FILE);
@@ -327,7 +326,7 @@ impl Subject<'_> {
 
 /// The files of the autoencoder: what the first stage left, else those of the model to go on from.
 fn vae_files(model: &Path, init: Option<&ModelFiles>) -> Result<ModelFiles> {
-    if model.join("vae/config.json").is_file() {
+    if model.join(VAE.config).is_file() {
         return Ok(ModelFiles::Folder(model.to_path_buf()));
     }
     init.cloned().ok_or_else(|| {
@@ -340,16 +339,16 @@ fn vae_files(model: &Path, init: Option<&ModelFiles>) -> Result<ModelFiles> {
 
 /// Copies an autoencoder that is not in the model's folder yet.
 fn copy_vae(files: &ModelFiles, model: &Path) -> Result<()> {
-    if model.join("vae/config.json").is_file() {
+    if model.join(VAE.config).is_file() {
         return Ok(());
     }
-    let text = files.required_text("vae/config.json")?;
-    let (_, file) = files.weights("vae", None)?;
-    let path = model.join(crate::model::convert::weights_file("vae"));
+    let text = files.required_text(VAE.config)?;
+    let (_, file) = files.weights(&VAE, None)?;
+    let path = model.join(VAE.weights_file());
     let parent = path.parent().unwrap_or(model);
     std::fs::create_dir_all(parent).at("create", parent)?;
     atomic::write_atomically(&path, file.bytes())?;
-    save::text(model, "vae/config.json", &text)
+    save::text(model, VAE.config, &text)
 }
 
 /// Writes the tokenizer into the model's folder, copied or made from the captions, and what it decides of the text
@@ -362,7 +361,7 @@ fn write_tokenizer(
     text_json: &mut Map<String, Value>,
 ) -> Result<()> {
     if let Some(files) = files {
-        let names = crate::model::convert::TEXTS.iter().filter(|name| name.starts_with("tokenizer/"));
+        let names = components::texts().into_iter().filter(|name| name.starts_with("tokenizer/"));
         for name in names {
             if let Some(text) = files.text(name)? {
                 save::text(model, name, &text)?;

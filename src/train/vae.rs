@@ -11,6 +11,7 @@ use super::trainer::{Lesson, Task, samples_file};
 use crate::error::{Error, Result};
 use crate::eval::reconstruct::{as_input, reconstruct};
 use crate::export::diff::psnr;
+use crate::model::components::VAE;
 use crate::model::config::VaeConfig;
 use crate::model::vae::Vae;
 use crate::trace::writer::write_atomically;
@@ -122,7 +123,7 @@ impl Task for VaeTask<'_> {
         let factor = standardise(&mut weights, &posteriors, &self.config)?;
         let mut json = self.json.clone();
         json.insert("scaling_factor".into(), factor.into());
-        save::component(&self.model, "vae", &json, &weights)?;
+        save::component(&self.model, &VAE, &json, &weights)?;
         Ok(vec![("psnr", decibels.iter().sum::<f64>() / decibels.len().max(1) as f64)])
     }
 }

@@ -4,6 +4,7 @@ use crate::cli::args::ConvertArgs;
 use crate::cli::interrupt;
 use crate::cli::report::Talk;
 use crate::error::Result as LibResult;
+use crate::model::components::UNET;
 use crate::model::convert::{self, Form};
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::vae_override;
@@ -35,7 +36,7 @@ pub fn run(args: &ConvertArgs, talk: Talk) -> Result<ExitCode> {
 /// Refuses a model that could not be used: each tensor of each part is asked for as the configuration has it, and the
 /// parts must fit each other. In the file's own dtype, so that the numbers stay where they lie in the file.
 pub fn check_loads(choice: &ModelChoice, variant: Option<&str>) -> LibResult<()> {
-    let kind = match choice.files.weights("unet", variant)?.1.dtype() {
+    let kind = match choice.files.weights(&UNET, variant)?.1.dtype() {
         Some(Dtype::F16) => Kind::Half,
         Some(Dtype::BF16) => Kind::BFloat16,
         _ => Kind::Float,

@@ -6,6 +6,7 @@ use crate::cli::args::InspectArgs;
 use crate::cli::report;
 use crate::error::Error;
 use crate::model::about::About;
+use crate::model::components::COMPONENTS;
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::weights::WeightFile;
 use crate::pipeline::{LoadOptions, Pipeline};
@@ -42,9 +43,9 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
     let outputs = outputs(&choice, args.variant.as_deref())?;
     let about = About::read(&choice.files)?;
     let mut components = vec![];
-    for name in ["text_encoder", "unet", "vae"] {
-        let (file, weights) = choice.files.weights(name, args.variant.as_deref())?;
-        components.push((name, file, weights));
+    for component in COMPONENTS {
+        let (file, weights) = choice.files.weights(component, args.variant.as_deref())?;
+        components.push((component.name, file, weights));
     }
     if args.json {
         let component = |(name, file, weights): &(&str, String, Arc<WeightFile>)| {
@@ -89,8 +90,9 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
 fn outputs(choice: &ModelChoice, variant: Option<&str>) -> Result<HashMap<String, String>> {
     let log = one_step(choice, variant, ShapeLog::default())?;
     let mut shapes: HashMap<_, _> = log.rows.into_iter().map(|row| (row.name, row.symbolic)).collect();
-    for (component, site) in [("text_encoder", "text_embeddings"), ("unet", "noise_pred"), ("vae", "image")] {
-        shapes.extend(shapes.get(site).cloned().map(|shape| (component.to_string(), shape)));
+    for component in COMPONENTS {
+        let shape = shapes.get(component.output).cloned();
+        shapes.extend(shape.map(|shape| (component.name.to_string(), shape)));
     }
     Ok(shapes)
 }

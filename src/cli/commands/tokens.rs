@@ -4,7 +4,8 @@
 use crate::cli::args::TokensArgs;
 use crate::cli::report;
 use crate::error::Error;
-use crate::model::config::{Config, TextConfig};
+use crate::model::components::TEXT_ENCODER;
+use crate::model::config::TextConfig;
 use crate::model::embedding::{Embedding, EmbeddingChoice};
 use crate::model::resolve::{self, ModelChoice};
 use crate::model::tokenizer::pieces::{self, Readable};
@@ -19,8 +20,7 @@ use std::process::ExitCode;
 pub fn run(args: &TokensArgs) -> Result<ExitCode> {
     let syntax: PromptSyntax = args.prompt_syntax.parse()?;
     let choice = resolve::resolve(args.model.as_deref())?;
-    let name = "text_encoder/config.json";
-    let config = TextConfig::parse(&choice.files.required_text(name)?, &choice.files.path(name))?;
+    let config: TextConfig = choice.files.config(&TEXT_ENCODER)?;
     let mut tokenizer = Tokenizer::of_model(&choice.files, &config)?;
     for text in &args.embedding {
         let record = Embedding::open(&EmbeddingChoice::parse(text)?, config.hidden_size)?.record;

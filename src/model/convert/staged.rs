@@ -3,8 +3,8 @@
 //! Enters: texts and tensors. Leaves: a folder in diffusers' layout, or one file. What is not finished goes, also when the
 //! program is ended on the way: see [`abandon`].
 
-use super::weights_file;
 use crate::error::{Error, IoContext, Result};
+use crate::model::components::Component;
 use crate::units;
 use safetensors::tensor::View;
 use std::collections::HashMap;
@@ -117,8 +117,8 @@ impl<'a> Staged<'a> {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn weights<V: View>(&self, component: &str, tensors: Vec<(String, V)>) -> Result<()> {
-        write(&self.path(&weights_file(component))?, tensors, ("format", "pt".into()))
+    pub fn weights<V: View>(&self, component: &Component, tensors: Vec<(String, V)>) -> Result<()> {
+        write(&self.path(&component.weights_file())?, tensors, ("format", "pt".into()))
     }
 
     /// Writes the one file.

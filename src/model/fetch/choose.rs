@@ -5,8 +5,8 @@
 //! checker, no pickles, no second copy.
 
 use crate::error::{Error, Result};
+use crate::model::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG};
 use crate::model::config::PIPELINES;
-use crate::model::convert::{TEXTS, weights_file};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub fn listing(info: &Value) -> Vec<RemoteFile> {
 pub fn needed(repository: &str, info: &Value, variant: Option<&str>) -> Result<Vec<RemoteFile>> {
     let all = listing(info);
     let find = |name: &str| all.iter().find(|file| file.name == name).cloned();
-    let Some(index) = find(TEXTS[0]) else { return Err(no_layout(repository, &all)) };
+    let Some(index) = find(INDEX) else { return Err(no_layout(repository, &all)) };
     let class = info["config"]["diffusers"]["_class_name"].as_str();
     if let Some(class) = class.filter(|class| !PIPELINES.contains(class)) {
         return Err(Error::Unsupported {
@@ -55,19 +55,19 @@ pub fn needed(repository: &str, info: &Value, variant: Option<&str>) -> Result<V
             supported: "StableDiffusionPipeline, that is Stable Diffusion 1.x and 2.x".into(),
         });
     }
-    let mut files: Vec<RemoteFile> = TEXTS[1..].iter().filter_map(|name| find(name)).collect();
+    let texts = components::texts().into_iter().filter(|name| *name != INDEX);
+    let mut files: Vec<RemoteFile> = texts.filter_map(find).collect();
     let has = |name: &str| files.iter().any(|file| file.name == name);
     let vocabulary = has("tokenizer/tokenizer.json") || has("tokenizer/vocab.json") && has("tokenizer/merges.txt");
-    let configurations =
-        TEXTS[1..].iter().filter(|name| name.contains("config.json") && !name.starts_with("tokenizer"));
-    let missing = configurations.copied().find(|name| !has(name));
+    let mut configurations = [SCHEDULER_CONFIG].into_iter().chain(COMPONENTS.iter().map(|component| component.config));
+    let missing = configurations.find(|name| !has(name));
     if let Some(missing) = missing.or((!vocabulary).then_some("tokenizer/vocab.json")) {
         return Err(Error::invalid(
             format!("`{repository}` is not whole: it lacks `{missing}`"),
             "a model in diffusers' layout has tokenizer, text_encoder, unet, vae and scheduler folders",
         ));
     }
-    let groups = ["text_encoder", "unet", "vae"].map(|component| (component, groups(&all, component)));
+    let groups = COMPONENTS.map(|component| (component, groups(&all, component)));
     // Each part comes in the variant that was asked for, or plain; but some part must have it.
     let anywhere = variant.filter(|variant| groups.iter().any(|(_, groups)| groups.contains_key(*variant)));
     for (component, groups) in &groups {
@@ -84,8 +84,8 @@ pub fn needed(repository: &str, info: &Value, variant: Option<&str>) -> Result<V
 }
 
 /// The weights of a component, by the name of their variant, which is empty for the plain ones.
-fn groups<'a>(all: &'a [RemoteFile], component: &str) -> BTreeMap<String, Vec<&'a RemoteFile>> {
-    let plain = weights_file(component);
+fn groups<'a>(all: &'a [RemoteFile], component: &Component) -> BTreeMap<String, Vec<&'a RemoteFile>> {
+    let plain = component.weights_file();
     let stem = plain.trim_end_matches(".safetensors");
     let mut groups: BTreeMap<String, Vec<&RemoteFile>> = BTreeMap::new();
     for file in all {
@@ -144,11 +144,12 @@ fn whole_or_pieces(repository: &str, files: &[&RemoteFile]) -> Result<Vec<Remote
 }
 
 /// A component has no weights of this variant, or several and no plain ones.
-fn no_weights(repository: &str, all: &[RemoteFile], component: &str, variant: Option<&str>) -> Error {
-    let plain = weights_file(component);
+fn no_weights(repository: &str, all: &[RemoteFile], component: &Component, variant: Option<&str>) -> Error {
+    let plain = component.weights_file();
     let stem = plain.trim_end_matches(".safetensors");
     let asked = variant.map(|v| format!(".{v}")).unwrap_or_default();
-    let there = |file: &&RemoteFile| file.name.starts_with(&format!("{component}/")) && !file.name.ends_with(".json");
+    let there =
+        |file: &&RemoteFile| file.name.starts_with(&format!("{}/", component.name)) && !file.name.ends_with(".json");
     let there: Vec<String> = all.iter().filter(there).map(|file| format!("`{}`", file.name)).collect();
     let message = format!("`{repository}` has no `{stem}{asked}.safetensors`");
     if there.is_empty() {
@@ -168,7 +169,7 @@ fn no_weights(repository: &str, all: &[RemoteFile], component: &str, variant: Op
 fn no_layout(repository: &str, all: &[RemoteFile]) -> Error {
     let single = |file: &&RemoteFile| file.name.ends_with(".safetensors") && !file.name.contains('/');
     let singles: Vec<String> = all.iter().filter(single).map(|file| format!("`{}`", file.name)).collect();
-    let message = format!("`{repository}` is not in diffusers' layout: it has no `{}`", TEXTS[0]);
+    let message = format!("`{repository}` is not in diffusers' layout: it has no `{}`", INDEX);
     match singles.first() {
         Some(first) => Error::invalid(
             format!("{message}, but in one file {}", singles.join(", ")),

@@ -15,7 +15,7 @@ use tch::Tensor;
 pub struct Trained {
     /// `text_encoder` or `unet`.
     pub component: &'static str,
-    /// The layer, as [`super::names::carriers`] has it.
+    /// The layer, as [`crate::model::lora_names::carriers`] has it.
     pub layer: String,
     /// `[rank, in]`, or `[rank, in, height, width]` for a convolution.
     pub down: Tensor,

@@ -3,7 +3,8 @@
 //! Enters: the models. Leaves: nothing, or an error that names the two that differ, and in what.
 
 use crate::error::{Error, Result};
-use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
+use crate::model::components::{SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
+use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 use crate::model::resolve::ModelChoice;
 use crate::model::tokenizer::Tokenizer;
 use crate::scheduler::SchedulerConfig;
@@ -71,38 +72,33 @@ pub fn check(models: &[ModelChoice]) -> Result<()> {
     Ok(())
 }
 
-fn config<C: Config>(model: &ModelChoice, name: &str) -> Result<C> {
-    C::parse(&model.files.required_text(name)?, &model.files.path(name))
-}
-
 fn prediction(model: &ModelChoice) -> Result<String> {
-    const NAME: &str = "scheduler/scheduler_config.json";
-    let config = SchedulerConfig::parse(&model.files.required_text(NAME)?)
-        .map_err(|e| Error::bad_file(&model.files.path(NAME), "scheduler configuration", e))?;
+    let config = SchedulerConfig::parse(&model.files.required_text(SCHEDULER_CONFIG)?)
+        .map_err(|e| Error::bad_file(&model.files.path(SCHEDULER_CONFIG), "scheduler configuration", e))?;
     Ok(config.prediction_type.unwrap_or_else(|| "epsilon".into()))
 }
 
 fn unet_heads(model: &ModelChoice) -> Result<String> {
-    let config: UNetConfig = config(model, "unet/config.json")?;
+    let config: UNetConfig = model.files.config(&UNET)?;
     let mut heads: Vec<String> = (0..config.block_out_channels.len()).map(|i| config.heads(i).to_string()).collect();
     heads.dedup();
     Ok(heads.join(", "))
 }
 
 fn text_heads(model: &ModelChoice) -> Result<String> {
-    Ok(config::<TextConfig>(model, "text_encoder/config.json")?.num_attention_heads.to_string())
+    Ok(model.files.config::<TextConfig>(&TEXT_ENCODER)?.num_attention_heads.to_string())
 }
 
 fn activation(model: &ModelChoice) -> Result<String> {
-    Ok(config::<TextConfig>(model, "text_encoder/config.json")?.hidden_act)
+    Ok(model.files.config::<TextConfig>(&TEXT_ENCODER)?.hidden_act)
 }
 
 fn scaling(model: &ModelChoice) -> Result<String> {
-    Ok(config::<VaeConfig>(model, "vae/config.json")?.scaling_factor.to_string())
+    Ok(model.files.config::<VaeConfig>(&VAE)?.scaling_factor.to_string())
 }
 
 fn vocabulary(model: &ModelChoice) -> Result<HashMap<String, u32>> {
-    let text: TextConfig = config(model, "text_encoder/config.json")?;
+    let text: TextConfig = model.files.config(&TEXT_ENCODER)?;
     Ok(Tokenizer::load(&model.files, text.max_position_embeddings as usize)?.vocabulary())
 }
 

@@ -6,13 +6,18 @@
 //! `lora.down`, `lora_linear_layer.down` as variants; and diffusers' old, `unet.….processor.to_q_lora.down.weight`.
 //! Follows diffusers' `loaders/lora_conversion_utils.py` and `utils/state_dict_utils.py`.
 
-use crate::model::compvis_names::{self, Depth};
-use crate::model::config::UNetConfig;
-use crate::model::weights::WeightFile;
+use super::components::{COMPONENTS, Component, LoraNames, UNET};
+use super::compvis_names::Depth;
+use super::config::UNetConfig;
+use super::weights::{Entry, WeightFile};
+use crate::error::Result;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-/// The components that a LoRA changes.
-pub const COMPONENTS: [&str; 2] = ["text_encoder", "unet"];
+/// The components that a LoRA changes, with how it calls them.
+fn carrying() -> impl Iterator<Item = (&'static Component, &'static LoraNames)> {
+    COMPONENTS.into_iter().filter_map(|component| Some((component, component.lora.as_ref()?)))
+}
 
 /// What a tensor of a LoRA is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,7 @@ pub fn split(key: &str) -> Option<(&str, LoraFactor)> {
 /// `[out, in]`, or `[out, in, height, width]` for a convolution.
 pub fn carriers(weights: &WeightFile) -> BTreeMap<String, Vec<i64>> {
     let fits = |key: &str, shape: &[i64]| [2, 4].contains(&shape.len()) && !key.contains(".embeddings.");
-    let layer = |(key, entry): (&String, &crate::model::weights::Entry)| {
+    let layer = |(key, entry): (&String, &Entry)| {
         let layer = key.strip_suffix(".weight").filter(|layer| fits(layer, &entry.shape))?;
         Some((layer.to_string(), entry.shape.clone()))
     };
@@ -73,22 +78,25 @@ pub struct Names {
 
 impl Names {
     /// The names of a model's layers.
-    pub fn new(text_encoder: &WeightFile, unet: &WeightFile, config: &UNetConfig) -> Names {
-        let depth = depth(config);
-        let layers = BTreeMap::from([(COMPONENTS[0], carriers(text_encoder)), (COMPONENTS[1], carriers(unet))]);
-        let mut flat = HashMap::new();
-        for layer in layers["text_encoder"].keys() {
-            for prefix in ["lora_te_", "lora_te1_"] {
-                flat.insert(flattened(prefix, layer), ("text_encoder", layer.clone()));
+    ///
+    /// # Errors
+    /// When `weights` cannot open a component.
+    pub fn new(config: &UNetConfig, weights: impl Fn(&'static Component) -> Result<Arc<WeightFile>>) -> Result<Names> {
+        let depth = Depth::of_unet(config);
+        let (mut layers, mut flat) = (BTreeMap::new(), HashMap::new());
+        for (component, lora) in carrying() {
+            let own = carriers(&*weights(component)?);
+            for layer in own.keys() {
+                let compvis = (component.single_file.to_compvis)(&format!("{layer}.weight"), &depth);
+                for name in compvis.iter().map(|key| key.trim_end_matches(".weight")).chain([layer.as_str()]) {
+                    for prefix in lora.prefixes {
+                        flat.insert(flattened(prefix, name), (component.name, layer.clone()));
+                    }
+                }
             }
+            layers.insert(component.name, own);
         }
-        for layer in layers["unet"].keys() {
-            let ldm = compvis_names::unet_back(&format!("{layer}.weight"), &depth);
-            for name in ldm.iter().map(|key| key.trim_end_matches(".weight")).chain([layer.as_str()]) {
-                flat.insert(flattened("lora_unet_", name), ("unet", layer.clone()));
-            }
-        }
-        Names { layers, flat }
+        Ok(Names { layers, flat })
     }
 
     /// The layer that a file calls `stem`.
@@ -97,14 +105,14 @@ impl Names {
             return Some(found.clone());
         }
         // Files with the UNet alone may leave its name away.
-        let named = COMPONENTS.iter().find_map(|c| Some((*c, stem.strip_prefix(c)?.strip_prefix('.')?)));
-        let (component, layer) = named.unwrap_or(("unet", stem));
+        let named = carrying().find_map(|(c, _)| Some((c, stem.strip_prefix(c.name)?.strip_prefix('.')?)));
+        let (component, layer) = named.unwrap_or((&UNET, stem));
         let layer = layer.replace(".processor.", ".");
-        let layers = &self.layers[component];
-        let candidates = [Some(layer.clone()), old(component, &layer), Some(format!("text_model.{layer}"))];
-        let text = old(component, &format!("text_model.{layer}"));
-        let found = candidates.into_iter().chain([text]).flatten().find(|layer| layers.contains_key(layer))?;
-        Some((component, found))
+        let rooted = format!("{}{layer}", component.single_file.root);
+        let layers = self.layers.get(component.name)?;
+        let candidates = [today(component, &layer), today(component, &rooted), Some(layer), Some(rooted)];
+        let found = candidates.into_iter().flatten().find(|layer| layers.contains_key(layer))?;
+        Some((component.name, found))
     }
 
     /// The shape of a layer's weight.
@@ -114,31 +122,14 @@ impl Names {
 }
 
 /// Today's name of an attention projection that older versions called the same in both components.
-fn old(component: &str, layer: &str) -> Option<String> {
+fn today(component: &Component, layer: &str) -> Option<String> {
     let (front, part) = layer.rsplit_once('.')?;
-    let part = match (component, part) {
-        ("unet", "to_out") => "to_out.0",
-        ("text_encoder", "to_q") => "q_proj",
-        ("text_encoder", "to_k") => "k_proj",
-        ("text_encoder", "to_v") => "v_proj",
-        ("text_encoder", "to_out") => "out_proj",
-        _ => return None,
-    };
-    Some(format!("{front}.{part}"))
+    let (_, today) = component.lora.as_ref()?.projections.iter().find(|(old, _)| *old == part)?;
+    Some(format!("{front}.{today}"))
 }
 
 fn flattened(prefix: &str, layer: &str) -> String {
     format!("{prefix}{}", layer.replace('.', "_"))
-}
-
-/// What the CompVis names of the UNet's layers depend on.
-fn depth(config: &UNetConfig) -> Depth {
-    let up = config.up_block_types.iter().enumerate().filter(|(_, kind)| kind.starts_with("CrossAttn"));
-    Depth {
-        unet_layers: config.layers_per_block as usize,
-        vae_levels: 0,
-        up_attention: up.map(|(index, _)| index).collect(),
-    }
 }
 
 #[cfg(test)]
