@@ -2,6 +2,7 @@
 //!
 //! A message is one line in lower case; the way out stands in [`Error::hint`], which the command line prints under it.
 
+use crate::units::count;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -246,10 +247,6 @@ impl<T> IoContext<T> for std::io::Result<T> {
 }
 
 /// `3 tensors`, `1 tensor`.
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
 /// The first few names, quoted.
 fn listing(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(5).map(|n| format!("`{n}`")).collect();

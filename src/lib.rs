@@ -4,6 +4,7 @@
 // `say` and `report::print` instead: a reader that has gone away must not end a run.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod arithmetic;
 pub mod cli;
 pub mod dataset;
 pub mod draw;

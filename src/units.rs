@@ -1,5 +1,10 @@
 //! Numbers in words, for messages.
 
+/// `1 step`, `25 steps`.
+pub fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// `350 kB`, `12 MB`, `3.4 GB`, `1.2 TB`.
 pub fn size(bytes: f64) -> String {
     match bytes {

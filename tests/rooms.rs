@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 /// From left to right.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
+    "arithmetic",
+    "units",
     "error",
     "say",
-    "units",
     "files",
     "record",
     "watch",

@@ -1,11 +1,11 @@
 //! How the command line speaks: errors with their way out, notes on standard error, tables on standard output.
 
 use crate::error::Error;
-use crate::say::say;
+use crate::say::{self, say};
 pub use crate::units::size;
 use crate::viz::fonts;
 use comfy_table::{ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use std::io::Write;
 
 /// Notes for the user on standard error.
@@ -99,11 +99,7 @@ pub fn print_table(table: &Table) {
 
 /// A progress bar over `count` pictures on standard error, if that is a terminal.
 pub fn bar(count: usize, talk: Talk) -> ProgressBar {
-    let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(count as u64), target);
-    let style = ProgressStyle::with_template("{bar:32} picture {pos}/{len} [{elapsed}, {eta} left]");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+    say::bar(Some(count as u64), "{bar:32} picture {pos}/{len} [{elapsed}, {eta} left]", talk.quiet)
 }
 
 /// `3,438,167`.

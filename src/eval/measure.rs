@@ -16,7 +16,7 @@ use crate::model::weights::Weights;
 use crate::pipeline::LoadOptions;
 use image::RgbImage;
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// How close pictures come to themselves through an autoencoder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,9 +38,7 @@ pub struct Fidelity {
 pub fn load_vae(choice: &ModelChoice, options: &LoadOptions) -> Result<Vae> {
     let config: VaeConfig = choice.files.config(&VAE)?;
     let (_, file) = choice.files.weights(&VAE, options.variant.as_deref())?;
-    let overflows = options.kind == Kind::Half && config.force_upcast;
-    let kind = if overflows { Kind::Float } else { options.kind };
-    Vae::new(&Weights::new(VAE.name, file, options.device, kind), config)
+    Vae::new(&Weights::new(VAE.name, file, options.device, config.kind(options.kind)), config)
 }
 
 /// Pictures of one size with what encoding (to the mean) and decoding makes of them. `done` hears of every few.

@@ -4,6 +4,7 @@
 //! numbers of model calls, a step of the one means nothing beside the same step of the other, and only the starting
 //! latents and the end are compared.
 
+use crate::arithmetic::decibels;
 use crate::error::Result;
 use crate::record::plan::Quantity;
 use crate::record::schema::Status;
@@ -250,7 +251,7 @@ fn tensor_gap(a: &Array4<f32>, b: &Array4<f32>) -> Gap {
 /// Peak signal-to-noise ratio in dB with a peak of 255; `None` where the pictures, of one size, are the same.
 pub fn psnr(a: &RgbImage, b: &RgbImage) -> Option<f64> {
     let rms = super::measures::root_mean_square(a, b);
-    (rms > 0.0).then(|| 20.0 * (255.0 / rms).log10())
+    (rms > 0.0).then(|| decibels((rms / 255.0).powi(2)))
 }
 
 /// The fields of plan, model and environment that differ, in the record's order.

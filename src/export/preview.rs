@@ -9,6 +9,7 @@ use super::encode::AnimationFormat;
 use super::footer::with_footer;
 use super::panels::{DARK, FOOTER_PROMPT, Shown, Size};
 use super::{Outputs, latents, measures, settings, sizes, words};
+use crate::arithmetic::decibels;
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::record::schema;
@@ -232,7 +233,7 @@ fn row(step: usize, colours: ArrayView3<'_, f32>, preview: &RgbImage, decoded: &
 }
 
 fn psnr(mean_square: f64) -> f64 {
-    (-10.0 * mean_square.log10()).min(BEST_PSNR)
+    decibels(mean_square).min(BEST_PSNR)
 }
 
 /// The preview, and the decoded picture beside it if there is one.

@@ -6,6 +6,7 @@
 use crate::record::schema::Status;
 use crate::scheduler::SchedulerKind;
 use crate::trace::reader::Run;
+use crate::units::count;
 use std::path::Path;
 
 /// Between two settings.
@@ -48,7 +49,7 @@ fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
     let strength = plan.strength.map(|strength| format!(", strength {strength}")).unwrap_or_default();
     let eta = if plan.eta == 0.0 { String::new() } else { format!(", η {}", plan.eta) };
     let calls = (record.calls() != plan.steps && record.calls() > 0).then(|| count(record.calls(), "model call"));
-    let loras: Vec<String> = record.model.loras.iter().map(|l| format!("{} × {}", stem(&l.file), l.weight)).collect();
+    let loras: Vec<String> = record.model.loras.iter().map(|l| format!("{} × {}", l.name(), l.weight)).collect();
     let vae = record.model.components.iter().find_map(|component| component.from.as_deref());
     let mut all = vec![
         Setting::of(format!("“{}”", shortened(&plan.prompt, length))),
@@ -127,16 +128,8 @@ pub fn scheduler_name(name: &str) -> String {
 }
 
 /// `1 step`, `25 steps`.
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
 fn last_part(path: &str) -> String {
     Path::new(path).file_name().map_or(path.into(), |name| name.to_string_lossy().into_owned())
-}
-
-fn stem(file: &str) -> String {
-    Path::new(file).file_stem().map_or(file.into(), |name| name.to_string_lossy().into_owned())
 }
 
 /// At most `length` characters, cut at a word where there is one.

@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::record::plan::{Decode, Quantity};
 use crate::record::schema::Status;
+pub use crate::record::schema::batch_suffix;
 use crate::trace::reader::Run;
 
 /// Which step this is and how noisy it is, from the more to the less important: `step 12/25`, `t 481`, `σ 1.62`.
@@ -151,11 +152,6 @@ pub fn check_batch(run: &Run, batch: usize) -> Result<()> {
         format!("the batch has no picture {batch}: `{}` made {pictures}", run.name().display()),
         "pictures of a batch are counted from 0",
     ))
-}
-
-/// What a file's name ends in for this picture of the batch: nothing for the first, then `-b1`, `-b2`.
-pub fn batch_suffix(batch: usize) -> String {
-    if batch == 0 { String::new() } else { format!("-b{batch}") }
 }
 
 #[cfg(test)]

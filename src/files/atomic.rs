@@ -71,6 +71,15 @@ fn rename(temporary: TempPath, path: &Path) -> std::io::Result<()> {
     temporary.keep().map(drop).map_err(|e| e.error)
 }
 
+/// Makes the folder that a file is to be in.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_folder_of(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder).at("create", folder)
+}
+
 /// The folder that holds a file.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

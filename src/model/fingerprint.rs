@@ -59,7 +59,14 @@ fn sum(files: &ModelFiles, name: &str) -> Result<String> {
 
 /// The SHA-256 sum of these bytes, hexadecimal.
 pub fn of_bytes(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    of_parts([bytes])
+}
+
+/// The SHA-256 sum of bytes that come in parts, hexadecimal.
+pub fn of_parts(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    let mut hasher = Sha256::new();
+    parts.into_iter().for_each(|part| hasher.update(part));
+    hexadecimal(&hasher.finalize())
 }
 
 /// The SHA-256 sum of a file, hexadecimal.

@@ -149,6 +149,11 @@ impl WeightFile {
     pub fn dtype(&self) -> Option<Dtype> {
         self.entries.values().max_by_key(|e| e.end - e.start).map(|e| e.dtype)
     }
+
+    /// Its name: `f16`; empty for a file without tensors.
+    pub fn dtype_name(&self) -> String {
+        self.dtype().map(|dtype| format!("{dtype:?}").to_lowercase()).unwrap_or_default()
+    }
 }
 
 /// The tensors that a file's header lists, by canonical name.

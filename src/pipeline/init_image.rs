@@ -5,10 +5,10 @@
 
 use crate::error::{Error, Result};
 use crate::files::pictures;
+use crate::model::fingerprint;
 use crate::record::inputs::{INIT_FILE, InputFile, MASK_FILE, Resize};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma, Pixel, RgbImage};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// What a file is not, when it cannot be read as a picture.
@@ -96,7 +96,7 @@ fn read(path: &Path) -> Result<(DynamicImage, InputFile)> {
     let picture = pictures::decode(path, &bytes, INPUT)?;
     let about = InputFile {
         file: path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-        sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: fingerprint::of_bytes(&bytes),
         width: picture.width() as usize,
         height: picture.height() as usize,
     };

@@ -116,9 +116,8 @@ impl Pipeline {
         };
         let mut text_encoder = TextEncoder::new(&open(&TEXT_ENCODER, options.kind)?, text_config)?;
         let unet = UNet::new(&open(&UNET, options.kind)?, unet_config)?;
-        let overflows = options.kind == Kind::Half && vae_config.force_upcast;
-        let vae = Vae::new(&open(&VAE, if overflows { Kind::Float } else { options.kind })?, vae_config)?
-            .with_tiling(options.vae_tiling);
+        let vae_kind = vae_config.kind(options.kind);
+        let vae = Vae::new(&open(&VAE, vae_kind)?, vae_config)?.with_tiling(options.vae_tiling);
         check_fit(&text_encoder, &unet, &vae)?;
         for choice in &options.embeddings {
             let Embedding { vectors, record } = Embedding::open(choice, text_encoder.config().hidden_size)?;
@@ -223,7 +222,7 @@ fn component_record(name: &str, files: &ModelFiles, file: &str, weights: &Weight
         file: file.into(),
         sha256: String::new(),
         parameters: weights.parameters(),
-        file_dtype: weights.dtype().map(|d| format!("{d:?}").to_lowercase()).unwrap_or_default(),
+        file_dtype: weights.dtype_name(),
     }
 }
 

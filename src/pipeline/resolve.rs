@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::prompt::conditions;
 use crate::record::conditions::{Conditions, at};
 use crate::record::plan::Plan;
-use crate::record::schema::{Environment, Level, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
+use crate::record::schema::{Environment, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
 use crate::scheduler::{self, Scheduler, SchedulerKind};
 use tch::Device;
 
@@ -60,11 +60,11 @@ impl Pipeline {
         let begin = if plan.mask.is_some() { start::begin_behind_mask } else { start::begin };
         let begin = plan.strength.map(|s| begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
         let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
-        let mut schedule = levels(scheduler.as_ref(), first_call);
+        let mut schedule = scheduler::levels(scheduler.as_ref(), first_call);
         let (calls, factor) = (schedule.len() - 1, self.model.vae_scale_factor);
         let (hires, second_scheduler) = hires::plan(plan, &self.scheduler_config, factor, calls)?.unzip();
         if let (Some(second), Some(scheduler)) = (&hires, &second_scheduler) {
-            schedule.extend(levels(scheduler.as_ref(), second.begin.first_call));
+            schedule.extend(scheduler::levels(scheduler.as_ref(), second.begin.first_call));
         }
         let (tokens, conditions) = self.read_prompts(plan, calls)?;
         let mut plan = plan.clone();
@@ -148,18 +148,4 @@ impl Pipeline {
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
-}
-
-/// The noise levels before each call from `first_call` on, and after the last.
-fn levels(scheduler: &dyn Scheduler, first_call: usize) -> Vec<Level> {
-    let level = |call| {
-        let level = scheduler.level(call);
-        Level {
-            timestep: scheduler.timesteps().get(call).copied(),
-            sigma: level.sigma,
-            alpha_cumprod: level.alpha_cumprod,
-            latent_scale: level.latent_scale,
-        }
-    };
-    (first_call..=scheduler.timesteps().len()).map(level).collect()
 }

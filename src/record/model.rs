@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 
 /// The model of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +65,13 @@ pub struct LoraRecord {
     pub weight: f64,
     /// The layers that it changed.
     pub layers: usize,
+}
+
+impl LoraRecord {
+    /// Its name in pictures and figures: the file's without the ending.
+    pub fn name(&self) -> String {
+        Path::new(&self.file).file_stem().map_or(self.file.clone(), |name| name.to_string_lossy().into_owned())
+    }
 }
 
 impl fmt::Display for LoraRecord {

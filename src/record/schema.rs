@@ -248,6 +248,7 @@ pub fn final_file(batch: usize) -> String {
     format!("final{}.png", batch_suffix(batch))
 }
 
-fn batch_suffix(batch: usize) -> String {
+/// What a file's name ends in for this picture of the batch: nothing for the first, then `-b1`, `-b2`.
+pub fn batch_suffix(batch: usize) -> String {
     if batch == 0 { String::new() } else { format!("-b{batch}") }
 }

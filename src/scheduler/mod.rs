@@ -22,6 +22,7 @@ pub use prediction::Prediction;
 pub use resolved::{BetaSchedule, FinalSigma, Resolved, Solver, Spacing, Variance};
 
 use crate::error::{Error, Result};
+use crate::record::schema::Level;
 use tch::Tensor;
 
 /// What one scheduler step gives.
@@ -306,6 +307,16 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
         SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras => Box::new(dpmpp_2m::Dpmpp2m::new(&config, steps)?),
         SchedulerKind::Unipc => Box::new(unipc::Unipc::new(&config, steps)?),
     })
+}
+
+/// The noise levels before each model call from `first_call` on, and after the last.
+pub fn levels(scheduler: &dyn Scheduler, first_call: usize) -> Vec<Level> {
+    let timesteps = scheduler.timesteps();
+    let level = |call| {
+        let NoiseLevel { sigma, alpha_cumprod, latent_scale } = scheduler.level(call);
+        Level { timestep: timesteps.get(call).copied(), sigma, alpha_cumprod, latent_scale }
+    };
+    (first_call..=timesteps.len()).map(level).collect()
 }
 
 /// Refuses a step beyond the last model call, and tensors of different shapes, which libtorch would broadcast.

@@ -11,6 +11,7 @@ use super::dpmpp_2m::{karras_of_training, lambda};
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma, rounded};
 use super::resolved::{FinalSigma, Solver};
 use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use crate::arithmetic;
 use crate::error::Result;
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -116,28 +117,11 @@ fn right_side(h: f32, b_of_h: f32, n: usize) -> Vec<f32> {
     right
 }
 
-/// Solves Σ_j ratio_j^k · x_j = right_k for k = 0 … n − 1 by Gaussian elimination with pivots, in f32 as diffusers does.
+/// Solves Σ_j ratio_j^k · x_j = right_k for k = 0 … n − 1 in f32 as diffusers does.
 fn solve(ratios: &[f32], right: &[f32]) -> Vec<f32> {
     let n = ratios.len();
     let row = |k: usize| ratios.iter().map(|ratio| ratio.powi(k as i32)).chain([right[k]]).collect::<Vec<f32>>();
-    let mut rows: Vec<Vec<f32>> = (0..n).map(row).collect();
-    for column in 0..n {
-        let size = |r: &usize| rows[*r][column].abs();
-        let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or(column);
-        rows.swap(column, pivot);
-        let (above, below) = rows.split_at_mut(column + 1);
-        let pivot = &above[column];
-        for row in below {
-            let factor = row[column] / pivot[column];
-            row.iter_mut().zip(pivot).for_each(|(x, above)| *x -= factor * above);
-        }
-    }
-    let mut x = vec![0.0; n];
-    for k in (0..n).rev() {
-        let known: f32 = (k + 1..n).map(|j| rows[k][j] * x[j]).sum();
-        x[k] = (rows[k][n] - known) / rows[k][k];
-    }
-    x
+    arithmetic::solve((0..n).map(row).collect(), 0.0).and_then(|mut found| found.pop()).unwrap_or_default()
 }
 
 impl Scheduler for Unipc {

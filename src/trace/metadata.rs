@@ -50,8 +50,7 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
         pairs.push(("VAE", quoted(&model_name(name))));
     }
     if !record.model.loras.is_empty() {
-        let stem = |file: &str| Path::new(file).file_stem().map_or(file.into(), |n| n.to_string_lossy().into_owned());
-        let each: Vec<String> = record.model.loras.iter().map(|l| format!("{}:{}", stem(&l.file), l.weight)).collect();
+        let each: Vec<String> = record.model.loras.iter().map(|l| format!("{}:{}", l.name(), l.weight)).collect();
         pairs.push(("Lora", quoted(&each.join(", "))));
     }
     let names: Vec<&str> = record.model.embeddings.iter().map(|e| e.name.as_str()).collect();

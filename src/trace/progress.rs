@@ -1,9 +1,10 @@
 //! Watching for the user: a progress bar on a terminal, and Ctrl-C.
 
 use crate::error::Result;
+use crate::say::bar;
 use crate::watch::observer::{Ask, Event, Flow, Observer};
 use crate::watch::site::is_inner;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,11 +17,7 @@ pub struct Progress {
 impl Progress {
     /// A bar; an invisible one when `quiet`.
     pub fn new(quiet: bool) -> Progress {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{bar:32} step {pos}/{len} {msg} [{elapsed}, {eta} left]");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Progress { bar }
+        Progress { bar: bar(None, "{bar:32} step {pos}/{len} {msg} [{elapsed}, {eta} left]", quiet) }
     }
 }
 

@@ -9,6 +9,7 @@ use super::save;
 use super::trainer::Loss;
 use crate::error::{Error, Result};
 use crate::eval::reconstruct::as_input;
+use crate::model::fingerprint;
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::UNet;
@@ -16,7 +17,6 @@ use crate::model::vae::Vae;
 use crate::model::weights::{Bytes, WeightFile};
 use crate::scheduler::SchedulerConfig;
 use crate::watch::observer::Probe;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -70,14 +70,12 @@ impl Latents {
 
 /// What latents depend on: the pictures and the autoencoder.
 fn key(data: &Data, vae_hash: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(vae_hash);
-    for some in data.pictures.split(64, 0) {
+    let pictures = data.pictures.split(64, 0).into_iter().map(|some| {
         let mut bytes = vec![0; some.numel()];
         some.contiguous().copy_data_u8(&mut bytes, some.numel());
-        hash.update(&bytes);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes
+    });
+    fingerprint::of_parts([vae_hash.as_bytes().to_vec()].into_iter().chain(pictures))
 }
 
 fn read_cache(path: &Path, key: &str) -> Option<Latents> {

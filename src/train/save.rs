@@ -3,8 +3,8 @@
 //! Enters: a component's configuration and weights. Leaves: `vae/config.json` with `diffusion_pytorch_model.safetensors`,
 //! and so on. Each file appears under its name when it is whole.
 
-use crate::error::{IoContext, Result};
-use crate::files::atomic::{write_atomically, write_with};
+use crate::error::Result;
+use crate::files::atomic::{make_folder_of, write_atomically, write_with};
 use crate::model::about::About;
 use crate::model::components::{self, ABOUT_FILE, Component, INDEX};
 use crate::model::convert::{self, Numbers};
@@ -17,8 +17,7 @@ use tch::Tensor;
 /// # Errors
 /// When the file cannot be written.
 pub fn tensors(path: &Path, tensors: &[(String, Tensor)], half: bool, metadata: (&str, String)) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).at("create", parent)?;
+    make_folder_of(path)?;
     let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), Numbers::of(tensor, half))).collect();
     write_with(path, |temporary| convert::write(temporary, tensors, metadata))
 }
@@ -29,8 +28,7 @@ pub fn tensors(path: &Path, tensors: &[(String, Tensor)], half: bool, metadata: 
 /// When it cannot be written.
 pub fn text(model: &Path, name: &str, text: &str) -> Result<()> {
     let path = model.join(name);
-    let parent = path.parent().unwrap_or(model);
-    std::fs::create_dir_all(parent).at("create", parent)?;
+    make_folder_of(&path)?;
     write_atomically(&path, text.as_bytes())
 }
 

@@ -19,6 +19,7 @@ use crate::files::lock::Hold;
 use crate::model::components::{self, INDEX, SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
 use crate::model::config::{Config, TextConfig, UNetConfig, VaeConfig};
 use crate::model::files::ModelFiles;
+use crate::model::fingerprint;
 use crate::model::resolve;
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tokenizer::Tokenizer;
@@ -27,7 +28,6 @@ use crate::model::vae::Vae;
 use crate::model::weights::Weights;
 use crate::scheduler::SchedulerConfig;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -316,7 +316,7 @@ impl Subject<'_> {
         }
         let (files, config) = self.vae;
         let (_, file) = files.weights(&VAE, None)?;
-        let hash: String = Sha256::digest(file.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = fingerprint::of_bytes(file.bytes());
         let vae = Vae::new(&Weights::new("vae", file, request.device, Kind::Float), config)?;
         let cache = self.folder.join(LATENTS_FILE);
         let latents = Latents::of(self.data, &vae, &hash, &cache, request.device)?;
@@ -345,8 +345,7 @@ fn copy_vae(files: &ModelFiles, model: &Path) -> Result<()> {
     let text = files.required_text(VAE.config)?;
     let (_, file) = files.weights(&VAE, None)?;
     let path = model.join(VAE.weights_file());
-    let parent = path.parent().unwrap_or(model);
-    std::fs::create_dir_all(parent).at("create", parent)?;
+    atomic::make_folder_of(&path)?;
     atomic::write_atomically(&path, file.bytes())?;
     save::text(model, VAE.config, &text)
 }

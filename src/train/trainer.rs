@@ -11,8 +11,8 @@ use super::curve;
 use super::optimizer::{AdamW, Memory};
 use super::parameters::{Layout, Parameters};
 use crate::error::{Error, IoContext, Result};
-use crate::say::say;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::say::{bar, say};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Write;
@@ -272,11 +272,8 @@ impl Trainer<'_> {
     }
 
     fn bar(&self, first: u64) -> ProgressBar {
-        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(self.course.steps), target);
-        let style = ProgressStyle::with_template("{bar:32} step {pos}/{len} {msg} [{elapsed}, {eta} left]");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.with_position(first)
+        let template = "{bar:32} step {pos}/{len} {msg} [{elapsed}, {eta} left]";
+        bar(Some(self.course.steps), template, self.quiet).with_position(first)
     }
 
     fn say(&self, text: impl AsRef<str>) {

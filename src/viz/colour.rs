@@ -13,6 +13,7 @@ use ndarray::ArrayView2;
 use super::normalise::Range;
 use super::pixels::{WHITE, fill, unit_to_u8};
 use super::text::{Align, TextStyle};
+use crate::arithmetic::{decimals, round_step};
 use crate::error::{Error, Result};
 
 /// What NaN is painted in: a magenta that no map has.
@@ -134,11 +135,8 @@ pub fn ticks(range: Range, count: usize) -> Vec<(f64, String)> {
     if !(span > 0.0 && span.is_finite()) {
         return vec![(range.lo, label(range.lo, 3))];
     }
-    let rough = span / count.max(1) as f64;
-    let power = 10f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough * 0.999).unwrap_or(rough);
-    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let step = round_step(span / count.max(1) as f64);
+    let decimals = decimals(step);
     let first = (range.lo / step - 1e-9).ceil() as i64;
     let last = (range.hi / step + 1e-9).floor() as i64;
     (first..=last).map(|number| number as f64 * step).map(|value| (value, label(value, decimals))).collect()

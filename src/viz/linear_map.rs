@@ -15,6 +15,7 @@ use ndarray::{Array3, ArrayView3};
 use serde::{Deserialize, Serialize};
 
 use super::pixels::{from_unit, wrong_shape};
+use crate::arithmetic;
 use crate::error::{Error, IoContext, Result};
 
 /// Channels of the latents.
@@ -143,7 +144,7 @@ impl LinearFit {
     /// The map with the least squared error. An error if the latents seen do not vary in all four channels, so that
     /// many maps would fit.
     pub fn solve(&self) -> Result<LinearMap> {
-        let solution = solve(self.gram, self.moments).ok_or_else(|| {
+        let solution = solve(&self.gram, &self.moments).ok_or_else(|| {
             let message = format!("{} latent pixels do not determine a linear map", self.samples);
             Error::invalid(message, "record more steps or seeds: every channel must vary on its own")
         })?;
@@ -180,7 +181,7 @@ impl LinearFit {
             samples: self.samples,
             r2: share(error, spreads.iter().sum()),
             r2_per_colour: [0, 1, 2].map(|c| share(errors[c], spreads[c])),
-            psnr_db: -10.0 * (error / (3.0 * count)).max(1e-20).log10(),
+            psnr_db: arithmetic::decibels((error / (3.0 * count)).max(1e-20)),
         }
     }
 }
@@ -195,39 +196,19 @@ pub fn block_means(picture: ArrayView3<'_, f32>, block: usize) -> Array3<f64> {
     })
 }
 
-/// Solves the normal equations by Gaussian elimination with pivoting; `None` if they have no single solution.
-fn solve(mut gram: [[f64; TERMS]; TERMS], mut right: [[f64; 3]; TERMS]) -> Option<[[f64; 3]; TERMS]> {
+/// Solves the normal equations; `None` if they have no single solution.
+fn solve(gram: &[[f64; TERMS]; TERMS], right: &[[f64; 3]; TERMS]) -> Option<[[f64; 3]; TERMS]> {
     let scale: [f64; TERMS] = std::array::from_fn(|i| gram[i][i].sqrt());
     if scale.contains(&0.0) {
         return None;
     }
     // With ones on the diagonal, a small pivot means dependent channels and not small numbers.
-    for i in 0..TERMS {
-        (0..TERMS).for_each(|j| gram[i][j] /= scale[i] * scale[j]);
-        right[i].iter_mut().for_each(|value| *value /= scale[i]);
-    }
-    for step in 0..TERMS {
-        let pivot = (step..TERMS).max_by(|&a, &b| gram[a][step].abs().total_cmp(&gram[b][step].abs()))?;
-        if gram[pivot][step].abs() < 1e-10 {
-            return None;
-        }
-        gram.swap(step, pivot);
-        right.swap(step, pivot);
-        for row in step + 1..TERMS {
-            let factor = gram[row][step] / gram[step][step];
-            (step..TERMS).for_each(|column| gram[row][column] -= factor * gram[step][column]);
-            (0..3).for_each(|c| right[row][c] -= factor * right[step][c]);
-        }
-    }
-    let mut solution = [[0.0; 3]; TERMS];
-    for row in (0..TERMS).rev() {
-        for c in 0..3 {
-            let known: f64 = (row + 1..TERMS).map(|column| gram[row][column] * solution[column][c]).sum();
-            solution[row][c] = (right[row][c] - known) / gram[row][row];
-        }
-    }
-    (0..TERMS).for_each(|i| solution[i].iter_mut().for_each(|value| *value /= scale[i]));
-    Some(solution)
+    let row = |i: usize| {
+        let coefficients = (0..TERMS).map(move |j| gram[i][j] / (scale[i] * scale[j]));
+        coefficients.chain(right[i].map(|value| value / scale[i])).collect()
+    };
+    let colours = arithmetic::solve((0..TERMS).map(row).collect(), 1e-10)?;
+    Some(std::array::from_fn(|i| std::array::from_fn(|colour| colours[colour][i] / scale[i])))
 }
 
 #[cfg(test)]

@@ -3,18 +3,15 @@
 use crate::cli::args::FetchArgs;
 use crate::cli::report::{self, Talk};
 use crate::model::fetch::{self, FetchRequest, Hub, Told};
+use crate::say;
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::process::ExitCode;
 
 /// Fetches the model, shows how far it is, prints its folder.
 pub fn run(args: &FetchArgs, talk: Talk) -> Result<ExitCode> {
     let hub = Hub::from_env(&args.name)?;
     let request = FetchRequest { name: &args.name, revision: &args.revision, variant: args.variant.as_deref() };
-    let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} [{elapsed}, {eta} left] {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = say::bar(None, "{bar:32} {bytes}/{total_bytes} [{elapsed}, {eta} left] {msg}", talk.quiet);
     let (mut done, mut current) = (0, 0);
     let fetched = fetch::fetch(request, &hub, &mut |told| match told {
         Told::Files(commit, files) => {

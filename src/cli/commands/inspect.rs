@@ -52,7 +52,7 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
             let mut value = as_json(&tree(weights), name, &outputs, args.depth);
             value["name"] = json!(name);
             value["file"] = json!(file);
-            value["dtype"] = json!(dtype(weights));
+            value["dtype"] = json!(weights.dtype_name());
             value
         };
         let list: Vec<Value> = components.iter().map(component).collect();
@@ -70,7 +70,7 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
     for (name, file, weights) in &components {
         let root = tree(weights);
         let (parameters, tensors) = (report::thousands(root.parameters), root.tensors.to_string());
-        table.add_row([*name, &parameters, &tensors, &dtype(weights), output(&outputs, name), file]);
+        table.add_row([*name, &parameters, &tensors, &weights.dtype_name(), output(&outputs, name), file]);
         add_rows(&mut table, &root, name, &outputs, args.depth);
     }
     for column in 1..3 {
@@ -132,10 +132,6 @@ fn print_sites(rows: &[SiteRow], pattern: &str, json: bool) -> Result<ExitCode> 
 
 fn output<'a>(outputs: &'a HashMap<String, String>, site: &str) -> &'a str {
     outputs.get(site).map_or("", String::as_str)
-}
-
-fn dtype(weights: &WeightFile) -> String {
-    weights.dtype().map(|d| format!("{d:?}").to_lowercase()).unwrap_or_default()
 }
 
 fn tree(weights: &WeightFile) -> Node {

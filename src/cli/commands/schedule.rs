@@ -10,7 +10,6 @@ use crate::export::schedules::{self, NamedSchedule};
 use crate::export::settings::scheduler_name;
 use crate::model::index;
 use crate::model::resolve;
-use crate::record::schema::Level;
 use crate::scheduler::{self, SchedulerConfig, SchedulerKind};
 use anyhow::Result;
 use serde_json::json;
@@ -60,17 +59,7 @@ pub fn run(args: &ScheduleArgs, talk: Talk) -> Result<ExitCode> {
 
 fn schedule(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> LibResult<NamedSchedule> {
     let scheduler = scheduler::build(kind, config, steps, 0.0)?;
-    let timesteps = scheduler.timesteps();
-    let level = |call| {
-        let level = scheduler.level(call);
-        Level {
-            timestep: timesteps.get(call).copied(),
-            sigma: level.sigma,
-            alpha_cumprod: level.alpha_cumprod,
-            latent_scale: level.latent_scale,
-        }
-    };
-    Ok(NamedSchedule { name: kind.name().into(), levels: (0..=timesteps.len()).map(level).collect() })
+    Ok(NamedSchedule { name: kind.name().into(), levels: scheduler::levels(scheduler.as_ref(), 0) })
 }
 
 fn print_table(schedules: &[NamedSchedule]) {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result as LibResult};
 use crate::model::vae_override;
 use crate::pipeline::init_image::InitImage;
 use crate::record::plan::Plan;
+use crate::say;
 use crate::say::say;
 use crate::sweep::estimate::{self, Cost, Speed};
 use crate::sweep::field;
@@ -20,7 +21,7 @@ use crate::sweep::store::{State, Store};
 use crate::trace::writer;
 use crate::watch::observer::{Ask, Event, Flow, Observer};
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -277,11 +278,8 @@ struct SweepProgress<'a> {
 
 impl<'a> SweepProgress<'a> {
     fn new(axes: &'a [Axis], groups: &[Vec<Cell>], talk: Talk) -> SweepProgress<'a> {
-        let target = if talk.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let calls: usize = groups.iter().flatten().map(|c| c.calls).sum();
-        let bar = ProgressBar::with_draw_target(Some(calls as u64), target);
-        let style = ProgressStyle::with_template("{bar:32} call {pos}/{len} [{elapsed}, {eta} left]");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = say::bar(Some(calls as u64), "{bar:32} call {pos}/{len} [{elapsed}, {eta} left]", talk.quiet);
         let total = groups.iter().map(Vec::len).sum();
         SweepProgress { axes, talk, bar, total, done: 0, calls: 0, counts: [0; 3], failed: vec![] }
     }

@@ -2,6 +2,7 @@
 //!
 //! Logarithmic axes are drawn as linear ones of the decimal logarithm, so both go through the same code.
 
+use crate::arithmetic::{decimals, round_step};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ impl Axis {
         let step = round_step((high - low) / count.max(1) as f64);
         let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
         let marks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
-        let decimals = (-step.log10().floor()).max(0.0) as usize;
+        let decimals = decimals(step);
         Axis { start: first * step, end: last * step, marks, log: false, decimals }
     }
 
@@ -120,12 +121,6 @@ fn bounds(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let finite = values.filter(|v| v.is_finite());
     let (low, high) = (finite.clone().fold(f64::INFINITY, f64::min), finite.fold(f64::NEG_INFINITY, f64::max));
     if low <= high { (low, high) } else { (0.0, 1.0) }
-}
-
-/// 1, 2 or 5 times a power of ten: the least such that is not below `step`.
-fn round_step(step: f64) -> f64 {
-    let power = 10f64.powf(step.log10().floor());
-    [1.0, 2.0, 5.0].into_iter().map(|m| m * power).find(|s| *s >= step * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
 fn superscript(number: i32) -> String {

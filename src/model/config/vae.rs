@@ -5,6 +5,7 @@ use super::read::{Check, MOST_LAYERS};
 use crate::error::Result;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tch::Kind;
 
 /// `vae/config.json` of an `AutoencoderKL`.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,6 +70,11 @@ impl Default for VaeConfig {
 }
 
 impl VaeConfig {
+    /// What the autoencoder computes in where `asked` is asked for: f32 where half precision overflows.
+    pub fn kind(&self, asked: Kind) -> Kind {
+        if asked == Kind::Half && self.force_upcast { Kind::Float } else { asked }
+    }
+
     /// What there is to tell of the file: what was passed over.
     pub fn notes(&self) -> Vec<String> {
         passed_over(&self.other).into_iter().collect()

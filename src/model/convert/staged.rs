@@ -4,6 +4,7 @@
 //! program is ended on the way: see [`abandon`].
 
 use crate::error::{Error, IoContext, Result};
+use crate::files::atomic::make_folder_of;
 use crate::model::components::Component;
 use crate::units;
 use safetensors::tensor::View;
@@ -131,8 +132,7 @@ impl<'a> Staged<'a> {
 
     fn path(&self, name: &str) -> Result<PathBuf> {
         let path = self.model().join(name);
-        let parent = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent).at("create", parent)?;
+        make_folder_of(&path)?;
         Ok(path)
     }
 
