@@ -1,0 +1,20 @@
+// Where tensors and pictures come from: blocks in the page (`inline.ts`) or a server (`http.ts`). The rest of the page
+// knows this interface alone.
+import type { Kept, Quantity, What } from "./types";
+
+/** Numbers with their shape: `[channels, height, width]`, channel by channel, row by row. */
+export interface Tensor {
+  data: Float32Array;
+  channels: number;
+  height: number;
+  width: number;
+}
+
+export interface Source {
+  /** The numbers of a tensor that the run's record says is there. */
+  numbers(run: string, step: number, key: Quantity, kept: Kept): Promise<Float32Array>;
+  /** An address for `<img>`: the decoded picture of a step. */
+  picture(run: string, step: number, what: What): string | null;
+  /** An address for `<img>`: the finished picture. */
+  final(run: string): string | null;
+}

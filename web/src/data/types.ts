@@ -1,0 +1,183 @@
+// What the page is given, as `sdviz report` writes it and `sdviz serve` sends it. The record is `run.json`
+// (docs/run-format.md); only the fields that the page reads are named here.
+
+/** A tensor that a step can record, by its key in the step's file. */
+export type Quantity = "latents" | "noise_uncond" | "noise_text" | "noise_guided" | "predicted_original";
+
+/** What of a step can be decoded to a picture. */
+export type What = "latents" | "predicted_original";
+
+/** Everything in one page. */
+export interface Report {
+  format: 1;
+  runs: RunData[];
+  sweep: SweepData | null;
+  /** What the page is written within, in bytes, and what it came to. */
+  budget: { limit: number; tensors: number; pictures: number } | null;
+}
+
+/** A run, or one picture of its batch. */
+export interface RunData {
+  /** Names its blocks; on a server, the run. */
+  id: string;
+  /** What its folder is called. */
+  name: string;
+  /** Which picture of the batch. */
+  batch: number;
+  record: RunRecord;
+  /** The whole steps, ascending; 0 is the starting latents. */
+  steps: number[];
+  tensors: Partial<Record<Quantity, Kept>>;
+  pictures: Partial<Record<What, KeptPictures>>;
+  final: KeptPicture | null;
+  /** A linear map from latents to colours, fitted on this run; none where nothing was decoded. */
+  map: LinearMap | null;
+  curves: Curves;
+  shapes: SiteRow[];
+  /** What was left out or made smaller to keep the page small: the page says it in words. */
+  reduced: Reduction[];
+}
+
+/** A quantity that is in the page. */
+export interface Kept {
+  dtype: "f32" | "f16";
+  steps: number[];
+  /** The page computes it from the others instead of holding it. */
+  derived: boolean;
+  ranges: Ranges | null;
+}
+
+/** What becomes black and white, as the exporters find it: over all channels of all recorded steps. */
+export interface Ranges {
+  run: Range;
+  percentile: Range;
+  sigma: Range;
+}
+
+export type Range = [lo: number, hi: number];
+
+export interface KeptPicture {
+  width: number;
+  height: number;
+  format: "png" | "webp";
+  /** Of WebP: 0 to 100. */
+  quality: number | null;
+}
+
+export interface KeptPictures extends KeptPicture {
+  steps: number[];
+}
+
+/** `f16` numbers instead of f32, steps thinned, pictures made smaller or lossy, a quantity dropped. */
+export interface Reduction {
+  kind: "f16" | "thinned" | "smaller" | "lossy" | "dropped";
+  /** The quantities concerned, or `pictures`. */
+  of: string[];
+  /** Every Nth step; the side in pixels; the quality. */
+  to: number | null;
+}
+
+export interface LinearMap {
+  /** What each channel adds to red, green and blue. */
+  weights: [number, number, number][];
+  bias: [number, number, number];
+  fit: { samples: number; r2: number; psnr_db: number };
+}
+
+export type Curve = [step: number, value: number][];
+
+/** Numbers per step, as `sdviz plot` draws them. A curve that the record cannot give is absent. */
+export interface Curves {
+  norms: Partial<Record<Quantity | "scaled_latents", Curve>>;
+  guidance: { difference: Curve; angle: Curve; share: Curve } | null;
+  change: Curve | null;
+  distance: { to: number; latents: Curve; predicted: Curve; picture: Curve } | null;
+}
+
+export interface SiteRow {
+  order: number;
+  name: string;
+  brief: boolean;
+  symbolic: string;
+  shape: number[];
+  dtype: string;
+  min: number | string;
+  max: number | string;
+  mean: number | string;
+  std: number | string;
+}
+
+export interface Level {
+  timestep: number | null;
+  sigma: number;
+  alpha_cumprod: number;
+  latent_scale: number;
+}
+
+export interface Token {
+  id: number;
+  piece: string;
+}
+
+export interface RunRecord {
+  status: "running" | "complete" | "failed" | "killed";
+  failure?: string;
+  sdviz_version?: string;
+  plan: Plan;
+  model: Model;
+  tokens: {
+    prompt: Token[];
+    negative_prompt: Token[];
+    window: number;
+    prompt_cut?: string | null;
+    negative_prompt_cut?: string | null;
+  };
+  schedule: Level[];
+  hires?: { first_step: number; width: number; height: number; scale: number };
+  begin?: { first_call: number; scheduled_calls: number; why: string };
+  environment?: { device: string; dtype: string; threads: number };
+  timings?: { total_seconds: number; stages: { name: string; seconds: number; count: number }[] };
+}
+
+export interface Plan {
+  prompt: string;
+  negative_prompt: string;
+  seed: number;
+  batch_size: number;
+  steps: number;
+  guidance_scale: number;
+  width: number;
+  height: number;
+  scheduler: string;
+  eta: number;
+  strength?: number;
+  record: Quantity[];
+  decode: string;
+  decode_what: What[];
+  prompt_syntax?: string;
+}
+
+export interface Model {
+  id: string;
+  latent_channels: number;
+  vae_scale_factor: number;
+  scaling_factor: number;
+  prediction_type: string;
+  components: { name: string; parameters: number; file_dtype: string }[];
+}
+
+/** A sweep: its axes, and for each cell where it stands on them. */
+export interface SweepData {
+  name: string;
+  axes: { name: string; title: string; labels: string[] }[];
+  cells: SweepCell[];
+}
+
+export interface SweepCell {
+  /** The cell's folder. */
+  id: string;
+  /** Its place on each axis. */
+  at: number[];
+  /** Its run in `Report.runs`; none while it is not made. */
+  run: string | null;
+}

@@ -1,0 +1,2 @@
+// Lesson mode in English.
+export const lesson = { label: "Lesson" };

@@ -1,0 +1,37 @@
+// The page's beginning: reads what it was given and shows it.
+import { mount } from "svelte";
+import App from "./App.svelte";
+import "./app.css";
+import { InlineSource, readReport } from "./data/inline";
+import { RunView } from "./data/run";
+import { paintChannels } from "./maths/paint";
+import { player } from "./state/player.svelte";
+import { session } from "./state/session.svelte";
+
+function start(): void {
+  const target = document.getElementById("page");
+  if (!target) return;
+  target.replaceChildren();
+  const report = readReport();
+  if (!report) return;
+  const source = new InlineSource();
+  session.open(report, report.runs.map((run) => new RunView(run, source)));
+  mount(App, { target });
+  expose();
+}
+
+/** A door for tests: what the channel lab would paint, as numbers. */
+function expose(): void {
+  const door = {
+    player,
+    session,
+    async paint(step: number, channels: number[]): Promise<number[]> {
+      const range = session.run.data.tensors.latents!.ranges!.run;
+      const tensor = await session.run.scaled("latents", step);
+      return Array.from(paintChannels(tensor!, channels, range).data);
+    },
+  };
+  Object.assign(window, { __sdviz: door });
+}
+
+start();
