@@ -1,0 +1,34 @@
+// What sets runs apart: the settings in which they differ, in words.
+import type { RunView } from "../data/run";
+import type { Texts } from "../i18n/index.svelte";
+
+/** The settings of a run that shape its pictures, by name. */
+function settings(run: RunView, texts: Texts): [string, string][] {
+  const { plan, model } = run.record;
+  const o = texts.overview;
+  return [
+    [o.prompt, plan.prompt],
+    [o.negative, plan.negative_prompt || "–"],
+    [o.seed, String(plan.seed + run.data.batch)],
+    [o.steps, String(plan.steps)],
+    [o.scale, String(plan.guidance_scale)],
+    [o.scheduler, plan.scheduler],
+    [o.size, `${plan.width}×${plan.height}`],
+    [o.model, model.id],
+    ["strength", plan.strength === undefined ? "–" : String(plan.strength)],
+    ["η", String(plan.eta)],
+  ];
+}
+
+/** For each run the settings that not all of them share. */
+export function apart(runs: readonly RunView[], texts: Texts): [string, string][][] {
+  const all = runs.map((run) => settings(run, texts));
+  const differs = (i: number) => all.some((one) => one[i]![1] !== all[0]![i]![1]);
+  return all.map((one) => one.filter((_, i) => differs(i)));
+}
+
+/** The step of a run that is as far on its way as `share`, 0..=1. */
+export function stepAt(run: RunView, share: number): number {
+  const { steps } = run.data;
+  return steps[Math.round(share * (steps.length - 1))] ?? 0;
+}
