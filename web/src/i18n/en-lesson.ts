@@ -1,2 +1,195 @@
-// Lesson mode in English.
-export const lesson = { label: "Lesson" };
+// Lesson mode in English: questions, and the guided pages.
+export const lesson = {
+  label: "Lesson",
+  questions: "Questions",
+  tour: "Guided tour",
+  about:
+    "Say first what you think, then look. Guessing is the point: those who guess, right or wrong, see more than those who only watch.",
+  seed: "Number of the lesson",
+  seedAbout: "The same number gives the same questions; give everyone their own, or all the same.",
+  question: (n: number) => `Question ${n}`,
+  score: (right: number, of: number) => `${right} of ${of} right`,
+  commit: "That is my guess",
+  next: "Next question",
+  right: "Right.",
+  wrong: "Not this time. Your guess stays beside the truth.",
+  yours: "your guess",
+  truth: "the truth",
+  whyNow: "Say why before you read on.",
+  showWhy: "Show why",
+  change: "Now change something",
+  again: "Change it, and guess again",
+  look: "Look at it yourself",
+  position: (n: number) => `place ${n}`,
+  unplaced: "not placed yet",
+  startOver: "Start over",
+  notes: "Lecturer's notes",
+  notesAbout: "for whoever teaches",
+  none: "This page holds too little for questions: a run with decoded pictures is needed.",
+  needs: "More kinds of question with",
+  stepLabel: (n: number) => `step ${n}`,
+  scaleLabel: (s: string) => `s = ${s}`,
+  channelLabel: (n: number) => `channel ${n}`,
+  picture: (n: number) => `Picture ${n}`,
+  kinds: {
+    order: {
+      title: "In which order?",
+      ask: "These are steps of one run. Click them from the first to the last.",
+      explain:
+        "The run starts from pure noise and ends at the picture. Each step leaves less noise behind, so the grain gives the order away.",
+      why: "Why does the rough shape come before the detail?",
+      because:
+        "While the noise is strong it drowns everything fine, and only large shapes and colours stand out of it: so these are settled first. Detail can only be settled once the noise is weaker than the detail.",
+      change: "Now with the pictures that the model expects, instead of where the run is. They hold no grain: what gives their order away?",
+      notes:
+        "Let everyone place all frames before the reveal, and ask two who disagree for their reasons. After a miss there are three frames instead of five. The second round takes the grain away: what is left to see is that the expected picture begins as an average and becomes particular.",
+    },
+    where: {
+      title: "How far along is it?",
+      ask: "One step of the run. Which one is it?",
+      explain: "The grain tells how much noise is left, and the schedule says at which step that much is left.",
+      why: "Why is the picture noisy for so much of the way, and clear so suddenly?",
+      because:
+        "Our eyes need far more signal than noise. The share of the picture grows evenly, but the noise only falls under what we notice near the end.",
+      change: "Now the expected picture of some step. How far along is it this time?",
+      notes:
+        "Have the class raise hands for each answer, then show. Most guess too late: a picture that looks half done is usually well past half. The curve “Signal and noise” in the player shows why.",
+    },
+    first: {
+      title: "The first guess",
+      ask: "Already after its first call the model expects a whole picture. Which of these is that first expectation?",
+      explain:
+        "It is the vague one. From pure noise many pictures are possible, and the best single answer is something like their average.",
+      why: "Why not take one step and stop there?",
+      because:
+        "One step would give you this average. Every further step adds noise-free information a little at a time, and the model may correct its expectation as the picture becomes particular. That is also why few steps give soft pictures.",
+      change: "Another choice of steps, closer together. Which came first?",
+      notes:
+        "This is the place for “why do fewer steps look different?”. With 2 steps the run must believe an expectation this vague; with 50 it hardly believes any single one. Then show the curve “Change” in the player.",
+    },
+    scale: {
+      title: "Which scale?",
+      ask: "The same step, recomputed with three guidance scales. Which one has the highest?",
+      explain: "The higher the scale, the further it goes from “without the prompt” towards “with the prompt”, and past it.",
+      why: "What would you expect of a scale of 100?",
+      because:
+        "The difference of the two predictions would drown everything else. Colours go to their ends and shapes break up: the sum leaves the range of anything the model has seen.",
+      change: "Now at another step of the same run. Guess again.",
+      notes:
+        "These are single steps, painted by the linear map, not whole runs: say so. A whole run with another scale would have gone another way from the start. A sweep over `--guidance-scale` shows that.",
+    },
+    uncond: {
+      title: "Which one never heard of the prompt?",
+      ask: "Three expectations of the same step. One of them was made without the prompt. Which?",
+      explain: "Without the prompt the model expects what it has seen most of: something, but not this.",
+      why: "Why ask the model without the prompt at all?",
+      because:
+        "To have something to go away from. The difference of the two answers is what the prompt changes, and guidance makes more of just that.",
+      change: "Now at a later step. Is it still as easy?",
+      notes:
+        "Late in the run the latents themselves already show the thing, so the answer without the prompt shows it too: the prompt matters most early. The curve “Guidance” in its own view says the same in numbers.",
+    },
+    channel: {
+      title: "Which channel is the brightness?",
+      ask: "The four channels of the finished latents, in grey. Which of them follows light and dark the most?",
+      explain: "No channel is red, green or blue, but one of them goes with brightness more than the others do.",
+      why: "Who decided what each channel means?",
+      because:
+        "Nobody. The autoencoder found four numbers per place that let it rebuild the picture; what they mean is what came out of its training, and another training gives other channels.",
+      change: "Now half way through the run. Can it be seen through the noise?",
+      notes:
+        "The truth here is the correlation with the brightness of the linear map's picture; its sign does not matter: a channel may hold brightness upside down. Let the class try channels in the lab first.",
+    },
+    steps: {
+      title: "How many steps?",
+      ask: "Finished pictures of the same prompt and seed. Which of them took the fewest steps?",
+      explain: "With few steps each one has to cover a long way on a single expectation, and expectations are vague early on.",
+      why: "Why do twice as many steps not look twice as good?",
+      because:
+        "The path is smooth. Once the steps are short enough to follow it, shorter ones follow the same path, and the picture hardly changes.",
+      change: "Now halfway through each of them. Which took the fewest?",
+      notes: "Runs that differ only in their steps make this question: `sdviz sweep --steps 4,8,25`.",
+    },
+    prompt: {
+      title: "Which prompt?",
+      ask: "An early step of a run. Which prompt was it given?",
+      explain: "The rough layout and the colours stand early; what the thing is comes later.",
+      why: "What in the prompt can be told so early, and what not?",
+      because:
+        "Words for colours and large shapes act on what is settled first. Words for detail act on what is settled last, and can be exchanged late without much harm.",
+      change: "Now earlier still. Can you tell?",
+      notes: "Runs with other prompts make this question: name several runs, or sweep with `--replace`.",
+    },
+  },
+  guide: {
+    start: "Begin the tour",
+    guess: "Guess first",
+    show: "Show",
+    back: "Back",
+    next: "On",
+    end: "End the tour",
+    place: (n: number, of: number) => `page ${n} of ${of}`,
+    pages: {
+      overview: {
+        title: "From text to picture",
+        guess: "Of the five boxes above, in how many is there a picture?",
+        body: "In one. The prompt becomes numbers at once, and until the very last box everything is numbers: what you watch in between is made to be looked at. The arrows say how many there are. Click a box to see what happens in it.",
+        notes: "Let them compare the numbers on the arrows: the latents hold far fewer numbers than the picture. That is what makes it affordable.",
+      },
+      noise: {
+        title: "It starts from noise",
+        guess: "What will you see at step 0?",
+        body: "Noise, and nothing else. The seed decides which noise: the same seed gives the same start, and with the same prompt the same picture. Play it from here.",
+        notes: "Press Space. Then 0 and 9 to jump. Ask when each of them first recognised the thing, and compare.",
+      },
+      latent: {
+        title: "What a latent is",
+        guess: "The picture has three channels: red, green, blue. How many have the latents, and what are they?",
+        body: "Four, and they have no names. A latent is a small grid of numbers that stands for a picture: each place stands for a square of pixels, and its four numbers say together what the square holds. A decoder turns the grid into the picture at the end. What you see here is three of the four channels shown as colours.",
+        notes: "If they should remember one sentence: a latent is a compressed picture that the model works on, because the whole picture would be too much.",
+      },
+      channels: {
+        title: "Each channel alone",
+        guess: "Which of the four looks the most like the picture?",
+        body: "None is the picture, each holds a part of it: light and dark, warm and cold, edges. Choose other channels for red, green and blue and watch the colours change while the shapes stay.",
+        notes: "Show the linear map beside it: twelve weights are enough for the colours, not for the detail. The rest is what the decoder has learnt.",
+      },
+      predict: {
+        title: "What the model does",
+        guess: "At each step the model gives one answer. What is it an answer to?",
+        body: "“Which part of this is noise?” It does not draw. It points at what does not belong to a picture, and a share of that is taken away. Then it is asked again.",
+        notes: "The picture of the noise looks like noise all the way. That is right: it is what is taken away.",
+      },
+      expected: {
+        title: "Where it thinks it goes",
+        guess: "After the very first step, what does the model expect the finished picture to look like?",
+        body: "Vague, an average of everything that fits the prompt. Take away all the noise the model sees, at once, and this is left. Go on step by step and watch it become one particular picture.",
+        notes: "This is x₀, the predicted original. Stop at two or three steps and ask what has been decided since.",
+      },
+      guidance: {
+        title: "Asked twice",
+        guess: "Why would one ask the model a second time, without the prompt?",
+        body: "To see what the prompt changes. The two answers are nearly the same; their difference is the prompt's pull. Guidance multiplies that pull by a number, the guidance scale, and adds it to the answer without the prompt.",
+        notes: "The picture of the difference is amplified, or nothing could be seen. Point at the lengths below the pictures.",
+      },
+      scale: {
+        title: "More of it, or less",
+        guess: "What happens to the expected picture at scale 0, and at scale 20?",
+        body: "At 0 the prompt counts for nothing. At 1 the model is simply believed. Above 1 the prompt's pull is exaggerated: the thing becomes clearer and the colours stronger, until it breaks. Move the slider. This is one step only; in a run the pull adds up over all steps.",
+        notes: "Typical scales are 5 to 8. Ask what is lost as the scale rises: variety, and soft colours.",
+      },
+      steps: {
+        title: "Why fewer steps look different",
+        guess: "Would the same seed with 5 steps give the same picture, only coarser?",
+        body: "Not quite the same. The expected picture moves at every step, most of all early on, as this curve says. A run of few steps takes long strides along expectations that are still vague, and so it arrives elsewhere: softer, with less detail, sometimes with another layout.",
+        notes: "Sweep it live: `sdviz sweep --steps 4,8,25`. Then the question “How many steps?” becomes available in the lesson.",
+      },
+      decode: {
+        title: "To pixels",
+        guess: "Where does the fine detail come from, when the latents are so small?",
+        body: "From the decoder. It has learnt from many pictures what a square with these four numbers looks like. It runs once, at the end; the pictures of all the other steps are shown for you alone.",
+        notes: "End here, and let them say in their own words: what is a latent, what does guidance change, why do fewer steps look different?",
+      },
+    },
+  },
+};
