@@ -6,6 +6,7 @@ mod eval;
 mod hires;
 mod models;
 mod numbers;
+mod report;
 mod runs;
 mod train;
 
@@ -19,6 +20,7 @@ pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
 pub use numbers::{Seed, number, whole};
+pub use report::ReportArgs;
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -80,6 +82,8 @@ pub enum Command {
     Frames(FramesArgs),
     /// Make files of a run with several exporters at once
     Export(ExportArgs),
+    /// Write one page to explore a run in, several, or a sweep: it opens anywhere and needs no network
+    Report(ReportArgs),
     /// Draw a picture for every combination of some settings, and put them beside each other
     Sweep(Box<SweepArgs>),
     /// Put the pictures of a sweep beside each other, still or moving
@@ -213,6 +217,9 @@ pub struct TraceArgs {
     /// Replace the run in the folder, which is `run` if none is named
     #[arg(long)]
     pub force: bool,
+    /// Write no report, index.html, at the end
+    #[arg(long)]
+    pub no_report: bool,
     /// Seed of the first picture's noise; the same seed gives the same picture, and -1 or random draws one
     /// [default: 0]
     #[arg(long, short, allow_negative_numbers = true)]
@@ -315,6 +322,9 @@ pub struct SweepArgs {
     /// Draw no grid at the end
     #[arg(long)]
     pub no_grid: bool,
+    /// Write no report, index.html, at the end
+    #[arg(long)]
+    pub no_report: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub picture: PictureArgs,

@@ -46,6 +46,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Filmstrip(args) => commands::filmstrip::run(&args, talk),
         Command::Frames(args) => commands::frames::run(&args, talk),
         Command::Export(args) => commands::export::run(&args, talk),
+        Command::Report(args) => commands::report::run(&args, talk),
         Command::Sweep(args) => commands::sweep::run(&args, talk),
         Command::Grid(args) => commands::grid::run(&args, talk),
         Command::Dataset(command) => commands::dataset::run(&command, talk),

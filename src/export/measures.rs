@@ -56,7 +56,7 @@ pub fn scaled_latent_norms(run: &Run, batch: usize) -> Result<Option<Curve>> {
 
 /// What guidance does, with u = noise_uncond, t = noise_text and s the guidance scale; the sum s·(t − u) + u is what the
 /// scheduler is given (Ho and Salimans 2022).
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
 pub struct Guidance {
     /// ‖t − u‖, what the prompt changes in the prediction.
     pub difference: Curve,
@@ -123,7 +123,7 @@ pub fn change(run: &Run, batch: usize) -> Result<Curve> {
 }
 
 /// Distances to where the run arrived.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
 pub struct Distance {
     /// The step that everything is compared with: the last on disk that holds the latents (else x₀).
     pub to: usize,

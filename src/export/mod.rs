@@ -20,6 +20,7 @@ pub mod panels;
 pub mod plots;
 mod plots_together;
 pub mod preview;
+pub mod report;
 pub mod schedules;
 pub mod settings;
 mod sizes;
@@ -68,6 +69,7 @@ pub const EXPORTERS: &[Exporter] = &[
     },
     Exporter { name: "filmstrip", about: "eight steps on one picture", make: filmstrip::export },
     Exporter { name: "frames", about: "the decoded pictures as numbered PNGs", make: frames::export },
+    Exporter { name: "report", about: "one page to explore the run in, which needs no network", make: report::export },
 ];
 
 /// The exporter of this name.

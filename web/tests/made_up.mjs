@@ -66,7 +66,7 @@ export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue bac
   const put = (kind, key, step, values) => (blocks[`${kind}-${id}-${key}-${step}`] = values);
   const steps = Array.from({ length: CALLS + 1 }, (_, i) => i);
   const later = steps.slice(1);
-  const curves = { norms: { latents: [], noise_uncond: [], noise_text: [], noise_guided: [], predicted_original: [] }, guidance: { difference: [], angle: [], share: [] }, change: [], distance: { to: CALLS, latents: [], predicted: [], picture: [] } };
+  const curves = { norms: { latents: [], noise_uncond: [], noise_text: [], noise_guided: [], predicted_original: [] }, guidance: { difference: [], angle: [], share: [] }, change: [], distance: { to: CALLS, latents: [], predicted: [] } };
   let before;
   for (const step of steps) {
     const { alpha_cumprod: alpha } = level(step);

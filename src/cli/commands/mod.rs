@@ -17,6 +17,7 @@ pub mod models;
 pub mod plot;
 pub mod plugins;
 pub mod preview;
+pub mod report;
 pub mod schedule;
 pub mod schedulers;
 pub mod shapes;

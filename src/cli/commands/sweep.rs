@@ -230,6 +230,9 @@ fn finish(
     if !args.no_grid {
         draw(store, record, talk)?;
     }
+    if !args.no_report {
+        super::report::of_sweep(store.dir(), talk);
+    }
     for (name, reason) in &progress.failed {
         say(format_args!("error: {name}: {reason}"));
     }

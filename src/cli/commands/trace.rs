@@ -1,5 +1,6 @@
 //! `sdviz trace`: draws a picture and records every step.
 
+use super::report;
 use crate::cli::args::TraceArgs;
 use crate::cli::report::Talk;
 use crate::cli::{advice, interrupt, like, plan, runs, told};
@@ -66,6 +67,9 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
             kept.map_err(|error| told::unmarked(error, out, &record))?;
             answers.iter().for_each(|answers| told::failures(answers, talk));
             like::other_weights(&args, &record.model, &hashes).iter().for_each(|warning| talk.warn(warning));
+            if !args.no_report {
+                report::of_run(out, talk);
+            }
             told::success(out, &plan, &record, &timings, talk);
             Ok(ExitCode::SUCCESS)
         }

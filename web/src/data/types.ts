@@ -91,7 +91,7 @@ export interface Curves {
   norms: Partial<Record<Quantity | "scaled_latents", Curve>>;
   guidance: { difference: Curve; angle: Curve; share: Curve } | null;
   change: Curve | null;
-  distance: { to: number; latents: Curve; predicted: Curve; picture: Curve } | null;
+  distance: { to: number; latents: Curve; predicted: Curve } | null;
 }
 
 export interface SiteRow {
