@@ -200,7 +200,7 @@ export const en = {
     here: "Expected with s",
     ran: "Expected by the run",
     moved: (distance: string) => `differs by ${distance} (root mean square, in latents)`,
-    amplified: "Difference, from this run's least to its greatest value about 0",
+    amplified: "amplified: about 0, to this step's own largest value",
     noMap: "Drawn as channels 0, 1, 2: the linear map needs decoded pictures.",
     step0: "Before the first step nothing was predicted yet. Go on one step.",
   },
