@@ -1,7 +1,6 @@
 // Lesson mode in English: questions, and the guided pages.
 export const lesson = {
   label: "Lesson",
-  questions: "Questions",
   tour: "Guided tour",
   about:
     "Say first what you think, then look. Guessing is the point: those who guess, right or wrong, see more than those who only watch.",
@@ -24,7 +23,6 @@ export const lesson = {
   unplaced: "not placed yet",
   startOver: "Start over",
   notes: "Lecturer's notes",
-  notesAbout: "for whoever teaches",
   none: "This page holds too little for questions: a run with decoded pictures is needed.",
   needs: "More kinds of question with",
   stepLabel: (n: number) => `step ${n}`,

@@ -88,10 +88,7 @@ export const en = {
     pictureFormula: "The latents are divided by a scaling factor first:",
     noFinal: "The run did not come to a finished picture.",
     parameters: (count: string) => `${count} parameters`,
-    seconds: (text: string) => `${text} s`,
-    took: "took",
     values: "values",
-    begins: "begins",
     of: (min: string, max: string, mean: string, std: string) => `${min} to ${max}, mean ${mean}, spread ${std}`,
   },
   player: {
@@ -100,15 +97,13 @@ export const en = {
     pause: "Pause",
     back: "One step back",
     forward: "One step on",
-    toStart: "To the start",
-    toEnd: "To the end",
     scrubber: "Step",
     speed: "Speed",
     step: (step: number, last: number) => `step ${step} of ${last}`,
     start: "start",
     timestep: "timestep",
     sigma: "σ",
-    snr: "signal to noise",
+    snr: "SNR",
     scrubberText: (step: number, last: number, timestep: string, sigma: string) =>
       `step ${step} of ${last}, timestep ${timestep}, sigma ${sigma}`,
     xt: "Where the run is",
@@ -239,7 +234,6 @@ export const en = {
     apart: (rms: string) => `apart by ${rms}`,
     steps: "The runs have different numbers of steps: each is shown as far on its way as the first.",
     sizes: "The runs have different sizes: no difference can be drawn.",
-    one: "This page holds one run. A page of several is made by naming them:",
     curve: "How far they are apart",
   },
   sweep: {
@@ -254,7 +248,6 @@ export const en = {
     notMade: "not made",
     perStep: "The scrubber below goes through the steps of all cells.",
     cells: (count: number) => `${count} cells`,
-    notASweep: "This page holds no sweep. A page of one is made by naming its folder:",
   },
   reduced: {
     label: "What this page holds",

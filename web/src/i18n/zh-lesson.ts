@@ -3,7 +3,6 @@ import type { lesson as english } from "./en-lesson";
 
 export const lesson: typeof english = {
   label: "课堂",
-  questions: "问题",
   tour: "导览",
   about: "先说出你的想法，再看答案。要紧的是先猜：无论猜对猜错，猜过的人都比只看的人看到得更多。",
   seed: "课堂编号",
@@ -25,7 +24,6 @@ export const lesson: typeof english = {
   unplaced: "还没有排",
   startOver: "重新开始",
   notes: "教师备注",
-  notesAbout: "给讲课的人",
   none: "本页的内容不够出题：需要一次解码了图像的运行。",
   needs: "想要更多题型，可以用",
   stepLabel: (n) => `第 ${n} 步`,

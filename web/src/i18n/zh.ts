@@ -88,10 +88,7 @@ export const zh: Texts = {
     pictureFormula: "解码之前，先除以一个缩放系数：",
     noFinal: "这次运行没有走到最后的图像。",
     parameters: (count) => `${count} 个参数`,
-    seconds: (text) => `${text} 秒`,
-    took: "用时",
     values: "数值",
-    begins: "起点",
     of: (min, max, mean, std) => `从 ${min} 到 ${max}，均值 ${mean}，标准差 ${std}`,
   },
   player: {
@@ -100,8 +97,6 @@ export const zh: Texts = {
     pause: "暂停",
     back: "后退一步",
     forward: "前进一步",
-    toStart: "回到开头",
-    toEnd: "跳到结尾",
     scrubber: "步骤",
     speed: "速度",
     step: (step, last) => `第 ${step} 步，共 ${last} 步`,
@@ -237,7 +232,6 @@ export const zh: Texts = {
     apart: (rms) => `相差 ${rms}`,
     steps: "这几次运行的步数不同：每一次都显示到与第一次同样的进度。",
     sizes: "这几次运行的尺寸不同，画不出差别。",
-    one: "本页只有一次运行。写出几次运行的名字，就得到能比较的页面：",
     curve: "相差多远",
   },
   sweep: {
@@ -252,7 +246,6 @@ export const zh: Texts = {
     notMade: "尚未生成",
     perStep: "下方的滑块同时推动所有格子的步骤。",
     cells: (count) => `${count} 个格子`,
-    notASweep: "本页不是扫描。写出扫描的文件夹，就得到它的页面：",
   },
   reduced: {
     label: "本页存了什么",

@@ -1,0 +1,165 @@
+// A report in a browser, from a file, with the network off.
+import { readdirSync } from "node:fs";
+import { expect, exported, painted, test } from "./page";
+
+const LAST = 9;
+
+test("opens at a half-made picture, and everything follows the one scrubber", async ({ open }) => {
+  const page = await open("run");
+  const place = page.locator("[data-guide=place]");
+  await expect(place).toContainText("step 5 of");
+  const large = page.locator("[data-guide=large] img");
+  const before = await large.getAttribute("src");
+  await page.keyboard.press("ArrowRight");
+  await expect(place).toContainText("step 6 of");
+  await expect(large).not.toHaveAttribute("src", before!);
+  await page.locator("[data-guide=scrubber]").fill("2");
+  await expect(place).toContainText("step 2 of");
+  await page.keyboard.press("End");
+  await expect(page.locator("nav .steps")).toContainText(`${LAST} / ${LAST}`);
+  await page.keyboard.press("Home");
+  await expect(place).toContainText("step 0 of");
+  await expect(page.getByText("There is no prediction before the first step.").first()).toBeVisible();
+});
+
+test("plays to the end and stops there", async ({ open }) => {
+  const page = await open("run");
+  await page.getByLabel("Speed").selectOption("4×");
+  await page.locator("body").press("6");
+  await page.keyboard.press("Space");
+  await expect(page.getByRole("button", { name: "Pause" })).toBeVisible();
+  await expect(page.locator("[data-guide=place]")).toContainText(`step ${LAST} of`);
+  await expect(page.getByRole("button", { name: "Play" })).toBeVisible();
+});
+
+test("keys do nothing while something is typed", async ({ open }) => {
+  const page = await open("run", { hash: "#view=shapes&step=4" });
+  await page.getByRole("searchbox").fill("g l 64x64 ");
+  await page.getByRole("searchbox").press("ArrowRight");
+  await expect(page.locator("[data-guide=place]")).toContainText("step 4 of");
+  await expect(page.getByRole("searchbox")).toBeVisible();
+  await page.keyboard.press("Control+d");
+  await expect(page.getByRole("searchbox")).toBeVisible();
+});
+
+test("paints the very pixels of the exporter", async ({ open }) => {
+  const page = await open("run");
+  for (const [folder, step] of [["first", 0], ["last", LAST]] as const) {
+    const file = readdirSync(`${process.env.PAGES ?? "../target/web-test"}/${folder}`).find((name) => name.endsWith(".png"))!;
+    expect(await painted(page, step, [3, 0, 1])).toEqual(exported(`${folder}/${file}`));
+  }
+});
+
+test("is at most one level off where the file holds halves, and says so", async ({ open }) => {
+  const page = await open("small", { hash: "#view=channels" });
+  await expect(page.getByText("half precision").first()).toBeVisible();
+  await expect(page.locator("main footer")).toContainText("sdviz report --full");
+  const file = readdirSync(`${process.env.PAGES ?? "../target/web-test"}/last`).find((name) => name.endsWith(".png"))!;
+  const [mine, theirs] = [await painted(page, LAST, [3, 0, 1]), exported(`last/${file}`)];
+  expect(mine.length).toBe(theirs.length);
+  expect(Math.max(...mine.map((value, i) => Math.abs(value - theirs[i]!)))).toBeLessThanOrEqual(1);
+});
+
+test("the canvas shows what was chosen in the lab", async ({ open }) => {
+  const page = await open("run", { hash: `#view=channels&step=${LAST}` });
+  const canvas = page.locator("[data-guide=mixed] canvas");
+  const read = () => canvas.evaluate((c: HTMLCanvasElement) => [...c.getContext("2d")!.getImageData(0, 0, c.width, c.height).data]);
+  await expect.poll(read).toEqual(await painted(page, LAST, [0, 1, 2]));
+  await page.getByRole("group", { name: "Red" }).getByText("3").click();
+  await page.getByRole("group", { name: "Green" }).getByText("0").click();
+  await page.getByRole("group", { name: "Blue" }).getByText("1").click();
+  await expect.poll(read).toEqual(await painted(page, LAST, [3, 0, 1]));
+  await expect(page.locator("[data-guide=mixed] figcaption")).toContainText("3, 0, 1");
+});
+
+test("guidance with another scale is another picture, and with its own the same", async ({ open }) => {
+  const page = await open("run", { hash: "#view=guidance&step=3" });
+  const tried = page.locator("[data-guide=what-if] figcaption").first();
+  await expect(tried).toContainText("differs by 0 ");
+  await page.locator("[data-guide=what-if] input").fill("15");
+  await expect(tried).not.toContainText("differs by 0 ");
+});
+
+test("shapes are found by name and by shape", async ({ open }) => {
+  const page = await open("run", { hash: "#view=shapes" });
+  await page.getByRole("searchbox").fill("16×16");
+  await expect(page.getByRole("cell", { name: "starting_latents" })).toBeVisible();
+  await page.getByRole("searchbox").fill("no such thing");
+  await expect(page.getByText("No tensor is called so")).toBeVisible();
+});
+
+test("a box of the overview opens in place, with the shapes of this run", async ({ open }) => {
+  const page = await open("run");
+  await expect(page.locator("nav.overview")).toContainText("2×77");
+  await expect(page.locator("nav.overview")).toContainText("1×4×16×16");
+  await page.locator("[data-guide=stage-tokens]").click();
+  await expect(page.locator("#stage")).toContainText("apple");
+  await page.keyboard.press("Escape");
+  await expect(page.locator("#stage")).toHaveCount(0);
+});
+
+test("what was not recorded is said, with the flag", async ({ open }) => {
+  const page = await open("bare", { hash: "#view=guidance" });
+  await expect(page.locator("main")).toContainText("was not recorded");
+  await expect(page.locator("main code").first()).toContainText("--record all");
+  await page.keyboard.press("p");
+  await expect(page.locator("[data-guide=noise], [data-guide=x0]").first()).toContainText("--record all");
+});
+
+test("a prompt is text and nothing else", async ({ open }) => {
+  const page = await open("hostile");
+  await page.locator("[data-guide=stage-prompt]").click();
+  await expect(page.locator("blockquote")).toContainText("</script><script>window.hacked=1</script>");
+  expect(await page.evaluate(() => (window as { hacked?: number }).hacked)).toBeUndefined();
+  expect(await page.locator("img[src=x]").count()).toBe(0);
+  // The policy lets no other script run.
+  const added = await page.evaluate(() => {
+    const refused = new Promise<string>((done) => document.addEventListener("securitypolicyviolation", (e) => done(e.effectiveDirective)));
+    const script = document.createElement("script");
+    script.textContent = "window.hacked = 2";
+    document.body.append(script);
+    return refused;
+  }).catch(String);
+  expect(added).toContain("script-src");
+  expect(await page.evaluate(() => (window as { hacked?: number }).hacked)).toBeUndefined();
+});
+
+test("two runs stand beside each other in step, with where they differ", async ({ open }) => {
+  const page = await open("two", { hash: "#view=compare&step=4" });
+  await expect(page.locator("[data-guide=runs] figure")).toHaveCount(3);
+  await expect(page.locator("[data-guide=runs]")).toContainText("a banana on a purple background");
+  await expect(page.locator("[data-guide=runs]")).toContainText("apart by");
+});
+
+test("a sweep is a grid, and a cell opens its run", async ({ open }) => {
+  const page = await open("sweep");
+  await expect(page.locator("main tbody button")).toHaveCount(4);
+  await page.getByLabel("Down").selectOption("nothing");
+  await expect(page.locator("main tbody button")).toHaveCount(2);
+  await page.locator("main tbody button").last().click();
+  await expect(page.locator("[data-guide=place]")).toBeVisible();
+  await expect(page.locator("section.player")).toBeVisible();
+});
+
+test("the address is a place that can be passed on", async ({ open }) => {
+  const page = await open("run");
+  await page.keyboard.press("g");
+  await page.keyboard.press("End");
+  await expect.poll(() => page.url()).toContain(`view=guidance&step=${LAST}`);
+});
+
+test("languages are exchanged, and the choice is kept", async ({ open }) => {
+  const page = await open("run");
+  await page.getByRole("button", { name: "中文" }).click();
+  await expect(page.locator("html")).toHaveAttribute("lang", "zh-Hans");
+  await expect(page.getByRole("button", { name: "播放", exact: true }).first()).toBeVisible();
+  await page.getByRole("button", { name: "English" }).click();
+  await expect(page.getByRole("button", { name: "Play", exact: true })).toBeVisible();
+});
+
+test("prints without its controls", async ({ open }) => {
+  const page = await open("run", { theme: "dark" });
+  await page.emulateMedia({ media: "print" });
+  await expect(page.locator(".bar")).toBeHidden();
+  expect(await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)).toBe("rgb(255, 255, 255)");
+});
