@@ -7,7 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 PROMPT ?= a red apple on a blue background
 
-.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile
+.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile web web-check test-web
 
 demo: libtorch
 	$(CARGO) build
@@ -59,3 +59,22 @@ BENCH_PYTHON ?= $(PYTHON)
 bench: libtorch
 	$(CARGO) build --example bench
 	$(BENCH_PYTHON) scripts/bench.py $(BENCH)
+
+# The page's front end: web/src to web/dist, which is committed. Only who changes web/ needs Node, 20 or newer.
+web:
+	cd web && npm ci --no-audit --no-fund && npm run build
+
+# Whether web/dist is what web/src gives, byte for byte.
+web-check:
+	cd web && npm ci --no-audit --no-fund && npx vite build --outDir ../target/web-check --emptyOutDir
+	@cmp web/dist/page.js target/web-check/page.js && cmp web/dist/page.css target/web-check/page.css \
+		|| { echo "web/dist is not what web/src gives: run 'make web' and commit it"; exit 1; }
+
+# The page's own tests: types, units, and a browser with the network off on pages that the program makes.
+CHROMIUM ?= /usr/bin/chromium
+test-web: libtorch web-check
+	@test -x $(CHROMIUM) || { apt-get update -q && apt-get install -qy chromium fonts-noto-cjk; }
+	cd web && npm run check && npm test
+	$(CARGO) build
+	web/e2e/fixtures.sh target/debug/sdviz target/web-test
+	cd web && CHROMIUM=$(CHROMIUM) npx playwright test
