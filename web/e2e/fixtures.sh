@@ -5,7 +5,7 @@ sdviz=$(realpath "$1")
 rm -rf "$2"
 mkdir -p "$2"
 cd "$2"
-trace() { "$sdviz" --quiet trace "$@"; }
+trace() { "$sdviz" --quiet trace "$@" >/dev/null; }
 trace --prompt "a red apple on a blue background" --seed 3 --steps 8 --out run
 trace --prompt "a banana on a purple background" --seed 3 --steps 8 --out run-2 --no-report
 trace --prompt "a red apple" --steps 4 --record latents --decode final --out bare

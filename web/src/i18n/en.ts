@@ -62,6 +62,7 @@ export const en = {
     picture: "Picture",
     text: "text",
     unknownShape: "not recorded",
+    lists: (places: number, width: number) => `${places} lists of ${width}`,
     promptAbout:
       "You wrote this. The model never sees letters: everything that follows works on numbers that stand for pieces of words.",
     negative: "What to stay away from",
@@ -73,7 +74,7 @@ export const en = {
     scale: "guidance scale",
     model: "model",
     tokensAbout: (count: number, window: number) =>
-      `The tokenizer cuts the text into pieces it has a number for. Here they are ${count}; the rest of the ${window} places is filled up. A word that the vocabulary lacks becomes several pieces.`,
+      `The tokenizer cuts the text into pieces it has a number for. Here there are ${count}, with a mark for the beginning and one for the end; the rest of the ${window} places is filled up. A word that the vocabulary lacks becomes several pieces.`,
     cut: "This end of the prompt did not fit, and the model never saw it:",
     embeddingsAbout: (places: number, width: number) =>
       `The text encoder turns each of the ${places} places into a list of ${width} numbers. Every list knows of the words before it: “apple” after “red” is another list than “apple” alone. This is all the model is told of your prompt.`,
@@ -83,6 +84,11 @@ export const en = {
     stepsFormula: "The latents are a mixture of picture and noise; ᾱ says how much of each. At this step:",
     signal: "picture",
     noise: "noise",
+    loop: "The loop",
+    loopAsk: "ask the model twice",
+    loopGuide: "go further the prompt's way",
+    loopStep: "take some of the noise away",
+    loopRepeat: (calls: number) => `and again, ${calls} times in all`,
     pictureAbout: (factor: number) =>
       `At the end the decoder, a network of its own, turns the latents into a picture. One place of the latents becomes ${factor}×${factor} pixels.`,
     pictureFormula: "The latents are divided by a scaling factor first:",

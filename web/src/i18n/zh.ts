@@ -63,6 +63,7 @@ export const zh: Texts = {
     picture: "图像",
     text: "文字",
     unknownShape: "未记录",
+    lists: (places, width) => `${places} 组 × ${width}`,
     promptAbout: "这是你写下的话。模型从来看不到字母：后面的一切都在数字上进行，每个数字代表一小段文字。",
     negative: "要避开的内容",
     noNegative: "没有写负面提示词。这时模型会再拿一段空文字问一次，引导就是要离开那个答案。",
@@ -73,7 +74,7 @@ export const zh: Texts = {
     scale: "引导系数",
     model: "模型",
     tokensAbout: (count, window) =>
-      `分词器把文字切成词表里有编号的小段。这里一共 ${count} 段；${window} 个位置中余下的用填充补满。词表里没有的词会被切成好几段。`,
+      `分词器把文字切成词表里有编号的小段。这里一共 ${count} 段，其中一个表示开头、一个表示结尾；${window} 个位置中余下的用填充补满。词表里没有的词会被切成好几段。`,
     cut: "提示词太长，下面这一截模型没有看到：",
     embeddingsAbout: (places, width) =>
       `文本编码器把 ${places} 个位置各变成 ${width} 个数字。每一组数字都知道它前面有哪些词：跟在 red 后面的 apple，与单独的 apple 并不是同一组数字。关于提示词，模型知道的就只有这些。`,
@@ -83,6 +84,11 @@ export const zh: Texts = {
     stepsFormula: "潜变量是图像与噪声的混合，ᾱ 说明各占多少。在这一步：",
     signal: "图像",
     noise: "噪声",
+    loop: "循环",
+    loopAsk: "问模型两次",
+    loopGuide: "朝提示词的方向多走一段",
+    loopStep: "去掉一部分噪声",
+    loopRepeat: (calls) => `再来一遍，总共 ${calls} 遍`,
     pictureAbout: (factor) =>
       `最后由解码器，另一个单独的网络，把潜变量变成图像。潜变量的一个位置对应 ${factor}×${factor} 个像素。`,
     pictureFormula: "解码之前，先除以一个缩放系数：",
