@@ -106,7 +106,12 @@ fn a_prompt_becomes_no_markup() {
     let scripts: Vec<&str> = outside.match_indices("<script").map(|(at, _)| &outside[at..at + 30]).collect();
     let (last, inert) = scripts.split_last().unwrap();
     assert!(last.starts_with("<script></script>"));
-    assert!(inert.iter().all(|tag| tag.starts_with("<script type=\"text/plain\"") || tag.starts_with("<script type=\"application/js")));
+    assert!(
+        inert
+            .iter()
+            .all(|tag| tag.starts_with("<script type=\"text/plain\"")
+                || tag.starts_with("<script type=\"application/js"))
+    );
     let hash = STANDARD.encode(Sha256::digest(PAGE_SCRIPT.as_bytes()));
     assert!(html.contains("default-src 'none'") && html.contains(&format!("script-src 'sha256-{hash}'")));
 }
@@ -158,7 +163,10 @@ fn what_follows_from_the_rest_is_not_held() {
     let limit = whole.len() as u64 - steps * 4 * 1024 * 4 / 3;
     let html = page_of(&[&dir], Some(limit.min(whole.len() as u64 * 7 / 10)));
     let tensors = &data(&html)["runs"][0]["tensors"];
-    assert_eq!((&tensors["noise_guided"]["derived"], &tensors["predicted_original"]["derived"]), (&true.into(), &true.into()));
+    assert_eq!(
+        (&tensors["noise_guided"]["derived"], &tensors["predicted_original"]["derived"]),
+        (&true.into(), &true.into())
+    );
     assert_eq!(tensors["noise_guided"]["steps"], tensors["noise_text"]["steps"]);
     assert!(block(&html, "t-0-noise_guided-1").is_none() && block(&html, "t-0-noise_text-1").is_some());
 }
@@ -169,7 +177,8 @@ fn the_pages_colours_are_the_exporters() {
     for map in ColourMap::ALL.into_iter().filter(|map| *map != ColourMap::Grey) {
         let hex = table[map.name()].as_str().unwrap();
         for place in 0..256 {
-            let at = |part: usize| u8::from_str_radix(&hex[6 * place + 2 * part..6 * place + 2 * part + 2], 16).unwrap();
+            let at =
+                |part: usize| u8::from_str_radix(&hex[6 * place + 2 * part..6 * place + 2 * part + 2], 16).unwrap();
             assert_eq!([at(0), at(1), at(2)], map.at((place as f64 + 0.5) / 256.0).0, "{map} at {place}");
         }
     }

@@ -174,7 +174,7 @@ pub fn folder_name(dir: &std::path::Path) -> String {
 /// # Errors
 /// As [`page`].
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
-    let named = NamedRun { name: folder_name(run.dir()), run: run.clone() };
+    let named = NamedRun { name: folder_name(run.name()), run: run.clone() };
     let page = page(&[named], None, ReportOptions::default())?;
     outputs.write("report.html", &page.html)?;
     remark(&page, "report.html").into_iter().for_each(|remark| outputs.remark(remark));

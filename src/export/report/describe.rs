@@ -178,7 +178,7 @@ pub fn describe(run: &Run, id: &str, name: &str, batch: usize) -> Result<RunData
         steps: run.steps()?,
         map: linear_map(run, batch)?,
         curves: curves(run, batch)?,
-        shapes: run.shapes()?,
+        shapes: run.site_rows()?,
         tensors,
         pictures: shown,
         finished,

@@ -39,23 +39,13 @@ pub(super) fn dimensions(run: &Run, step: usize, what: Quantity, batch: usize) -
     Ok(run.picture(step, what, batch)?.map_or((0, 0), |picture| picture.dimensions()))
 }
 
-/// The bytes of a step's PNG file.
-fn recorded(run: &Run, file: &str, picture: impl FnOnce() -> Result<Option<RgbImage>>) -> Result<Option<Vec<u8>>> {
-    let path = run.dir().join(file);
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => picture()?.map(|p| png_bytes(&p)).transpose(),
-        Err(e) => Err(e).at("read", &path),
-    }
-}
-
 /// A step's picture as bytes, in the form that was chosen.
 ///
 /// # Errors
 /// When it cannot be read or encoded.
 pub(super) fn step(run: &Run, (step, what): (usize, Quantity), batch: usize, form: Form) -> Result<Option<Vec<u8>>> {
     match form {
-        Form::Png => recorded(run, &schema::picture_file(step, what, batch), || run.picture(step, what, batch)),
+        Form::Png => run.picture_file(step, what, batch),
         Form::WebP { quality, side } => run.picture(step, what, batch)?.map(|p| webp(&p, quality, side)).transpose(),
     }
 }
@@ -66,8 +56,20 @@ pub(super) fn step(run: &Run, (step, what): (usize, Quantity), batch: usize, for
 /// As [`step`].
 pub(super) fn finished(run: &Run, batch: usize, form: Form) -> Result<Option<Vec<u8>>> {
     match form {
-        Form::Png => recorded(run, &schema::final_file(batch), || run.final_picture(batch)),
+        Form::Png => final_png(run, batch),
         Form::WebP { quality, side } => run.final_picture(batch)?.map(|p| webp(&p, quality, side)).transpose(),
+    }
+}
+
+/// The finished picture's PNG: the file with its texts, where the run has one.
+fn final_png(run: &Run, batch: usize) -> Result<Option<Vec<u8>>> {
+    let encoded = || run.final_picture(batch)?.map(|picture| png_bytes(&picture)).transpose();
+    let Some(dir) = run.dir() else { return encoded() };
+    let path = dir.join(schema::final_file(batch));
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => encoded(),
+        Err(e) => Err(e).at("read", &path),
     }
 }
 
