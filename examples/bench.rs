@@ -9,7 +9,7 @@ use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline, device};
 use sdviz::record::plan::{Decode, Plan};
 use sdviz::trace::writer::Recorder;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use serde_json::json;
 use std::time::Instant;
 

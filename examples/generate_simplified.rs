@@ -7,7 +7,7 @@
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline, noise, start};
 use sdviz::scheduler::{self, SchedulerConfig, SchedulerKind};
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use tch::{Kind, Tensor};
 
 fn main() -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use sdviz::pipeline::init_image::InitImage;
 use sdviz::pipeline::{LoadOptions, Pipeline, noise, start};
 use sdviz::record::inputs::Resize;
 use sdviz::scheduler::{self, SchedulerConfig, SchedulerKind};
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use tch::{Kind, Tensor};
 
 fn main() -> anyhow::Result<()> {

@@ -5,12 +5,7 @@
 //! `Observer` has two functions. `wants` is asked before anything is copied or computed: what nobody wants costs nothing.
 //! `on_event` is shown what happens, and says whether the run goes on.
 
-use sdviz::error::Result;
-use sdviz::model::resolve;
-use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::plan::{Decode, Plan, Quantity};
-use sdviz::watch::observer::{Ask, Event, Flow, Observer, Probe};
-use tch::Tensor;
+use sdviz::prelude::*;
 
 /// Draws a histogram of the latents at each step, and stops when x0 changes by less than `settled`.
 pub struct Histogram {
@@ -39,7 +34,7 @@ impl Observer for Histogram {
         let Some(latents) = step.tensor(Quantity::Latents) else { return Ok(Flow::Continue) };
         // Step 0 is the starting noise: nothing is predicted yet.
         let x0 = step.tensor(Quantity::PredictedOriginal);
-        let size = |tensor: &Tensor| tensor.square().mean(tch::Kind::Float).sqrt().double_value(&[]);
+        let size = |tensor: &Tensor| tensor.square().mean(Kind::Float).sqrt().double_value(&[]);
         let change = x0.zip(self.before.as_ref()).map(|(x0, before)| size(&(x0 - before)) / size(x0));
         self.before = x0.map(Tensor::shallow_clone);
 
@@ -59,7 +54,7 @@ impl Observer for Histogram {
 /// How many values lie in each of 24 bins from -4 to 4, as bars.
 fn bars(values: &Tensor) -> Result<String> {
     // A copy on the CPU in f32, whatever the pipeline computes in.
-    let values = values.to_device(tch::Device::Cpu).to_kind(tch::Kind::Float).flatten(0, -1);
+    let values = values.to_device(Device::Cpu).to_kind(Kind::Float).flatten(0, -1);
     let mut counts = [0_f32; 24];
     for value in Vec::<f32>::try_from(&values)? {
         counts[((value + 4.0) * 3.0).clamp(0.0, 23.0) as usize] += 1.0;
@@ -69,17 +64,16 @@ fn bars(values: &Tensor) -> Result<String> {
     Ok(counts.iter().map(|count| bars[(count / most * 8.0).round() as usize]).collect())
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     let prompt = std::env::args().nth(1).unwrap_or("a red apple".into());
-    let pipeline = Pipeline::load(&resolve::resolve(None)?, LoadOptions::default())?;
-    let mut plan = Plan { prompt, seed: 1024, width: 0, height: 0, decode: Decode::Final, ..Plan::default() };
-    pipeline.complete(&mut plan)?;
+    let sd = Model::load("")?;
     let mut histogram = Histogram::new(0.02);
-    // As many observers as one likes: a `Recorder` before it would write the run directory.
-    let outcome = pipeline.generate(&plan, &Probe::new(vec![&mut histogram]))?;
-    match outcome.images.first() {
-        Some(picture) => picture.save("observed.png")?,
-        None => println!("settled: the other steps were left out"),
+    let run = sd.draw(prompt).seed(1024).decode(Decode::Final).watched(&mut histogram)?;
+    match run.record().status {
+        Status::Complete => run.save("observed.png"),
+        _ => {
+            println!("settled: the other steps were left out");
+            Ok(())
+        }
     }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use sdviz::model::resolve;
 use sdviz::model::tiling::{Tiles, Tiling};
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use std::path::PathBuf;
 use tch::{Kind, Tensor};
 

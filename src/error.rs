@@ -205,6 +205,7 @@ impl Error {
     }
 }
 
+#[cfg(feature = "libtorch")]
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         // libtorch appends a C++ backtrace of many lines: the first says it all.
@@ -260,7 +261,7 @@ fn plain(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "libtorch"))]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;

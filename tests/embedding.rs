@@ -10,7 +10,7 @@ use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

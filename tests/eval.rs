@@ -9,7 +9,7 @@ use sdviz::model::resolve;
 use sdviz::pipeline::batch::PictureRequest;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::{Decode, Plan};
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -12,7 +12,7 @@ use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tch::{Kind, Tensor};

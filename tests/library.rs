@@ -6,6 +6,10 @@ use sdviz::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The crate's front page.
+#[path = "../examples/tour.rs"]
+mod tour;
+
 const PROMPT: &str = "a red apple on a blue background";
 
 /// Every file below a folder, by its path there.
@@ -31,7 +35,12 @@ fn exports(run: &Run, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>
 }
 
 #[test]
-fn the_tour() -> Result<()> {
+fn the_front_page_is_a_tour_that_works() -> Result<()> {
+    tour::main()
+}
+
+#[test]
+fn a_run_gives_into_the_hand() -> Result<()> {
     let sd = Model::load("pocket")?;
     let run = sd.draw(PROMPT).steps(4).guidance_scale(5.0).seed(7).record(All).run()?;
     assert_eq!((run.seed(), run.steps_recorded(), run.image()?.dimensions()), (7, 5, (128, 128)));
@@ -44,7 +53,9 @@ fn the_tour() -> Result<()> {
     assert_eq!(latents.shape(), [1, 4, 16, 16]);
     assert!(latents.mean().abs() < 0.1 && (latents.std() - 1.0).abs() < 0.1, "{latents}");
     assert_eq!(latents.rgb([0, 1, 3])?.dimensions(), (16, 16));
-    assert!(run.tensor(4, Quantity::NoiseGuided, 0)?.is_some());
+    let prediction = run.tensor(4, Quantity::NoiseGuided, 0)?.expect("everything is recorded");
+    let row = Vec::<f32>::try_from(run.quantity(4, Quantity::NoiseGuided)?.get(0).get(0).get(1))?;
+    assert_eq!(row, prediction.slice(s![0, 1, ..]).to_vec());
     assert_eq!(run.shapes()?.of("latents"), Some(vec![1, 4, 16, 16]));
     assert!(run.preview()?.picture(4)?.dimensions() == (16, 16) && run.text().contains("Seed: 7"));
 
@@ -63,6 +74,7 @@ fn the_tour() -> Result<()> {
     let like = sdviz::trace::parameters::PictureSettings::read(&file("apple.png"))?;
     assert_eq!((like.prompt.as_str(), like.seed, like.steps), (PROMPT, Some(7), Some(4)));
     assert_eq!(Picture::open(file("apple.png"))?, run.image()?);
+    assert_eq!(sd.like(file("apple.png"))?.run()?.image()?, run.image()?);
     Ok(())
 }
 
@@ -149,9 +161,33 @@ fn the_lower_floor_is_what_a_run_stands_on() -> Result<()> {
 
     assert_eq!(sd.tokens("a red apple")?.pieces()[1..4], ["a</w>", "red</w>", "apple</w>"]);
     assert_eq!((sd.tokens("a red apple")?.used(), sd.tokens("")?.ids().len()), (5, 77));
-    assert!(sd.sites("unet.**.attn2.probs")?.len() > 1 && sd.parts().parameters("unet") > 1_000_000);
+    assert!(sd.sites("unet.**.attn2.probs")?.len() > 1 && sd.parts()?.parameters("unet") > 1_000_000);
     assert_eq!(Latents::from_tensor(&noise)?.shape(), [1, 4, 16, 16]);
     assert_eq!(Picture::map(&Tensor::eye(3, (Kind::Float, Device::Cpu)))?.dimensions(), (3, 3));
+    Ok(())
+}
+
+/// Half-way between a model and the same with a LoRA is the LoRA at half its weight.
+#[test]
+fn a_model_is_taught_and_mixed() -> Result<()> {
+    let sd = Model::load("pocket")?;
+    let folder = tempfile::tempdir().unwrap();
+    let rings = Picture::from_fn(128, 128, |x, y| {
+        let far = x.abs_diff(64).pow(2) + y.abs_diff(64).pow(2);
+        if far < 900 { [220, 40, 40] } else { [250; 3] }
+    });
+    let pictures = [("a target on a white background", &rings)];
+    let lesson = sd.teach(&pictures).keep(&[(PROMPT, &sd.draw(PROMPT).steps(5).seed(1).run()?.image()?)]);
+    let file =
+        lesson.steps(6).batch(2).learning_rate(1e-2).rank(2).seed(1).lora(folder.path().join("target.safetensors"))?;
+    let with = |weight: f64| Model::options("pocket").lora(&file, weight);
+    let draw = |sd: &Model| sd.draw("a target on a white background").steps(3).seed(2).run()?.image();
+    let mixed = draw(&merge("pocket", with(1.0), 0.5)?)?;
+    let (none, half) = (draw(&sd)?, draw(&with(0.5).load()?)?);
+    assert!(none.difference(&half) > 0.3, "it has learned something: {}", none.difference(&half));
+    assert!(mixed.difference(&half) < 0.1, "{}", mixed.difference(&half));
+    assert_eq!(draw(&merge(&sd, "pocket", 0.3)?)?, none);
+    assert!(sd.teach::<&str, Picture>(&[]).lora(&file).is_err());
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::Plan;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use std::path::Path;
 use std::process::Command;
 

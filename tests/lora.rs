@@ -16,7 +16,7 @@ use sdviz::sweep::plan::drafts;
 use sdviz::sweep::runner::Loaded;
 use sdviz::trace::reader::Run;
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::Plan;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

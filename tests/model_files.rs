@@ -8,7 +8,9 @@ use sdviz::model::tokenizer::Tokenizer;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::watch::observer::{Ask, Axes, Event, Flow, Observer, Probe};
+use sdviz::watch::observer::{Ask, Event, Flow, Observer};
+use sdviz::watch::probe::Probe;
+use sdviz::watch::site::Axes;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 

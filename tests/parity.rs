@@ -9,7 +9,7 @@ use sdviz::pipeline::init_image::Input;
 use sdviz::pipeline::{LoadOptions, Pipeline, noise};
 use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -4,15 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[allow(dead_code)]
+#[path = "../examples/my_editor.rs"]
+mod my_editor;
+#[allow(dead_code)]
 #[path = "../examples/my_observer.rs"]
 mod my_observer;
 
-use sdviz::model::resolve;
-use sdviz::pipeline::{LoadOptions, Pipeline};
+use sdviz::draw::model::Model;
 use sdviz::record::plan::{Decode, Plan};
 use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
-use sdviz::watch::observer::Probe;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -298,20 +299,12 @@ fn an_interrupt_ends_the_command_and_the_run() {
 
 #[test]
 fn the_observer_of_the_example_shows_each_step_and_stops_a_settled_run() {
-    let pipeline = Pipeline::load(&resolve::resolve(Some("pocket")).unwrap(), LoadOptions::default()).unwrap();
-    let plan = Plan {
-        prompt: "a red apple".into(),
-        steps: 4,
-        width: 32,
-        height: 32,
-        scheduler: "ddim".into(),
-        decode: Decode::Nothing,
-        ..Plan::default()
-    };
+    let sd = Model::load("pocket").unwrap();
     let watched = |settled: f64| {
         let mut observer = my_observer::Histogram::new(settled);
-        let outcome = pipeline.generate(&plan, &Probe::new(vec![&mut observer])).unwrap();
-        (observer.lines, outcome.stopped)
+        let asked = sd.draw("a red apple").steps(4).size(32, 32).scheduler("ddim").decode(Decode::Nothing);
+        let run = asked.watched(&mut observer).unwrap();
+        (observer.lines, run.record().status == Status::Failed)
     };
     let (lines, stopped) = watched(0.0);
     assert_eq!((lines.len(), stopped), (5, false));
@@ -321,4 +314,16 @@ fn the_observer_of_the_example_shows_each_step_and_stops_a_settled_run() {
     assert_eq!(changed, [false, false, true, true, true]);
     let (lines, stopped) = watched(f64::INFINITY);
     assert_eq!((lines.len(), stopped), (3, true));
+}
+
+/// Where the text has no say from the first step on, the prompt makes no difference.
+#[test]
+fn the_editor_of_the_example_makes_the_text_silent() {
+    let sd = Model::load("pocket").unwrap();
+    let drawn = |prompt: &str, from: usize| {
+        let asked = sd.draw(prompt).steps(4).seed(1).decode(Decode::Final);
+        asked.edited(&mut my_editor::Silence { from }).unwrap().image().unwrap()
+    };
+    assert_eq!(drawn("a red apple", 0), drawn("a rocket", 0));
+    assert!(drawn("a red apple", 3).difference(&drawn("a rocket", 3)) > 1.0);
 }

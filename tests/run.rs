@@ -47,12 +47,12 @@ fn a_folder_and_memory_keep_the_same_record() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
     let plan = plan();
-    let job = || Job::new(&pipeline, &plan, Hashes::Of(&choice));
+    let job = || Job::new(&pipeline, pipeline.resolve(&plan).unwrap(), Hashes::Of(&choice));
     let mut recorder = Recorder::create(&dir, &plan).unwrap();
-    assert!(run::carry_out(&job(), &mut recorder, Company::default()).outcome.is_ok());
+    assert!(run::carry_out(job(), &mut recorder, Company::default()).outcome.is_ok());
     drop(recorder);
     let mut memory = Reservoir::new(&[Quantity::Latents], Decode::Final);
-    let ended = run::carry_out(&job(), &mut memory, Company::default());
+    let ended = run::carry_out(job(), &mut memory, Company::default());
     assert_eq!((ended.kept.unwrap().last_step, ended.hashes.len()), (Some(3), 3));
 
     let (disk, mut ours) = (Run::open(&dir).unwrap(), memory.run.unwrap());
@@ -79,7 +79,8 @@ fn whatever_ends_a_run_its_record_says_so() {
         let plan = plan();
         let mut recorder = Recorder::create(&dir, &plan).unwrap();
         let company = Company { observers: vec![observer], ..Company::default() };
-        let ended = run::carry_out(&Job::new(&pipeline, &plan, Hashes::Of(&choice)), &mut recorder, company);
+        let job = Job::new(&pipeline, pipeline.resolve(&plan).unwrap(), Hashes::Of(&choice));
+        let ended = run::carry_out(job, &mut recorder, company);
         assert_eq!(ended.kept.unwrap().last_step, Some(2), "{name}");
         let record = Run::open(&dir).unwrap().record().clone();
         assert_eq!(record.status, Status::Failed, "{name}");

@@ -6,7 +6,7 @@ use sdviz::model::resolve::ModelChoice;
 use sdviz::model::tiling::Tiling;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::trace::reader::Run;
-use sdviz::watch::observer::Probe;
+use sdviz::watch::probe::Probe;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -11,6 +11,7 @@ use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::run::{self, Company, Ended, Hashes, Job};
 use crate::scheduler::SchedulerKind;
+use crate::trace::parameters::PictureSettings;
 use crate::trace::reader::Run;
 use crate::trace::reservoir::Reservoir;
 use crate::trace::writer::{self, Recorder};
@@ -37,7 +38,8 @@ pub struct Drawing {
     init_image: Option<Source>,
     strength: Option<f64>,
     mask: Option<Source>,
-    hires: Option<(f64, f64)>,
+    /// Its steps are the first pass's where they are 0.
+    hires: Option<Hires>,
     keep: Keep,
     decode: Decode,
     out: Option<PathBuf>,
@@ -69,6 +71,19 @@ impl Drawing {
             out: None,
             force: false,
         }
+    }
+
+    /// With what a picture says of its making.
+    pub(super) fn filled(mut self, said: PictureSettings) -> Drawing {
+        let eta = said.eta.filter(|_| said.scheduler.as_deref() == Some("ddim"));
+        self.size = said.width.zip(said.height);
+        self.prompt_syntax = said.prompt_syntax.map(|syntax| syntax.name().into());
+        self.clip_skip = said.clip_skip.unwrap_or(self.clip_skip);
+        self.steps = said.steps.unwrap_or(self.steps);
+        self.eta = eta.unwrap_or(self.eta);
+        let (prompt, negative_prompt, seed) = (said.prompt, said.negative_prompt, said.seed);
+        let (guidance_scale, scheduler, hires) = (said.guidance_scale, said.scheduler, said.hires);
+        Drawing { prompt, negative_prompt, seed, guidance_scale, scheduler, hires, ..self }
     }
 
     /// What to stay away from.
@@ -165,7 +180,7 @@ impl Drawing {
     /// A second pass over the result, `scale` times larger, that makes this share of its steps.
     #[must_use]
     pub fn hires(mut self, scale: f64, strength: f64) -> Drawing {
-        self.hires = Some((scale, strength));
+        self.hires = Some(Hires { scale, strength, steps: 0, ..Hires::default() });
         self
     }
 
@@ -235,7 +250,8 @@ impl Drawing {
         let (plan, input) = caught(|| self.prepare())?;
         let model = self.model.loaded();
         let hashes = model.hashes.get().map_or(Hashes::Of(&model.choice), |known| Hashes::Known(known));
-        let job = Job { input: input.as_ref(), ..Job::new(&model.pipeline, &plan, hashes) };
+        let resolved = caught(|| model.pipeline.resolve(&plan))?;
+        let job = Job { input: input.as_ref(), ..Job::new(&model.pipeline, resolved, hashes) };
         let keep_hashes = |ended: &Ended| {
             if ended.outcome.is_ok() {
                 // A second run computes what the first has set already.
@@ -244,14 +260,14 @@ impl Drawing {
         };
         let Some(out) = &self.out else {
             let mut memory = Reservoir::of(&plan, self.keep.all);
-            let ended = run::carry_out(&job, &mut memory, company);
+            let ended = run::carry_out(job, &mut memory, company);
             keep_hashes(&ended);
             ended.outcome?;
             return memory.into_run()?.ok_or(Error::Cancelled);
         };
         writer::check_out(out, self.force)?;
         let mut recorder = Recorder::create(out, &plan)?;
-        let ended = run::carry_out(&job, &mut recorder, company);
+        let ended = run::carry_out(job, &mut recorder, company);
         drop(recorder);
         keep_hashes(&ended);
         ended.outcome?;
@@ -265,8 +281,8 @@ impl Drawing {
         let init = self.init_image.as_ref().map(|picture| picture.read(self.mask.as_ref())).transpose()?;
         let strength = init.as_ref().map(|_| self.strength.unwrap_or(USUAL_STRENGTH));
         strength.map_or(Ok(()), start::check_strength)?;
-        let usual = Hires::default();
-        let second = self.hires.map(|(scale, strength)| Hires { scale, strength, steps: self.steps, ..usual });
+        let steps = |second: Hires| if second.steps == 0 { self.steps } else { second.steps };
+        let second = self.hires.map(|second| Hires { steps: steps(second), ..second });
         second.map_or(Ok(()), |second| hires::check(&second, init.is_some()))?;
         let (width, height) = self.size.unwrap_or_default();
         let mut plan = Plan {

@@ -6,7 +6,7 @@ use crate::draw::tokens::TokenTable;
 use crate::error::{Error, Result, caught};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::noise::{self, NoiseStream};
-use crate::pipeline::start;
+use crate::pipeline::start::{self, Encoder};
 use crate::record::plan::Plan;
 use crate::scheduler::{self, Scheduler, SchedulerKind};
 use crate::show::picture::Picture;
@@ -93,9 +93,9 @@ impl Model {
         caught(|| {
             let shape = [self.vae.config().latent_channels, i64::from(height / factor), i64::from(width / factor)];
             let (mut stream, device) = (NoiseStream::new(&[seed], &shape, 1), self.device());
-            let (pixels, nobody, clock) =
-                (start::to_tensor(picture).to_device(device), Probe::silent(), Clock::new(device));
-            no_grad(|| start::encode(&self.vae, &pixels, 0, &mut stream, device, (&nobody, &clock)))
+            let (nobody, clock) = (Probe::silent(), Clock::new(device));
+            let encoder = Encoder { vae: &self.vae, device, probe: &nobody, clock: &clock };
+            no_grad(|| encoder.encode(&start::to_tensor(picture).to_device(device), 0, &mut stream))
         })
     }
 

@@ -8,7 +8,10 @@ mod begin;
 pub mod drawing;
 mod floor;
 pub mod keep;
+mod like;
+pub mod merge;
 pub mod model;
+pub mod teach;
 mod tensors;
 pub mod tokens;
 

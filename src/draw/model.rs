@@ -2,10 +2,13 @@
 
 use crate::draw::drawing::Drawing;
 use crate::error::{Error, Result, caught};
+use crate::model::components;
 use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::{LoadOptions, Pipeline, device};
+use crate::record::model::ComponentRecord;
+use crate::show::display;
 use crate::show::table::{Table, thousands};
 use std::cell::OnceCell;
 use std::fmt;
@@ -23,6 +26,19 @@ pub(super) struct Loaded {
     pub(super) pipeline: Pipeline,
     /// The weights' hashes, once a run has computed them.
     pub(super) hashes: OnceCell<Vec<String>>,
+    options: ModelOptions,
+    /// Where its files are, if it is a model of the moment.
+    folder: Option<tempfile::TempDir>,
+}
+
+impl Loaded {
+    /// What finds the model's files again.
+    pub(super) fn name(&self) -> &str {
+        match self.folder {
+            Some(_) => self.options.name.to_str().unwrap_or_default(),
+            None => &self.choice.id,
+        }
+    }
 }
 
 impl Model {
@@ -55,9 +71,22 @@ impl Model {
         Drawing::new(self.clone(), prompt.into())
     }
 
-    /// The model's parts.
-    pub fn parts(&self) -> Parts {
-        Parts(self.model().components.iter().map(|c| (c.name.clone(), c.parameters, c.file.clone())).collect())
+    /// The model's parts: how many parameters, how many tensors they are in, in which file.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more.
+    pub fn parts(&self) -> Result<Parts> {
+        let (files, variant) = (&self.0.choice.files, self.0.options.variant.as_deref());
+        let part = |component: &ComponentRecord| {
+            let tensors = files.weights(components::named(&component.name)?, variant)?.1.entries().len() as u64;
+            Ok(Part {
+                name: component.name.clone(),
+                parameters: component.parameters,
+                tensors,
+                file: component.file.clone(),
+            })
+        };
+        self.model().components.iter().map(part).collect::<Result<_>>().map(Parts)
     }
 
     pub(super) fn loaded(&self) -> &Loaded {
@@ -66,7 +95,10 @@ impl Model {
 
     /// Shows what it is where a notebook's cell ends in it.
     pub fn evcxr_display(&self) {
-        Table { heading: self.to_string(), ..self.parts().table() }.evcxr_display();
+        match self.parts() {
+            Ok(parts) => Table { heading: self.to_string(), ..parts.table() }.evcxr_display(),
+            Err(_) => display::plain(&self.to_string()),
+        }
     }
 }
 
@@ -96,12 +128,12 @@ impl fmt::Display for Model {
 #[derive(Debug, Clone)]
 pub struct ModelOptions {
     name: PathBuf,
-    vae: Option<String>,
+    pub(super) vae: Option<String>,
     device: String,
     dtype: String,
-    variant: Option<String>,
+    pub(super) variant: Option<String>,
     vae_tiling: Option<String>,
-    loras: Vec<LoraChoice>,
+    pub(super) loras: Vec<LoraChoice>,
     embeddings: Vec<String>,
 }
 
@@ -160,43 +192,86 @@ impl ModelOptions {
     ///
     /// # Errors
     /// When there is no such model, device or dtype, when a file cannot be read or does not fit.
-    pub fn load(self) -> Result<Model> {
-        caught(|| {
-            let device = device::device(&self.device)?;
-            let embeddings = self.embeddings.iter().map(|text| EmbeddingChoice::parse(text)).collect::<Result<_>>()?;
-            let options = LoadOptions {
-                device,
-                kind: device::dtype(&self.dtype, device)?,
-                variant: self.variant.clone(),
-                loras: self.loras.clone(),
-                embeddings,
-                vae_tiling: self.vae_tiling.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
-            };
-            let no_text = || Error::invalid(format!("`{}` is no UTF-8 text", self.name.display()), "rename it");
-            let name = Some(self.name.to_str().ok_or_else(no_text)?).filter(|name| !name.is_empty());
-            let choice = resolve::resolve_with(name, self.vae.as_deref())?;
-            let pipeline = Pipeline::load(&choice, options)?;
-            Ok(Model(Rc::new(Loaded { choice, pipeline, hashes: OnceCell::new() })))
-        })
+    pub fn load(&self) -> Result<Model> {
+        caught(|| self.load_as(self.choice()?, None))
+    }
+
+    /// The same for a model in this folder, which has everything in it.
+    pub(super) fn of_folder(&self, folder: &Path) -> ModelOptions {
+        ModelOptions { name: folder.into(), variant: None, vae: None, loras: vec![], ..self.clone() }
+    }
+
+    /// Which model is meant.
+    pub(super) fn choice(&self) -> Result<ModelChoice> {
+        let no_text = || Error::invalid(format!("`{}` is no UTF-8 text", self.name.display()), "rename it");
+        let name = Some(self.name.to_str().ok_or_else(no_text)?).filter(|name| !name.is_empty());
+        resolve::resolve_with(name, self.vae.as_deref())
+    }
+
+    /// Loads this model, whose files may be in a folder of the moment.
+    pub(super) fn load_as(&self, choice: ModelChoice, folder: Option<tempfile::TempDir>) -> Result<Model> {
+        let device = device::device(&self.device)?;
+        let options = LoadOptions {
+            device,
+            kind: device::dtype(&self.dtype, device)?,
+            variant: self.variant.clone(),
+            loras: self.loras.clone(),
+            embeddings: self.embeddings.iter().map(|text| EmbeddingChoice::parse(text)).collect::<Result<_>>()?,
+            vae_tiling: self.vae_tiling.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+        };
+        let pipeline = Pipeline::load(&choice, options)?;
+        let (hashes, options) = (OnceCell::new(), self.clone());
+        Ok(Model(Rc::new(Loaded { choice, pipeline, hashes, options, folder })))
     }
 }
 
-/// A model's parts: name, parameters, file.
+impl From<&str> for ModelOptions {
+    fn from(name: &str) -> ModelOptions {
+        Model::options(name)
+    }
+}
+
+impl From<&Model> for ModelOptions {
+    fn from(model: &Model) -> ModelOptions {
+        model.0.options.clone()
+    }
+}
+
+/// A part of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parts(Vec<(String, u64, String)>);
+pub struct Part {
+    /// `text_encoder`, `unet`, `vae`.
+    pub name: String,
+    /// How many numbers it has.
+    pub parameters: u64,
+    /// In how many tensors.
+    pub tensors: u64,
+    /// Its file's name.
+    pub file: String,
+}
+
+/// A model's parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts(Vec<Part>);
 
 impl Parts {
+    /// The parts.
+    pub fn list(&self) -> &[Part] {
+        &self.0
+    }
+
     /// How many parameters a part has; 0 if there is no such part.
     pub fn parameters(&self, name: &str) -> u64 {
-        self.0.iter().filter(|(own, ..)| own == name).map(|(_, parameters, _)| parameters).sum()
+        self.0.iter().filter(|part| part.name == name).map(|part| part.parameters).sum()
     }
 
     /// As a table.
     pub fn table(&self) -> Table {
-        let row =
-            |(name, parameters, file): &(String, u64, String)| vec![name.clone(), thousands(*parameters), file.clone()];
-        let rows = self.0.iter().map(row).collect();
-        Table { heading: String::new(), titles: vec!["part", "parameters", "file"], rows, numbers: 1..2 }
+        let row = |part: &Part| {
+            vec![part.name.clone(), thousands(part.parameters), thousands(part.tensors), part.file.clone()]
+        };
+        let (titles, rows) = (vec!["part", "parameters", "tensors", "file"], self.0.iter().map(row).collect());
+        Table { heading: String::new(), titles, rows, numbers: 1..3 }
     }
 
     /// Shows the table where a notebook's cell ends in it.

@@ -1,8 +1,11 @@
 //! From tensors to what can be looked at.
 
 use crate::error::{Error, Result};
+use crate::export::measures::not_recorded;
+use crate::record::plan::Quantity;
 use crate::show::latents::Latents;
 use crate::show::picture::Picture;
+use crate::trace::reader::Run;
 use crate::trace::reservoir::array;
 use crate::viz::colour::ColourMap;
 use crate::viz::normalise::Range;
@@ -16,6 +19,18 @@ impl Latents {
     /// When it does not have four dimensions.
     pub fn from_tensor(tensor: &Tensor) -> Result<Latents> {
         array(tensor).map(Latents::new)
+    }
+}
+
+impl Run {
+    /// A recorded quantity of a step, `[batch, channels, height/8, width/8]`, f32 on the CPU.
+    ///
+    /// # Errors
+    /// When the run has no such step, or did not record it.
+    pub fn quantity(&self, step: usize, what: Quantity) -> Result<Tensor> {
+        let array = self.tensors(step, what)?.ok_or_else(|| not_recorded(self, &[what]))?;
+        let shape: Vec<i64> = array.shape().iter().map(|n| *n as i64).collect();
+        Ok(Tensor::from_slice(array.as_standard_layout().as_slice().unwrap_or_default()).view(&shape[..]))
     }
 }
 

@@ -45,7 +45,7 @@ pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
 /// Makes `frames/sample_00.png` and so on; of other things than images `frames-x0/…`.
 ///
 /// # Errors
-/// [`Error::NotRecorded`] when the run has nothing of what is asked; when the settings cannot be, when a picture cannot
+/// [`NotRecorded`](crate::error::Error::NotRecorded) when the run has nothing of what is asked; when the settings cannot be, when a picture cannot
 /// be read or a file not be written.
 pub fn make(run: &Run, options: &Options, outputs: &mut Outputs) -> Result<()> {
     let pace = super::animate::Pace { every: options.every, ..Default::default() };

@@ -59,7 +59,7 @@ pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
 /// Makes the video of `runs`, the first of which is the one that the file belongs to.
 ///
 /// # Errors
-/// [`Error::NotRecorded`] when a run has nothing of what is asked; when the settings cannot be, when a picture cannot be
+/// [`NotRecorded`](crate::error::Error::NotRecorded) when a run has nothing of what is asked; when the settings cannot be, when a picture cannot be
 /// read or a file not be written.
 pub fn make(runs: &[&Run], options: &Options, outputs: &mut Outputs) -> Result<()> {
     options.pace.check()?;

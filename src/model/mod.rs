@@ -3,6 +3,7 @@
 pub mod about;
 mod attend;
 pub mod attention;
+pub mod baked;
 pub mod bundled;
 pub mod cache;
 pub mod components;

@@ -12,7 +12,7 @@ use super::start::{self, Start};
 use super::step_reporter::StepReporter;
 use crate::error::Result;
 use crate::record::plan::Plan;
-use crate::watch::observer::Probe;
+use crate::watch::probe::Probe;
 use image::RgbImage;
 use tch::Tensor;
 

@@ -9,8 +9,8 @@ use crate::model::tokenizer::Tokenizer;
 use crate::record::conditions::{Conditions, PromptSyntax, WeightedToken, at};
 use crate::record::plan::Plan;
 use crate::record::schema::RunRecord;
-use crate::watch::observer::{Axes, Probe};
-use crate::watch::site::{Branch, Rows};
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, Branch, Rows};
 use tch::{Device, Kind, Tensor};
 
 /// The mean of a chunk that is worth restoring, in standard deviations. CLIP's is about a tenth.

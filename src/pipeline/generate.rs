@@ -7,8 +7,9 @@ use super::init_image::Input;
 use super::load::Pipeline;
 use super::resolve::Resolved;
 use super::shared::Shared;
+use super::start::Encoder;
 use super::step_reporter::StepReporter;
-use super::{hires, limits, start};
+use super::{hires, start};
 use crate::error::{Error, Result};
 use crate::record::plan::{Decode, Plan};
 use crate::record::schema::{RunRecord, Stage};
@@ -36,8 +37,7 @@ impl Pipeline {
     /// # Errors
     /// When the plan cannot be carried out, a tensor is not finite, or an observer fails.
     pub fn generate(&self, plan: &Plan, probe: &Probe) -> Result<Outcome> {
-        limits::check_plan(plan, self.model.vae_scale_factor)?;
-        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), None, probe)
+        self.generate_resolved(self.resolve(plan)?, None, &Shared::nothing(), None, probe)
     }
 
     /// Carries out a plan with a strength, from a picture of the plan's size and with its mask if it has one.
@@ -45,8 +45,7 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::generate`]; also when the picture does not fit the plan.
     pub fn generate_from(&self, plan: &Plan, input: &Input, probe: &Probe) -> Result<Outcome> {
-        limits::check_plan(plan, self.model.vae_scale_factor)?;
-        self.generate_shared(plan, &seeds(plan), &Shared::nothing(), Some(input), probe)
+        self.generate_resolved(self.resolve(plan)?, None, &Shared::nothing(), Some(input), probe)
     }
 
     /// Carries out a plan with one seed per picture of the batch, whatever they are (`plan.seed` is not used), taking
@@ -63,12 +62,29 @@ impl Pipeline {
         input: Option<&Input>,
         probe: &Probe,
     ) -> Result<Outcome> {
+        self.generate_resolved(self.resolve(plan)?, Some(seeds), shared, input, probe)
+    }
+
+    /// The same for a plan that was resolved with this pipeline; without seeds, with those that the plan means.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate_shared`].
+    pub fn generate_resolved(
+        &self,
+        resolved: Resolved,
+        seeds: Option<&[u64]>,
+        shared: &Shared,
+        input: Option<&Input>,
+        probe: &Probe,
+    ) -> Result<Outcome> {
         let _no_gradients = tch::no_grad_guard();
-        if seeds.len() != plan.batch_size {
-            let message = format!("{} seeds for a batch of {}", seeds.len(), plan.batch_size);
+        let Resolved { record, mut scheduler, second_scheduler } = resolved;
+        let planned = record.plan.seeds();
+        let seeds = seeds.unwrap_or(&planned);
+        if seeds.len() != record.plan.batch_size {
+            let message = format!("{} seeds for a batch of {}", seeds.len(), record.plan.batch_size);
             return Err(Error::invalid(message, "give each picture its seed"));
         }
-        let Resolved { record, mut scheduler, second_scheduler } = self.resolve(plan)?;
         let plan = &record.plan;
         check_input(plan, input)?;
         let clock = Clock::new(self.options.device);
@@ -82,23 +98,22 @@ impl Pipeline {
         let draws = start::draws(input) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
-        let device = self.options.device;
-        let start = match input.map(|input| (input, first_call)) {
-            None => start::from_noise(scheduler.as_ref(), &mut noise, device, probe),
-            Some(from) => start::from_picture(&self.vae, scheduler.as_ref(), from, &mut noise, device, (probe, &clock)),
+        let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };
+        let start = match input {
+            None => start::from_noise(scheduler.as_ref(), &mut noise, encoder.device, probe),
+            Some(input) => encoder.start(input, scheduler.as_ref(), first_call, &mut noise),
         }?;
 
         let mut reporter = StepReporter::new(&self.vae, probe, &clock, &record);
-        let (unet, vae, factor, clock) = (&self.unet, &self.vae, self.model.vae_scale_factor, &clock);
+        let (unet, factor, clock) = (&self.unet, self.model.vae_scale_factor, &clock);
         let (kept, scheduler, noise) = (start.kept.as_ref(), scheduler.as_mut(), &mut noise);
         let mut denoise =
             Denoise { unet, scheduler, conditioning, noise, first_call, first_step: 0, kept, probe, clock };
         let mut denoised = denoise.run(start.latents, &mut reporter)?;
         let second = record.hires.as_ref().zip(second_scheduler).filter(|_| !denoised.stopped);
         if let Some((second, mut scheduler)) = second {
-            let enlarge = hires::Enlarge { vae, second, factor, device, probe, clock };
-            let (start, mut noise) =
-                enlarge.start(&denoised.latents, (seeds, draws), scheduler.as_ref(), &mut reporter)?;
+            let enlarge = hires::Enlarge { encoder, second, factor, seeds, drawn: draws };
+            let (start, mut noise) = enlarge.start(&denoised.latents, scheduler.as_ref(), &mut reporter)?;
             let (first_call, first_step) = (second.begin.first_call, second.first_step);
             let (scheduler, noise) = (scheduler.as_mut(), &mut noise);
             let mut denoise = Denoise { scheduler, noise, first_call, first_step, kept: None, ..denoise };
@@ -129,11 +144,6 @@ impl Pipeline {
         let factor = self.model.vae_scale_factor;
         [self.unet.config().in_channels, (plan.height / factor) as i64, (plan.width / factor) as i64]
     }
-}
-
-/// The seeds of the batch's pictures: consecutive ones, as web UIs have it.
-fn seeds(plan: &Plan) -> Vec<u64> {
-    (0..plan.batch_size as u64).map(|i| plan.seed.wrapping_add(i)).collect()
 }
 
 /// The picture is there if and only if the plan has a strength, and fits it.

@@ -5,19 +5,17 @@
 //! picture. The loop is the same. The noise goes on where the first pass's ended: a generator with the picture's seed
 //! draws all of the first pass's numbers, then the second's, of the larger shape.
 
-use super::clock::Clock;
 use super::noise::{self, NoiseStream};
-use super::start;
+use super::start::{self, Encoder};
 use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
-use crate::model::vae::Vae;
 use crate::record::hires::{Hires, SecondPass, Upscaler};
 use crate::record::plan::Plan;
 use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
-use crate::watch::observer::{Axes, Probe};
+use crate::watch::site::Axes;
 use image::RgbImage;
 use image::imageops::{self, FilterType};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 /// Whether a second pass means anything, whatever the model.
 ///
@@ -59,54 +57,50 @@ pub fn plan(
 
 /// What the first pass's result is enlarged with.
 pub struct Enlarge<'a, 'p> {
-    /// The autoencoder.
-    pub vae: &'a Vae,
+    /// What encodes the enlarged picture.
+    pub encoder: Encoder<'a, 'p>,
     /// The second pass.
     pub second: &'a SecondPass,
     /// The autoencoder's pixels per latent.
     pub factor: usize,
-    /// Where it is computed.
-    pub device: Device,
-    /// Who watches the tensors.
-    pub probe: &'a Probe<'p>,
-    /// Where the time goes.
-    pub clock: &'a Clock,
+    /// The seed of each picture of the batch.
+    pub seeds: &'a [u64],
+    /// How often the first pass drew noise for each of them.
+    pub drawn: usize,
 }
 
 impl Enlarge<'_, '_> {
     /// From the first pass's clean latents `[batch, 4, height/8, width/8]` to those that the second pass begins with, of
-    /// its size, and the noise that is left for its steps. The first pass drew `drawn` times for each of `seeds`.
+    /// its size, and the noise that is left for its steps.
     ///
     /// # Errors
     /// When a picture or its encoding is not finite; an observer's.
     pub fn start(
         &self,
         latents: &Tensor,
-        (seeds, drawn): (&[u64], usize),
         scheduler: &dyn Scheduler,
         reporter: &mut StepReporter,
     ) -> Result<(Tensor, NoiseStream)> {
-        let (second, probe) = (self.second, self.probe);
+        let (second, device, probe) = (self.second, self.encoder.device, self.encoder.probe);
         probe.set_step(second.first_step);
         let (height, width) = ((second.height / self.factor) as i64, (second.width / self.factor) as i64);
         let before = latents.size()[1..].to_vec();
         let count = self.draws(scheduler);
-        let draw = |seed: &u64| noise::draw_after(*seed, (&before, drawn), &[before[0], height, width], count);
-        let mut noise = NoiseStream::of(&seeds.iter().map(draw).collect::<Vec<_>>());
+        let draw = |seed: &u64| noise::draw_after(*seed, (&before, self.drawn), &[before[0], height, width], count);
+        let mut noise = NoiseStream::of(&self.seeds.iter().map(draw).collect::<Vec<_>>());
         let encoded = match second.asked.upscaler {
             Upscaler::Latent => enlarged_latents(latents, height, width),
             Upscaler::Lanczos => {
                 let pictures = reporter.pictures(latents, second.first_step - 1)?;
                 let enlarge = |picture: &RgbImage| start::to_tensor(&enlarged_picture(picture, second));
-                let pictures = Tensor::cat(&pictures.iter().map(enlarge).collect::<Vec<_>>(), 0).to_device(self.device);
+                let pictures = Tensor::cat(&pictures.iter().map(enlarge).collect::<Vec<_>>(), 0).to_device(device);
                 probe.see("enlarged", Axes::Image, &pictures)?;
-                let watched = (probe, self.clock);
-                start::encode(self.vae, &pictures, second.first_step, &mut noise, self.device, watched)?
+                self.encoder.encode(&pictures, second.first_step, &mut noise)?
             }
         };
         probe.see("encoded", Axes::Image, &encoded)?;
         let level = second.begin.first_call;
-        let noised = scheduler.add_noise(&encoded, &start::next(&mut noise, self.device)?, level);
+        let noised = scheduler.add_noise(&encoded, &start::next(&mut noise, device)?, level);
         Ok((noised, noise))
     }
 

@@ -7,8 +7,9 @@
 use super::conditioning::Key;
 use super::noise::{self, NoiseStream};
 use crate::error::Result;
-use crate::watch::observer::{Ask, Axes, Event, Flow, Observer, Probe};
-use crate::watch::site::is_inner;
+use crate::watch::observer::{Ask, Event, Flow, Observer};
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, is_inner};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use tch::Tensor;

@@ -13,8 +13,8 @@ use crate::model::vae::{Posterior, Vae};
 use crate::record::inputs::Begin;
 use crate::scheduler::Scheduler;
 use crate::viz::pixels;
-use crate::watch::observer::{Axes, Probe};
-use crate::watch::site::Rows;
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, Rows};
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
@@ -127,81 +127,90 @@ pub fn from_noise(scheduler: &dyn Scheduler, noise: &mut NoiseStream, device: De
     Ok(Start { latents: noise * scheduler.init_noise_sigma(), kept: None })
 }
 
-/// A picture, encoded with a sample of the posterior and noised to the level at which call `first_call` begins; with a mask
-/// and all calls to be made (`first_call` 0), pure noise. Each picture of the batch has a sample of its own.
-///
-/// # Errors
-/// When the encoded picture is not finite; an observer's.
-pub fn from_picture(
-    vae: &Vae,
-    scheduler: &dyn Scheduler,
-    (input, first_call): (&Input, usize),
-    stream: &mut NoiseStream,
-    device: Device,
-    (probe, clock): (&Probe, &Clock),
-) -> Result<Start> {
-    let picture = to_tensor(&input.picture).to_device(device);
-    probe.see("init_image", Axes::Image, &picture)?;
-    let encoded = encode(vae, &picture, 0, stream, device, (probe, clock))?;
-    probe.see("encoded", Axes::Image, &encoded)?;
-
-    let mask = input.mask.as_ref().map(|mask| {
-        let (height, width) = (encoded.size()[2], encoded.size()[3]);
-        let all = Tensor::from_slice(mask.as_raw()).view([1, 1, mask.height() as i64, mask.width() as i64]);
-        // A latent is repainted as soon as one of its pixels is.
-        (all.to_kind(Kind::Float) / 255.0).adaptive_max_pool2d([height, width]).0.to_device(device)
-    });
-    let noise = next(stream, device)?;
-    let Some(mask) = mask else {
-        probe.see("noise", Axes::Image, &noise)?;
-        return Ok(Start { latents: scheduler.add_noise(&encoded, &noise, first_call), kept: None });
-    };
-    probe.see("mask", Axes::Image, &mask)?;
-    probe.see("noise", Axes::Image, &noise)?;
-    // diffusers encodes the picture without its repainted part too, for models that are told of it, whatever the model.
-    // Here that is of no use, but its sample is drawn before the steps' noise.
-    drop(next(stream, device)?);
-    let latents = match first_call {
-        0 => &noise * scheduler.init_noise_sigma(),
-        _ => scheduler.add_noise(&encoded, &noise, first_call),
-    };
-    Ok(Start { latents, kept: Some(Preserved { mask, encoded, noise }) })
+/// What turns pictures into latents.
+#[derive(Clone, Copy)]
+pub struct Encoder<'a, 'p> {
+    /// The autoencoder.
+    pub vae: &'a Vae,
+    /// Where it computes.
+    pub device: Device,
+    /// Who watches.
+    pub probe: &'a Probe<'p>,
+    /// Where the time goes.
+    pub clock: &'a Clock,
 }
 
-/// Pictures `[n, 3, height, width]` in −1..1 as latents: a sample of each one's posterior, times the scaling factor. One
-/// picture for a whole batch has a sample for each of the batch. `step` is what an error names.
-///
-/// # Errors
-/// When the posterior is not finite; an observer's.
-pub fn encode(
-    vae: &Vae,
-    pictures: &Tensor,
-    step: usize,
-    noise: &mut NoiseStream,
-    device: Device,
-    (probe, clock): (&Probe, &Clock),
-) -> Result<Tensor> {
-    let (mut means, mut logvars) = (vec![], vec![]);
-    // One by one: a picture does not depend on its batch, and memory stays that of one.
-    for (index, picture) in pictures.split(1, 0).iter().enumerate() {
-        probe.set_rows(Rows::one(index as i64));
-        let posterior = clock.time("encode", || vae.encode(picture, probe))?;
-        let (mean, logvar) = (posterior.mean.to_kind(Kind::Float), posterior.logvar.to_kind(Kind::Float));
-        if !sentinel::is_finite(&mean) || !sentinel::is_finite(&logvar) {
-            return Err(sentinel::first_bad_site(step, probe, |probe| vae.encode(picture, probe).map(|p| p.mean)));
-        }
-        means.push(mean);
-        logvars.push(logvar);
-    }
-    let (mean, logvar) = (Tensor::cat(&means, 0), Tensor::cat(&logvars, 0));
-    probe.set_rows(Rows::plain(mean.size()[0]));
-    probe.see("posterior.mean", Axes::Image, &mean)?;
-    probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
+impl Encoder<'_, '_> {
+    /// A picture, encoded with a sample of the posterior and noised to the level at which call `first_call` begins; with a
+    /// mask and all calls to be made (`first_call` 0), pure noise. Each picture of the batch has a sample of its own.
+    ///
+    /// # Errors
+    /// When the encoded picture is not finite; an observer's.
+    pub fn start(
+        &self,
+        input: &Input,
+        scheduler: &dyn Scheduler,
+        first_call: usize,
+        noise: &mut NoiseStream,
+    ) -> Result<Start> {
+        let picture = to_tensor(&input.picture).to_device(self.device);
+        self.probe.see("init_image", Axes::Image, &picture)?;
+        let encoded = self.encode(&picture, 0, noise)?;
+        self.probe.see("encoded", Axes::Image, &encoded)?;
 
-    // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
-    let grain = next(noise, device)?;
-    probe.see("posterior.noise", Axes::Image, &grain)?;
-    Ok(Posterior { mean, logvar }.sample(&grain) * vae.config().scaling_factor)
+        let mask = input.mask.as_ref().map(|mask| {
+            let (height, width) = (encoded.size()[2], encoded.size()[3]);
+            let all = Tensor::from_slice(mask.as_raw()).view([1, 1, mask.height() as i64, mask.width() as i64]);
+            // A latent is repainted as soon as one of its pixels is.
+            (all.to_kind(Kind::Float) / 255.0).adaptive_max_pool2d([height, width]).0.to_device(self.device)
+        });
+        let drawn = next(noise, self.device)?;
+        let Some(mask) = mask else {
+            self.probe.see("noise", Axes::Image, &drawn)?;
+            return Ok(Start { latents: scheduler.add_noise(&encoded, &drawn, first_call), kept: None });
+        };
+        self.probe.see("mask", Axes::Image, &mask)?;
+        self.probe.see("noise", Axes::Image, &drawn)?;
+        // diffusers encodes the picture without its repainted part too, for models that are told of it, whatever the model.
+        // Here that is of no use, but its sample is drawn before the steps' noise.
+        drop(next(noise, self.device)?);
+        let latents = match first_call {
+            0 => &drawn * scheduler.init_noise_sigma(),
+            _ => scheduler.add_noise(&encoded, &drawn, first_call),
+        };
+        Ok(Start { latents, kept: Some(Preserved { mask, encoded, noise: drawn }) })
+    }
+
+    /// Pictures `[n, 3, height, width]` in −1..1 as latents: a sample of each one's posterior, times the scaling factor. One
+    /// picture for a whole batch has a sample for each of the batch. `step` is what an error names.
+    ///
+    /// # Errors
+    /// When the posterior is not finite; an observer's.
+    pub fn encode(&self, pictures: &Tensor, step: usize, noise: &mut NoiseStream) -> Result<Tensor> {
+        let (mut means, mut logvars) = (vec![], vec![]);
+        // One by one: a picture does not depend on its batch, and memory stays that of one.
+        for (index, picture) in pictures.split(1, 0).iter().enumerate() {
+            self.probe.set_rows(Rows::one(index as i64));
+            let posterior = self.clock.time("encode", || self.vae.encode(picture, self.probe))?;
+            let (mean, logvar) = (posterior.mean.to_kind(Kind::Float), posterior.logvar.to_kind(Kind::Float));
+            if !sentinel::is_finite(&mean) || !sentinel::is_finite(&logvar) {
+                return Err(sentinel::first_bad_site(step, self.probe, |probe| {
+                    self.vae.encode(picture, probe).map(|p| p.mean)
+                }));
+            }
+            means.push(mean);
+            logvars.push(logvar);
+        }
+        let (mean, logvar) = (Tensor::cat(&means, 0), Tensor::cat(&logvars, 0));
+        self.probe.set_rows(Rows::plain(mean.size()[0]));
+        self.probe.see("posterior.mean", Axes::Image, &mean)?;
+        self.probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
+
+        // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
+        let grain = next(noise, self.device)?;
+        self.probe.see("posterior.noise", Axes::Image, &grain)?;
+        Ok(Posterior { mean, logvar }.sample(&grain) * self.vae.config().scaling_factor)
+    }
 }
 
 /// The next draw, on the device.

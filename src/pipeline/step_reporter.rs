@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::model::vae::Vae;
 use crate::record::plan::Quantity;
 use crate::record::schema::RunRecord;
-use crate::watch::observer::{Ask, Axes, Event, Flow, Probe, Step};
-use crate::watch::site::Rows;
+use crate::watch::observer::{Ask, Event, Flow, Step};
+use crate::watch::probe::Probe;
+use crate::watch::site::{Axes, Rows};
 use image::RgbImage;
 use tch::{Kind, Tensor};
 

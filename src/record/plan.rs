@@ -100,6 +100,13 @@ impl Default for Plan {
     }
 }
 
+impl Plan {
+    /// The seeds of the batch's pictures: consecutive ones, as web UIs have it.
+    pub fn seeds(&self) -> Vec<u64> {
+        (0..self.batch_size as u64).map(|i| self.seed.wrapping_add(i)).collect()
+    }
+}
+
 fn is_one(value: &usize) -> bool {
     *value == 1
 }

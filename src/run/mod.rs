@@ -12,9 +12,8 @@ use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::ModelChoice;
 use crate::pipeline::init_image::Input;
 use crate::pipeline::shared::Shared;
-use crate::pipeline::{Outcome, Pipeline};
+use crate::pipeline::{Outcome, Pipeline, Resolved};
 use crate::record::answers::OnStepRecord;
-use crate::record::plan::Plan;
 use crate::record::schema::{Stage, Status, Timings};
 use crate::trace::on_step::OnStep;
 use crate::trace::progress::Interrupt;
@@ -31,8 +30,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub struct Job<'a> {
     /// With which model.
     pub pipeline: &'a Pipeline,
-    /// What was asked for.
-    pub plan: &'a Plan,
+    /// What was asked for, as it is carried out with that model.
+    pub resolved: Resolved,
     /// The seed of each picture of the batch; the plan's, and those that follow it, where none are given.
     pub seeds: Option<Vec<u64>>,
     /// The picture that it begins from, if the plan has a strength.
@@ -58,20 +57,9 @@ pub enum Hashes<'a> {
 
 impl<'a> Job<'a> {
     /// A run of its own, beginning now.
-    pub fn new(pipeline: &'a Pipeline, plan: &'a Plan, hashes: Hashes<'a>) -> Job<'a> {
+    pub fn new(pipeline: &'a Pipeline, resolved: Resolved, hashes: Hashes<'a>) -> Job<'a> {
         let (started, before) = (Instant::now(), vec![]);
-        Job { pipeline, plan, seeds: None, input: None, shared: None, hashes, started, before }
-    }
-
-    fn draw(&self, probe: &Probe) -> Result<Outcome> {
-        let (nothing, pipeline) = (Shared::nothing(), self.pipeline);
-        match (&self.seeds, self.input) {
-            (Some(seeds), input) => {
-                pipeline.generate_shared(self.plan, seeds, self.shared.unwrap_or(&nothing), input, probe)
-            }
-            (None, Some(input)) => pipeline.generate_from(self.plan, input, probe),
-            (None, None) => pipeline.generate(self.plan, probe),
-        }
+        Job { pipeline, resolved, seeds: None, input: None, shared: None, hashes, started, before }
     }
 }
 
@@ -106,12 +94,13 @@ pub struct Ended {
 }
 
 /// Makes a run and finishes its record.
-pub fn carry_out(job: &Job, place: &mut dyn Place, company: Company) -> Ended {
+pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
+    let Job { pipeline, resolved, seeds, input, shared, hashes: known, started, before } = job;
     let Company { editors, mut observers, mut on_step, interrupted } = company;
     let drawn = caught(|| {
-        job.input.map_or(Ok(()), |input| place.keep_input(input))?;
-        let fingerprints = match job.hashes {
-            Hashes::Of(choice) => Some(Fingerprints::start(choice, job.pipeline.model())),
+        input.map_or(Ok(()), |input| place.keep_input(input))?;
+        let fingerprints = match known {
+            Hashes::Of(choice) => Some(Fingerprints::start(choice, pipeline.model())),
             Hashes::Known(_) => None,
         };
         let mut interrupt = Interrupt(interrupted);
@@ -121,9 +110,11 @@ pub fn carry_out(job: &Job, place: &mut dyn Place, company: Company) -> Ended {
         all.push(&mut interrupt);
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
         let editors = editors.into_iter().map(|editor| editor as &mut dyn Editor).collect();
-        let outcome = job.draw(&Probe::new(all).with_editors(editors))?;
+        let (probe, nothing) = (Probe::new(all).with_editors(editors), Shared::nothing());
+        let shared = shared.unwrap_or(&nothing);
+        let outcome = pipeline.generate_resolved(resolved, seeds.as_deref(), shared, input, &probe)?;
         let computed = fingerprints.map(Fingerprints::finish).transpose()?;
-        let known = if let Hashes::Known(known) = job.hashes { known.to_vec() } else { vec![] };
+        let known = if let Hashes::Known(known) = known { known.to_vec() } else { vec![] };
         Ok((outcome, computed.unwrap_or(known)))
     });
     let (outcome, hashes) = match drawn {
@@ -138,7 +129,7 @@ pub fn carry_out(job: &Job, place: &mut dyn Place, company: Company) -> Ended {
         Err(error) => (Status::Failed, Some(error.to_string())),
     };
     let stages = outcome.as_ref().map(|outcome| outcome.stages.clone()).unwrap_or_default();
-    let timings = timings(job.started, [job.before.clone(), stages].concat());
+    let timings = timings(started, [before, stages].concat());
     let kept = place.finish(&Ending { status, failure, hashes: &hashes, timings: &timings, answers: answers.as_ref() });
     Ended { outcome, kept, hashes, timings, answers, asked_to_stop }
 }

@@ -6,7 +6,7 @@
 //! libtorch.
 
 pub mod animation;
-mod display;
+pub(crate) mod display;
 pub mod figure;
 pub mod latents;
 pub mod picture;

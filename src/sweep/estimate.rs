@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::record::plan::{Decode, Plan};
 use crate::record::schema::{RunRecord, Status};
 use crate::trace::reader::Run;
-use crate::watch::observer::Probe;
+use crate::watch::probe::Probe;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 

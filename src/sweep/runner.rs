@@ -239,17 +239,22 @@ impl Runner<'_> {
         // Cells that are made together differ in nothing but the seed.
         let plan = Plan { batch_size: cells.len(), ..first.plan.clone() };
         let input = self.loaded.input(&plan);
-        let job = Job {
-            seeds: Some(cells.iter().map(|(cell, _)| cell.plan.seed).collect()),
-            input: input.as_ref(),
-            shared: Some(shared),
-            ..Job::new(pipeline, &plan, Hashes::Known(&identity.weights))
-        };
         let (mut records, mut recorders) = (vec![], vec![]);
         for (cell, claim) in cells {
             records.push(pipeline.plan(&cell.plan)?.0);
             recorders.push(Recorder::create_private(claim.folder(), &cell.plan)?);
         }
+        // Alone each of them can be made; together they may be too large.
+        let resolved = match pipeline.resolve(&plan) {
+            Ok(resolved) => resolved,
+            Err(error) => return Ok(Attempt::Failed(error.to_string(), 0.0)),
+        };
+        let job = Job {
+            seeds: Some(cells.iter().map(|(cell, _)| cell.plan.seed).collect()),
+            input: input.as_ref(),
+            shared: Some(shared),
+            ..Job::new(pipeline, resolved, Hashes::Known(&identity.weights))
+        };
         let mut split;
         let place: &mut dyn Place = match recorders.as_mut_slice() {
             [one] => one,
@@ -260,7 +265,7 @@ impl Runner<'_> {
         };
         let observers = vec![self.reporter.observer()];
         let interrupted = self.interrupted.clone();
-        let ended = run::carry_out(&job, place, Company { observers, interrupted, ..Company::default() });
+        let ended = run::carry_out(job, place, Company { observers, interrupted, ..Company::default() });
         if self.interrupted.load(Ordering::Relaxed) {
             return Ok(Attempt::Stopped);
         }

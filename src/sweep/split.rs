@@ -8,7 +8,8 @@ use crate::pipeline::init_image::Input;
 use crate::record::schema::RunRecord;
 use crate::run::{Ending, Place};
 use crate::trace::writer::{Recorded, Recorder};
-use crate::watch::observer::{Ask, Event, Flow, Observer, Site, Step};
+use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
+use crate::watch::site::Site;
 use tch::Tensor;
 
 /// Shares the events of a batch out among recorders.

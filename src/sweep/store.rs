@@ -6,9 +6,9 @@
 use super::claim::{self, Claim};
 use super::record::{SWEEP_FILE, SweepRecord};
 use crate::error::{Error, IoContext, Result};
+use crate::files::atomic::write_atomically;
 use crate::record::schema::Status;
 use crate::trace::reader::Run;
-use crate::trace::writer::write_atomically;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 

@@ -104,6 +104,10 @@ impl Source for Folder {
         read_picture(&self.0.join(schema::final_file(batch)))
     }
 
+    fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>> {
+        read(&self.0.join(schema::final_file(batch)))
+    }
+
     fn shapes(&self) -> Result<Vec<SiteRow>> {
         let path = self.0.join(SHAPES_FILE);
         match std::fs::read_to_string(&path) {

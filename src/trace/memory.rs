@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::record::schema::{RunRecord, SiteRow};
-use crate::trace::metadata::step_png;
+use crate::trace::metadata::{png_with_metadata, step_png};
 use crate::trace::reader::Source;
 use image::RgbImage;
 use ndarray::Array4;
@@ -76,6 +76,10 @@ impl Source for Memory {
 
     fn final_picture(&self, batch: usize) -> Result<Option<RgbImage>> {
         Ok(self.finished.get(batch).cloned())
+    }
+
+    fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>> {
+        self.finished.get(batch).map(|picture| png_with_metadata(picture, &self.record, batch)).transpose()
     }
 
     fn shapes(&self) -> Result<Vec<SiteRow>> {

@@ -3,12 +3,17 @@
 mod folder;
 pub mod memory;
 pub mod metadata;
+#[cfg(feature = "libtorch")]
 pub mod on_step;
 pub mod parameters;
+#[cfg(feature = "libtorch")]
 pub mod progress;
 pub mod reader;
+#[cfg(feature = "libtorch")]
 pub mod reservoir;
 pub mod samplers;
+#[cfg(feature = "libtorch")]
 pub mod shapes;
 pub mod texts;
+#[cfg(feature = "libtorch")]
 pub mod writer;

@@ -59,6 +59,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// When it is there but cannot be read.
     fn final_picture(&self, batch: usize) -> Result<Option<RgbImage>>;
 
+    /// The same as the PNG that a run directory holds, with its texts.
+    ///
+    /// # Errors
+    /// As [`Source::final_picture`].
+    fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>>;
+
     /// The shape log; empty where none was kept.
     ///
     /// # Errors
@@ -191,6 +197,14 @@ impl Run {
     /// As [`Run::picture`].
     pub fn final_picture(&self, batch: usize) -> Result<Option<RgbImage>> {
         self.source.final_picture(batch)
+    }
+
+    /// The same as the PNG that a run directory holds.
+    ///
+    /// # Errors
+    /// As [`Run::picture`].
+    pub fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>> {
+        self.source.final_file(batch)
     }
 
     /// The noise level of the latents in step `step`.

@@ -7,7 +7,7 @@
 use super::metadata::{png_bytes, png_with_metadata, step_png};
 use super::shapes::ShapeLog;
 use crate::error::{Error, IoContext, Result};
-use crate::files::atomic::{self, write_durably};
+use crate::files::atomic::{self, write_atomically, write_durably};
 use crate::files::lock::{self, Hold, LOCK_FILE};
 use crate::files::pictures;
 use crate::record::answers::OnStepRecord;
@@ -23,8 +23,6 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
-
-pub use crate::files::atomic::write_atomically;
 
 /// Holds disk space for the last words of a run whose disk fills up.
 const RESERVE_FILE: &str = ".reserve";

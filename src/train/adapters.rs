@@ -93,7 +93,7 @@ pub fn lora(request: &TrainRequest, say: Say) -> Result<Done> {
 /// `WORD.safetensors`.
 ///
 /// # Errors
-/// As [`lora`]; also when no caption has the word.
+/// As [`lora()`]; also when no caption has the word.
 pub fn embedding(request: &TrainRequest, word: &str, like: Option<&str>, say: Say) -> Result<Done> {
     let training = &request.config.embedding;
     let mut pupil = Pupil::open(request, "embedding", say)?;

@@ -16,7 +16,7 @@ use crate::model::unet::UNet;
 use crate::model::vae::Vae;
 use crate::model::weights::{Bytes, WeightFile};
 use crate::scheduler::SchedulerConfig;
-use crate::watch::observer::Probe;
+use crate::watch::probe::Probe;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 

@@ -253,7 +253,7 @@ impl Trainer<'_> {
         let lines = read_log(&path)?;
         if lines.iter().any(|line| line.step > step) {
             let kept: Vec<String> = lines.iter().filter(|l| l.step <= step).map(as_text).collect();
-            crate::trace::writer::write_atomically(&path, kept.concat().as_bytes())?;
+            crate::files::atomic::write_atomically(&path, kept.concat().as_bytes())?;
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ impl Trainer<'_> {
         let lines = read_log(&self.folder.join(LOG))?;
         let name = self.folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let picture = curve::figure(&name, &lines, self.course.steps).png()?;
-        crate::trace::writer::write_atomically(&self.folder.join(CURVE), &picture)
+        crate::files::atomic::write_atomically(&self.folder.join(CURVE), &picture)
     }
 
     fn bar(&self, first: u64) -> ProgressBar {

@@ -4,9 +4,7 @@
 use crate::error::Result;
 use crate::record::plan::Quantity;
 use crate::record::schema::{Level, RunRecord};
-pub use crate::watch::probe::Probe;
-use crate::watch::site::Branch;
-pub use crate::watch::site::{Axes, Site};
+use crate::watch::site::{Branch, Site};
 use image::RgbImage;
 use tch::Tensor;
 

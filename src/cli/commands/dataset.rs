@@ -7,8 +7,8 @@ use crate::dataset::config::Config;
 use crate::dataset::manifest::Dataset;
 use crate::dataset::sheet;
 use crate::error::{Error, Result as LibResult};
+use crate::files::atomic::write_atomically;
 use crate::trace::metadata::png_bytes;
-use crate::trace::writer::write_atomically;
 use anyhow::Result;
 use std::process::ExitCode;
 

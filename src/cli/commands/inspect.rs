@@ -13,7 +13,7 @@ use crate::pipeline::{LoadOptions, Pipeline};
 use crate::record::plan::Plan;
 use crate::record::schema::SiteRow;
 use crate::trace::shapes::ShapeLog;
-use crate::watch::observer::Probe;
+use crate::watch::probe::Probe;
 use crate::watch::site::Pattern;
 use anyhow::Result;
 use serde_json::{Value, json};

@@ -41,7 +41,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     }
     plan::complete(&args, &pipeline, &mut plan);
     pipeline.complete(&mut plan)?;
-    let (record, _) = pipeline.plan(&plan)?;
+    let resolved = pipeline.resolve(&plan)?;
+    let record = resolved.record.clone();
     let out = &folder(&args, talk)?;
     advice::before(&args, &record, &pipeline, talk);
     told::cuts(&record, talk);
@@ -59,9 +60,9 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let on_step = on_step.map(|options| OnStep::new(options, out, interrupted.clone())).transpose()?;
     let mut progress = Progress::new(talk.quiet);
     let (observers, before): (Vec<&mut dyn Observer>, _) = (vec![&mut progress], vec![load]);
-    let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, &plan, Hashes::Of(&choice)) };
+    let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, resolved, Hashes::Of(&choice)) };
     let company = Company { observers, on_step, interrupted, ..Company::default() };
-    let Ended { outcome, kept, hashes, timings, answers, asked_to_stop } = run::carry_out(&job, &mut recorder, company);
+    let Ended { outcome, kept, hashes, timings, answers, asked_to_stop } = run::carry_out(job, &mut recorder, company);
     match outcome {
         Ok(outcome) if !outcome.stopped => {
             kept.map_err(|error| told::unmarked(error, out, &record))?;

@@ -2,10 +2,8 @@
 //!
 //! Enters: a run's decoded pictures and the room there is. Leaves: base64 texts.
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
-use crate::record::schema;
-use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -56,20 +54,8 @@ pub(super) fn step(run: &Run, (step, what): (usize, Quantity), batch: usize, for
 /// As [`step`].
 pub(super) fn finished(run: &Run, batch: usize, form: Form) -> Result<Option<Vec<u8>>> {
     match form {
-        Form::Png => final_png(run, batch),
+        Form::Png => run.final_file(batch),
         Form::WebP { quality, side } => run.final_picture(batch)?.map(|p| webp(&p, quality, side)).transpose(),
-    }
-}
-
-/// The finished picture's PNG: the file with its texts, where the run has one.
-fn final_png(run: &Run, batch: usize) -> Result<Option<Vec<u8>>> {
-    let encoded = || run.final_picture(batch)?.map(|picture| png_bytes(&picture)).transpose();
-    let Some(dir) = run.dir() else { return encoded() };
-    let path = dir.join(schema::final_file(batch));
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => encoded(),
-        Err(e) => Err(e).at("read", &path),
     }
 }
 
