@@ -7,7 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 PROMPT ?= a red apple on a blue background
 
-.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile web web-check test-web
+.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile web web-check test-web other-browsers
 
 demo: libtorch
 	$(CARGO) build
@@ -78,3 +78,9 @@ test-web: libtorch web-check
 	$(CARGO) build
 	web/e2e/fixtures.sh target/debug/sdviz target/web-test
 	cd web && CHROMIUM=$(CHROMIUM) npx playwright test
+
+# A report in Firefox and in WebKitGTK, after test-web. Not part of the suite: it installs half a gigabyte.
+other-browsers:
+	@which firefox-esr WebKitWebDriver xvfb-run >/dev/null \
+		|| { apt-get update -q && apt-get install -qy --no-install-recommends firefox-esr webkit2gtk-driver xvfb; }
+	cd web && node e2e/other_browsers.mjs ../target/web-test/run/index.html

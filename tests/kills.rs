@@ -52,9 +52,9 @@ fn done(words: &[&str]) {
 
 /// A trace of so many steps into a folder.
 fn trace<'a>(out: &'a Path, steps: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let base =
-        ["trace", "--prompt", "a lovely cat", "--scheduler", "ddim", "--model", MODEL, "--steps", steps, "--out"];
-    [&base[..], &[out.to_str().unwrap()], more].concat()
+    // The report is made from the record, after it.
+    let base = ["trace", "--prompt", "a lovely cat", "--scheduler", "ddim", "--model", MODEL, "--no-report"];
+    [&base[..], &["--steps", steps, "--out", out.to_str().unwrap()], more].concat()
 }
 
 /// The files in a folder and in the folders in it, but for hidden ones.

@@ -79,7 +79,7 @@ fn the_range_is_the_one_that_the_exporter_found() {
     let dir = Made { scaled: true, ..Made::default() }.write(&home.path().join("run"));
     let html = page_of(&[&dir], None);
     assert!(sdviz(&["latents", "run", "--format", "apng"], home.path()).status.success());
-    let record = std::fs::read_to_string(dir.join("exports/latents-RGB-012.json")).unwrap();
+    let record = std::fs::read_to_string(dir.join("exports/latents-012.json")).unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
     let range = &data(&html)["runs"][0]["tensors"]["latents"]["ranges"]["run"];
     assert_eq!((&range[0], &range[1]), (&record["range"]["lo"], &record["range"]["hi"]));

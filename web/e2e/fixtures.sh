@@ -14,7 +14,7 @@ trace --prompt '</script><script>window.hacked=1</script><img src=x onerror="win
 "$sdviz" --quiet sweep --prompt "a red apple on a blue background" --steps 3,6 --guidance-scale 1,5 --seed 1 \
     --decode every --out sweep --no-grid
 "$sdviz" --quiet report run run-2 --out two.html
-"$sdviz" --quiet report run --budget 0.75 --out small.html
+"$sdviz" --quiet report run --budget 0.45 --out small.html
 # What the exporters paint: one pixel a latent, of the first step and of the last.
 for order in first last; do
     back=$([ "$order" = last ] && echo --reverse || true)

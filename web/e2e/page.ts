@@ -16,9 +16,15 @@ export interface Settings {
   hash?: string;
 }
 
-export const test = base.extend<{ open: (page: keyof typeof PAGES, settings?: Settings) => Promise<Page> }>({
-  open: async ({ page, context }, use) => {
-    const said: string[] = [];
+interface Fixtures {
+  /** What the page said on the console or asked the network for: at a test's end, nothing. */
+  said: string[];
+  open: (page: keyof typeof PAGES, settings?: Settings) => Promise<Page>;
+}
+
+export const test = base.extend<Fixtures>({
+  said: async ({}, use) => use([]),
+  open: async ({ page, context, said }, use) => {
     page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
     page.on("pageerror", (error) => said.push(String(error)));
     page.on("request", (request) => {

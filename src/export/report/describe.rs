@@ -8,7 +8,7 @@ use super::super::{latents, words};
 use super::pictures;
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
-use crate::record::schema::{RunRecord, SiteRow};
+use crate::record::schema::{RunRecord, SiteRow, Timings};
 use crate::trace::reader::Run;
 use crate::viz::linear_map::{LinearFit, LinearMap};
 use crate::viz::normalise::{Normalisation, Range, RangeFinder, Ranges};
@@ -29,7 +29,7 @@ pub struct RunData {
     pub name: String,
     /// Which picture of the batch.
     pub batch: usize,
-    /// What `run.json` says.
+    /// What `run.json` says, timings apart: the same plan gives the same page.
     pub record: RunRecord,
     /// The whole steps.
     pub steps: Vec<usize>,
@@ -169,12 +169,13 @@ pub fn describe(run: &Run, id: &str, name: &str, batch: usize) -> Result<RunData
             shown.insert(what, KeptPictures { steps, picture: png(width, height) });
         }
     }
+    let record = RunRecord { timings: Timings::default(), ..run.record().clone() };
     let finished = run.final_picture(batch)?.map(|picture| png(picture.width(), picture.height()));
     Ok(RunData {
         id: id.into(),
         name: name.into(),
         batch,
-        record: run.record().clone(),
+        record,
         steps: run.steps()?,
         map: linear_map(run, batch)?,
         curves: curves(run, batch)?,

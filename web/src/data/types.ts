@@ -136,7 +136,6 @@ export interface RunRecord {
   hires?: { first_step: number; width: number; height: number; scale: number };
   begin?: { first_call: number; scheduled_calls: number; why: string };
   environment?: { device: string; dtype: string; threads: number };
-  timings?: { total_seconds: number; stages: { name: string; seconds: number; count: number }[] };
 }
 
 export interface Plan {

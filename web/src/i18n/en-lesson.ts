@@ -60,7 +60,7 @@ export const lesson = {
         "It is the vague one. From pure noise many pictures are possible, and the best single answer is something like their average.",
       why: "Why not take one step and stop there?",
       because:
-        "One step would give you this average. Every further step adds noise-free information a little at a time, and the model may correct its expectation as the picture becomes particular. That is also why few steps give soft pictures.",
+        "One step would give you this average. Every further step takes a little more noise away, so the model sees more and can correct its expectation, until the picture is a particular one. That is also why few steps give soft pictures.",
       change: "Another choice of steps, closer together. Which came first?",
       notes:
         "This is the place for “why do fewer steps look different?”. With 2 steps the run must believe an expectation this vague; with 50 it hardly believes any single one. Then show the curve “Change” in the player.",
@@ -79,7 +79,7 @@ export const lesson = {
     uncond: {
       title: "Which one never heard of the prompt?",
       ask: "Three expectations of the same step. One of them was made without the prompt. Which?",
-      explain: "Without the prompt the model expects what it has seen most of: something, but not this.",
+      explain: "Without the prompt the model has only the latents to go by: it sees what is there already, and expects a paler, more ordinary version of it.",
       why: "Why ask the model without the prompt at all?",
       because:
         "To have something to go away from. The difference of the two answers is what the prompt changes, and guidance makes more of just that.",
