@@ -10,7 +10,7 @@ use interpose::{hidden, library, list, sdviz, told};
 use sdviz::record::plan::Quantity;
 use sdviz::record::schema::Status;
 use sdviz::trace::reader::Run;
-use sdviz::train::trainer::read_log;
+use sdviz::train::log;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -228,7 +228,7 @@ fn a_training() {
         words.iter().map(String::as_str).collect()
     }
     let learned = |out: &Path| {
-        let log = read_log(&out.join("vae/log.jsonl")).unwrap();
+        let log = log::read(&out.join("vae")).unwrap();
         let lines: Vec<_> = log.iter().map(|line| (line.step, line.loss, line.more.get("kl").cloned())).collect();
         let mut files = files(out);
         files.remove("vae/log.jsonl");

@@ -1,6 +1,8 @@
-//! The order of the rooms: nothing imports from a room to its right. CONTRIBUTING.md shows the same order.
+//! The order of the rooms: nothing imports from a room to its right. CONTRIBUTING.md shows the same order. Within a room no
+//! two modules need each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From left to right.
@@ -78,6 +80,110 @@ fn nothing_imports_from_a_room_to_its_right() {
 fn an_arrow_that_turns_is_seen() {
     let text = "use crate::error::Result;\nfn a() { crate::cli::b() }\n// crate::train\n#[cfg(test)]\nmod t { use crate::eval; }\n";
     assert_eq!(rooms_named(text), ["error", "cli"]);
+}
+
+/// The modules of a room that a file's own code speaks of, `depth` folders below the room. What it hands on (`pub use`)
+/// is another name for the same thing, and no arrow.
+fn modules_named(room: &str, depth: usize, text: &str) -> BTreeSet<String> {
+    let own = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let code = own.lines().filter(|line| !line.trim_start().starts_with("//") && !line.starts_with("pub use"));
+    let (code, up) = (code.collect::<Vec<_>>().join("\n"), "super::".repeat(depth));
+    let after = |place: &str| {
+        let ends = code.match_indices(place).filter(|(at, _)| !code[..*at].ends_with("::"));
+        ends.map(|(at, _)| at + place.len()).collect::<Vec<_>>()
+    };
+    let starts = after(&up).into_iter().chain(after(&format!("crate::{room}::")));
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    // `super::{a, b::{…}}` names what stands at the first level of its braces.
+    let mut named = BTreeSet::new();
+    for rest in starts.map(|at| &code[at..]) {
+        let (mut level, mut first) = (0, true);
+        for (at, c) in rest.char_indices() {
+            match c {
+                '{' => (level, first) = (level + 1, level == 0),
+                '}' => level -= 1,
+                ',' if level == 1 => first = true,
+                c if first && (c.is_alphanumeric() || c == '_') => {
+                    named.insert(word(&rest[at..]));
+                    first = false;
+                }
+                _ => {}
+            }
+            if level == 0 && !first {
+                break;
+            }
+        }
+    }
+    named.remove("super");
+    named
+}
+
+/// A way from a module back to itself.
+fn loop_in(arrows: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn follow(arrows: &BTreeMap<String, BTreeSet<String>>, way: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
+        let Some(here) = way.last().cloned() else { return false };
+        for next in arrows.get(&here).into_iter().flatten().filter(|next| **next != here) {
+            if let Some(start) = way.iter().position(|module| module == next) {
+                way.drain(..start);
+                return true;
+            }
+            if !done.contains(next) {
+                way.push(next.clone());
+                if follow(arrows, way, done) {
+                    return true;
+                }
+            }
+        }
+        done.insert(here);
+        way.pop();
+        false
+    }
+    let mut done = BTreeSet::new();
+    arrows.keys().find_map(|start| {
+        let mut way = vec![start.clone()];
+        (!done.contains(start) && follow(arrows, &mut way, &mut done)).then_some(way)
+    })
+}
+
+/// The modules of a room have an order too: each can be read without those that need it. A registry, `mod.rs`, and the
+/// modules that it lists know each other.
+#[test]
+fn no_modules_of_a_room_need_each_other() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rooms = std::fs::read_dir(&source).unwrap().flatten().filter(|entry| entry.path().is_dir());
+    let mut loops = vec![];
+    for room in rooms {
+        let name = room.file_name().into_string().unwrap();
+        let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for file in sources(&room.path()) {
+            let within = file.strip_prefix(room.path()).unwrap().with_extension("");
+            let parts: Vec<_> = within.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+            let parts: Vec<_> = parts.into_iter().filter(|part| part != "mod").collect();
+            if let Some(module) = parts.first() {
+                let named = modules_named(&name, parts.len(), &std::fs::read_to_string(&file).unwrap());
+                arrows.entry(module.clone()).or_default().extend(named);
+            }
+        }
+        loops.extend(loop_in(&arrows).map(|way| format!("{name}: {}", way.join(" → "))));
+    }
+    assert!(loops.is_empty(), "{loops:#?}");
+}
+
+#[test]
+fn a_loop_is_seen() {
+    let text = "use super::b::{C, D};\nuse super::{d, e::{F, g}};\npub use super::h;\nfn f() { crate::room::i::j(); super::super::k() }";
+    let named = |depth| modules_named("room", depth, text).into_iter().collect::<Vec<_>>();
+    assert_eq!(
+        (named(1), named(2)),
+        (["b", "d", "e", "i"].map(String::from).into(), ["i", "k"].map(String::from).into())
+    );
+    let arrows = |list: &[(&str, &[&str])]| {
+        let all = list.iter().map(|(from, to)| (from.to_string(), to.iter().map(|to| to.to_string()).collect()));
+        loop_in(&all.collect())
+    };
+    assert_eq!(arrows(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &["a1"])]), None);
+    let way = arrows(&[("a", &["b"]), ("b", &["c"]), ("c", &["d", "b"])]).unwrap();
+    assert_eq!(way, ["b", "c"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `sdviz train` as a user meets it: a model from scratch on a small data set, going on after a kill, and what it says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use sdviz::train::trainer::{LogLine, read_log};
+use sdviz::train::log::{self, LogLine};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -125,7 +125,7 @@ impl Workshop {
     }
 
     fn log(&self, stage: &str) -> Vec<LogLine> {
-        read_log(&self.path(stage).join("log.jsonl")).unwrap()
+        log::read(&self.path(stage)).unwrap()
     }
 }
 

@@ -5,8 +5,6 @@
 use super::config::{Config, Object, Template};
 use rand::Rng;
 
-/// What may stand in a template.
-const PLACEHOLDERS: [&str; 5] = ["{a}", "{an}", "{object}", "{style}", "{background}"];
 /// A picture is called small, big, left, … only if it is among this share of the outermost ones.
 const NOTICEABLE: f64 = 0.25;
 /// How often a noticeable size or place is spoken of.
@@ -42,15 +40,6 @@ pub fn fill(template: &str, name: &str, plural: bool, style: &str, background: &
 /// `an` before a vowel, else `a`.
 pub fn article(word: &str) -> &'static str {
     if word.starts_with(|c: char| "aeiouAEIOU".contains(c)) { "an" } else { "a" }
-}
-
-/// Refuses a template with an unknown placeholder.
-pub(super) fn check(template: &str) -> Result<(), String> {
-    let bare = PLACEHOLDERS.iter().fold(template.to_string(), |text, placeholder| text.replace(placeholder, ""));
-    if bare.contains(['{', '}']) {
-        return Err(format!("the caption `{template}` has more in braces than {}", PLACEHOLDERS.join(", ")));
-    }
-    Ok(())
 }
 
 /// A caption for a picture, drawn at random among those that fit.

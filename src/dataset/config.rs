@@ -2,7 +2,6 @@
 //!
 //! Enters: TOML; what is embedded is `assets/pocket-dataset.toml`. Leaves: a checked [`Config`].
 
-use super::caption;
 use crate::error::{Error, IoContext, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -10,6 +9,9 @@ use std::path::Path;
 
 /// The pocket model's data set.
 const POCKET: &str = include_str!("../../assets/pocket-dataset.toml");
+
+/// What may stand in a caption's template.
+const PLACEHOLDERS: [&str; 5] = ["{a}", "{an}", "{object}", "{style}", "{background}"];
 
 /// What a data set is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,7 +69,7 @@ pub struct Object {
     pub plural: bool,
 }
 
-/// The form of a caption; see [`caption::fill`] for its placeholders.
+/// The form of a caption; see [`super::caption::fill`] for its placeholders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
@@ -75,6 +77,17 @@ pub struct Template {
     pub text: String,
     /// How often it is used, compared with the others.
     pub weight: u32,
+}
+
+impl Template {
+    /// Refuses an unknown placeholder.
+    fn check(&self) -> std::result::Result<(), String> {
+        let bare = PLACEHOLDERS.iter().fold(self.text.clone(), |text, placeholder| text.replace(placeholder, ""));
+        if bare.contains(['{', '}']) {
+            return Err(format!("the caption `{}` has more in braces than {}", self.text, PLACEHOLDERS.join(", ")));
+        }
+        Ok(())
+    }
 }
 
 impl Object {
@@ -153,7 +166,7 @@ impl Config {
         twice("style", self.styles.iter().map(|s| s.word.as_str()))?;
         twice("background", self.backgrounds.iter().map(|b| b.name.as_str()))?;
         twice("object", self.objects.iter().flat_map(|o| o.names.iter().map(String::as_str)))?;
-        self.captions.iter().try_for_each(|template| caption::check(&template.text))
+        self.captions.iter().try_for_each(Template::check)
     }
 }
 

@@ -46,8 +46,15 @@ pub struct Drawing {
     force: bool,
 }
 
+impl Model {
+    /// Asks for a picture of this. What is not said further is the model's own: size, scheduler, guidance scale.
+    pub fn draw(&self, prompt: impl Into<String>) -> Drawing {
+        Drawing::new(self.clone(), prompt.into())
+    }
+}
+
 impl Drawing {
-    pub(super) fn new(model: Model, prompt: String) -> Drawing {
+    fn new(model: Model, prompt: String) -> Drawing {
         let usual = Plan::default();
         Drawing {
             model,

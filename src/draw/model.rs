@@ -1,6 +1,5 @@
 //! A loaded model in the hand.
 
-use crate::draw::drawing::Drawing;
 use crate::error::{Error, Result, caught};
 use crate::model::components;
 use crate::model::embedding::EmbeddingChoice;
@@ -64,11 +63,6 @@ impl Model {
             loras: vec![],
             embeddings: vec![],
         }
-    }
-
-    /// Asks for a picture of this. What is not said further is the model's own: size, scheduler, guidance scale.
-    pub fn draw(&self, prompt: impl Into<String>) -> Drawing {
-        Drawing::new(self.clone(), prompt.into())
     }
 
     /// The model's parts: how many parameters, how many tensors they are in, in which file.

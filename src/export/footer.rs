@@ -6,6 +6,8 @@
 use crate::viz::caption::{CaptionStyle, with_caption};
 use image::{Rgb, RgbImage};
 
+/// Characters of a prompt below a frame.
+pub(super) const FOOTER_PROMPT: usize = 120;
 /// The most lines, enough for two prompts as long as they may be here and all settings; longer text ends in `…`.
 const MOST_LINES: u32 = 9;
 /// Narrower pictures have no room for words.

@@ -16,8 +16,7 @@
 
 use super::animate::{Files, Pace, animate};
 use super::encode::AnimationFormat;
-use super::footer::with_footer;
-use super::panels::FOOTER_PROMPT;
+use super::footer::{FOOTER_PROMPT, with_footer};
 use super::settings::about;
 use super::{Outputs, measures, sizes, words};
 use crate::error::{Error, Result};

@@ -18,7 +18,6 @@ pub mod manager;
 pub mod measures;
 pub mod panels;
 pub mod plots;
-mod plots_together;
 pub mod preview;
 pub mod report;
 pub mod schedules;

@@ -4,7 +4,7 @@
 //! picture of shows the one before, so that runs of different lengths stay in step; before a panel's first picture it
 //! is empty. One picture per panel is in memory at a time.
 
-use super::footer::with_footer;
+use super::footer::{FOOTER_PROMPT, with_footer};
 use super::latents::{self, PaintSettings, Painter};
 use super::{settings, sizes, words};
 use crate::error::{Error, Result};
@@ -23,8 +23,6 @@ pub const DARK: Rgb<u8> = Rgb([17; 3]);
 const GAP: u32 = 8;
 /// The most lines that the name of a panel takes.
 const LABEL_LINES: u32 = 3;
-/// Characters of a prompt below a frame.
-pub(super) const FOOTER_PROMPT: usize = 120;
 
 /// What a panel shows of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,13 @@
 //! Enters: runs. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
 //! come from [`super::measures`].
 
+mod together;
+
 use super::figure::{Figure, Format, Line, Panel};
 use super::manager::Outputs;
 use super::measures::{self, Curve};
 use super::settings::{self, shortened};
-use super::{plots_together, words};
+use super::words;
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
@@ -15,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Characters of a prompt that a figure's second line shows.
-pub(super) const PROMPT: usize = 60;
+const PROMPT: usize = 60;
 
 /// A plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl Plot {
     /// # Errors
     /// [`Error::NotRecorded`] when no run has it; when a step cannot be read, or a batch has no such picture.
     pub fn figure(self, runs: &[&Run], batch: usize) -> Result<Figure> {
-        let [run] = runs else { return plots_together::figure(self, runs, batch) };
+        let [run] = runs else { return together::figure(self, runs, batch) };
         let Parts { title, panels, notes } = self.parts(run, batch)?;
         let subtitle = settings::about(run, batch, PROMPT);
         Ok(Figure { title: title.into(), subtitle, panels, note: notes.join(" ") })

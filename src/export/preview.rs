@@ -6,8 +6,8 @@
 
 use super::animate::{Files, Pace, animate};
 use super::encode::AnimationFormat;
-use super::footer::with_footer;
-use super::panels::{DARK, FOOTER_PROMPT, Shown, Size};
+use super::footer::{FOOTER_PROMPT, with_footer};
+use super::panels::{DARK, Shown, Size};
 use super::{Outputs, latents, measures, settings, sizes, words};
 use crate::arithmetic::decibels;
 use crate::error::{Error, Result};

@@ -117,12 +117,11 @@ mod tests {
     use super::*;
     use crate::dataset::caption::{Place, draw};
     use crate::dataset::config::Config;
-    use crate::model::bundled::pocket;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
     fn repertoire() -> Repertoire {
-        About::read(&pocket()).unwrap().draws.unwrap()
+        About::read(&ModelFiles::pocket()).unwrap().draws.unwrap()
     }
 
     #[test]
@@ -181,6 +180,6 @@ mod tests {
 
     #[test]
     fn the_embedded_model_brings_its_guidance_scale() {
-        assert_eq!(About::read(&pocket()).unwrap().guidance_scale, Some(5.0));
+        assert_eq!(About::read(&ModelFiles::pocket()).unwrap().guidance_scale, Some(5.0));
     }
 }

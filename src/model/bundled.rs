@@ -1,6 +1,7 @@
 //! What is inside the program: the pocket model, and CLIP's tokenizer for checkpoints that bring none.
 
-use super::files::{EmbeddedFile, ModelFiles};
+/// A file inside the program: its name in the model folder and its bytes.
+pub type EmbeddedFile = (&'static str, &'static [u8]);
 
 /// Aligns a file's bytes, so that its tensors can be used where they lie.
 #[repr(C, align(64))]
@@ -15,7 +16,8 @@ macro_rules! embed {
     };
 }
 
-static FILES: &[EmbeddedFile] = embed![
+/// The embedded model's files.
+pub static POCKET_FILES: &[EmbeddedFile] = embed![
     "model_index.json",
     "scheduler/scheduler_config.json",
     "sdviz.json",
@@ -32,11 +34,6 @@ static FILES: &[EmbeddedFile] = embed![
 
 /// What the embedded model is called.
 pub const POCKET: &str = "pocket";
-
-/// The embedded model's files.
-pub fn pocket() -> ModelFiles {
-    ModelFiles::Embedded(POCKET, FILES)
-}
 
 /// CLIP's tokenizer, by the names of its files in a model folder.
 pub const CLIP_TOKENIZER: [(&str, &str); 3] = [

@@ -1,5 +1,6 @@
 //! Where a model's files are: a folder in diffusers' layout, or inside the program.
 
+use super::bundled::{EmbeddedFile, POCKET, POCKET_FILES};
 use super::components::{COMPONENTS, Component, VAE};
 use super::config::Config;
 use super::pieces::{self, Form};
@@ -9,9 +10,6 @@ use crate::error::{Error, IoContext, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A file inside the program: its name in the model folder and its bytes.
-pub type EmbeddedFile = (&'static str, &'static [u8]);
 
 /// The files of a model in diffusers' layout.
 #[derive(Debug, Clone)]
@@ -36,6 +34,11 @@ pub enum ModelFiles {
 }
 
 impl ModelFiles {
+    /// The embedded model's.
+    pub fn pocket() -> ModelFiles {
+        ModelFiles::Embedded(POCKET, POCKET_FILES)
+    }
+
     /// Where the files of a component are: the model's own, unless the component was exchanged.
     pub fn of(&self, component: &str) -> &ModelFiles {
         match self {

@@ -3,7 +3,7 @@
 //! Enters: the environment. Leaves: names, kinds, sizes, and what is missing. Only configurations and headers are read.
 
 use super::about::About;
-use super::bundled::{POCKET, pocket};
+use super::bundled::POCKET;
 use super::components::{COMPONENTS, INDEX, SCHEDULER_CONFIG, UNET};
 use super::files::ModelFiles;
 use super::resolve;
@@ -35,7 +35,7 @@ pub struct Listed {
 
 /// All models that are here.
 pub fn all() -> Vec<Listed> {
-    let mut all = vec![describe(POCKET, "embedded", Ok(pocket()))];
+    let mut all = vec![describe(POCKET, "embedded", Ok(ModelFiles::pocket()))];
     match resolve::from_env() {
         Ok(Some(name)) if name != POCKET => {
             all.push(describe(&name, "SDVIZ_MODEL", resolve::resolve(Some(&name)).map(|choice| choice.files)));

@@ -1,7 +1,7 @@
 //! Which model: the first of `--model`, `SDVIZ_MODEL` and the embedded one. A name `owner/name` is looked up in the local
 //! Hugging Face cache, never on the network.
 
-use super::bundled::{POCKET, pocket};
+use super::bundled::POCKET;
 use super::cache;
 use super::files::ModelFiles;
 use super::single_file::{SingleFile, Wanted};
@@ -33,7 +33,7 @@ pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
         Some(name) => (name.to_string(), "--model"),
         None => match from_env()? {
             Some(name) => (name, "SDVIZ_MODEL"),
-            None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: pocket() }),
+            None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: ModelFiles::pocket() }),
         },
     };
     let files = find(&name).map_err(|error| match chosen_by {
@@ -115,7 +115,7 @@ fn single(path: &Path, wanted: Wanted) -> Result<ModelFiles> {
 
 fn find(name: &str) -> Result<ModelFiles> {
     if name == POCKET {
-        return Ok(pocket());
+        return Ok(ModelFiles::pocket());
     }
     let path = Path::new(name);
     if path.is_file() {

@@ -4,6 +4,7 @@
 //! complete run directory per cell, named by a hash of what is drawn in it. What is there is never made again, so a sweep
 //! can be stopped, widened, and made by several processes at once. The grid is drawn from whatever is there.
 
+pub mod axis;
 pub mod claim;
 pub mod estimate;
 pub mod field;

@@ -3,6 +3,7 @@
 //! Enters: axes, and a plan for what they leave open. Leaves: drafts, and with a loaded model cells: complete plans, each
 //! under a hash of everything that shapes its picture.
 
+pub use super::axis::Axis;
 use super::field::{self, MODEL, REPLACE};
 use super::identity::Identity;
 use super::replace::exchange;
@@ -12,35 +13,10 @@ use crate::pipeline::init_image::InitImage;
 use crate::prompt::compose;
 use crate::record::conditions::PromptSyntax;
 use crate::record::plan::{Decode, Plan, Quantity};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// More cells than this are taken for a slip of the finger.
 const MOST_CELLS: usize = 100_000;
-
-/// One thing that a sweep varies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Axis {
-    /// The field's name, or `replace:` and the words that are replaced.
-    pub name: String,
-    /// What a replacement's axis was called on the command line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// Its values in the order of the grid.
-    pub values: Vec<Value>,
-}
-
-impl Axis {
-    /// An axis of a field.
-    pub fn new(name: impl Into<String>, values: Vec<Value>) -> Axis {
-        Axis { name: name.into(), title: None, values }
-    }
-
-    /// What stands on a grid: `guidance scale`, a replacement's name, or the words that are replaced.
-    pub fn title(&self) -> &str {
-        self.title.as_deref().unwrap_or_else(|| field::title(&self.name))
-    }
-}
 
 /// Where a cell stands: a value for every field that can be an axis, and for every replacement.
 pub type Place = Map<String, Value>;

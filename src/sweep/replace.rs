@@ -3,8 +3,8 @@
 //! Enters: what was typed after `--replace`, and the prompts. Leaves: axes, and prompts with their words exchanged. All
 //! are exchanged at once, so that one axis never finds what another has put there.
 
+use super::axis::Axis;
 use super::field::REPLACE;
-use super::plan::Axis;
 use super::values;
 use crate::error::{Error, Result};
 use serde_json::Value;

@@ -8,7 +8,7 @@ use crate::record::plan::Quantity;
 use crate::record::schema::{
     self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SWEEP_FILE, SiteRow, Status,
 };
-use crate::trace::reader::Source;
+use crate::trace::reader::{Run, Source};
 use image::RgbImage;
 use ndarray::Array4;
 use safetensors::{Dtype, SafeTensors};
@@ -46,6 +46,18 @@ impl Folder {
         }
         steps.sort_unstable();
         Ok(steps)
+    }
+}
+
+impl Run {
+    /// Opens a run directory. Of a run whose record says that it is going on, but which nobody is writing, the status is
+    /// [`Status::Killed`](crate::record::schema::Status::Killed).
+    ///
+    /// # Errors
+    /// When the folder has no `run.json`, when that is not valid, or when a newer program with another layout wrote it.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Run> {
+        let (folder, record) = Folder::open(dir.into())?;
+        Ok(Run::of(folder, record))
     }
 }
 

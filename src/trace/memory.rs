@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::record::schema::{RunRecord, SiteRow};
 use crate::trace::metadata::{png_with_metadata, step_png};
-use crate::trace::reader::Source;
+use crate::trace::reader::{Run, Source};
 use image::RgbImage;
 use ndarray::Array4;
 use serde::Serialize;
@@ -37,6 +37,18 @@ pub(super) fn as_read<T: Serialize + DeserializeOwned>(value: &T) -> Result<T> {
     let text = serde_json::to_string(value).map_err(bad)?;
     let read: serde_json::Value = serde_json::from_str(&text).map_err(bad)?;
     serde_json::from_value(read).map_err(bad)
+}
+
+impl Run {
+    /// A run that is in memory.
+    ///
+    /// # Errors
+    /// When its record cannot be written as JSON.
+    pub fn in_memory(mut memory: Memory) -> Result<Run> {
+        let record = as_read(&memory.record)?;
+        memory.shapes = as_read(&memory.shapes)?;
+        Ok(Run::of(memory, record))
+    }
 }
 
 impl Source for Memory {

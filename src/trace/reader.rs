@@ -1,18 +1,16 @@
 //! Reads the record of a run: one in a folder, complete, still going, killed or failed, or one in memory. Needs neither the
 //! model nor libtorch.
 //!
-//! Enters: a folder, or a [`Memory`]. Leaves: a [`Run`], which everything that is drawn from a run takes: the record, and on
+//! Enters: a folder, or a [`Memory`](super::memory::Memory). Leaves: a [`Run`], which everything that is drawn from a run takes: the record, and on
 //! demand the tensors and pictures of the steps that are whole.
 
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::record::schema::{Level, RunRecord, SiteRow};
-use crate::trace::folder::Folder;
-use crate::trace::memory::{self, Memory};
 use image::RgbImage;
 use ndarray::{Array3, Array4, Axis};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A record that can be read: what a run directory and a run in memory have in common.
@@ -80,24 +78,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run directory. Of a run whose record says that it is going on, but which nobody is writing, the status is
-    /// [`Status::Killed`](crate::record::schema::Status::Killed).
-    ///
-    /// # Errors
-    /// When the folder has no `run.json`, when that is not valid, or when a newer program with another layout wrote it.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Run> {
-        let (folder, record) = Folder::open(dir.into())?;
-        Ok(Run { source: Arc::new(folder), record: Arc::new(record) })
-    }
-
-    /// A run that is in memory.
-    ///
-    /// # Errors
-    /// When its record cannot be written as JSON.
-    pub fn in_memory(mut memory: Memory) -> Result<Run> {
-        let record = memory::as_read(&memory.record)?;
-        memory.shapes = memory::as_read(&memory.shapes)?;
-        Ok(Run { source: Arc::new(memory), record: Arc::new(record) })
+    /// What a source holds, and what its record says.
+    pub(super) fn of(source: impl Source + 'static, record: RunRecord) -> Run {
+        Run { source: Arc::new(source), record: Arc::new(record) }
     }
 
     /// What messages call it: the run directory, or `memory`.

@@ -2,7 +2,7 @@
 //!
 //! Enters: the lines of a log. Leaves: a figure with the loss and the learning rate over the steps.
 
-use super::trainer::LogLine;
+use super::log::LogLine;
 use crate::export::figure::{Figure, Line, Panel};
 
 /// How much of its neighbours' mean each point of the smooth curve keeps.

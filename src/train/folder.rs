@@ -4,8 +4,9 @@
 //! a refusal. Only files that a training makes are ever removed.
 
 use super::checkpoint;
+use super::log::LOG;
 use super::noise::LATENTS_FILE;
-use super::trainer::{CURVE, LOG, SAMPLES};
+use super::trainer::{CURVE, SAMPLES};
 use crate::error::{Error, IoContext, Result};
 use crate::eval::judge::{CLASSES_FILE, WEIGHTS_FILE};
 use crate::files::atomic;

@@ -12,6 +12,7 @@ pub mod diffusion;
 pub mod embedding;
 mod folder;
 pub mod judge;
+pub mod log;
 pub mod lora;
 pub mod noise;
 pub mod optimizer;

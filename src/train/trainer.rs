@@ -8,14 +8,14 @@
 use super::checkpoint::{self, Checkpoint, Sums};
 use super::config::Course;
 use super::curve;
+use super::log::{self, LogLine};
 use super::optimizer::{AdamW, Memory};
 use super::parameters::{Layout, Parameters};
 use crate::error::{Error, IoContext, Result};
 use crate::say::{bar, say};
 use indicatif::ProgressBar;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::io::Write;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,26 +84,6 @@ impl Lesson {
     }
 }
 
-/// A line of the log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LogLine {
-    /// The step.
-    pub step: u64,
-    /// Mean loss since the line before.
-    pub loss: f64,
-    /// Learning rate of the step.
-    pub learning_rate: f64,
-    /// Norm of its gradients.
-    pub gradient: f64,
-    /// Pictures a second since the line before.
-    pub pictures_per_second: f64,
-    /// Everything else: parts of the loss, figures of the samples.
-    #[serde(flatten)]
-    pub more: serde_json::Map<String, Value>,
-}
-
-/// The log's name in the folder of a stage.
-pub const LOG: &str = "log.jsonl";
 /// The loss curve's.
 pub const CURVE: &str = "loss.png";
 /// How the names of the samples begin.
@@ -172,7 +152,7 @@ impl Trainer<'_> {
         if first > 0 {
             self.say(format!("going on after step {first}"));
         }
-        self.cut_log(first)?;
+        log::cut(&self.folder, first)?;
         let parameters = Parameters::new(layout.clone(), weights, true);
         let mut task = task(&parameters)?;
         let bar = self.bar(first);
@@ -193,10 +173,10 @@ impl Trainer<'_> {
                     let figures = task.show(&averaged, step, &self.folder)?;
                     line.more.extend(figures.into_iter().map(|(name, value)| (name.to_string(), value.into())));
                 }
-                self.log(&line)?;
+                log::append(&self.folder, &line)?;
                 if shows {
                     self.draw_curve()?;
-                    self.say(told(&line));
+                    self.say(&line);
                 }
                 since = Since::going_on(Sums::default());
             }
@@ -247,25 +227,8 @@ impl Trainer<'_> {
         Ok(norm)
     }
 
-    /// Drops what the log says of steps after the checkpoint.
-    fn cut_log(&self, step: u64) -> Result<()> {
-        let path = self.folder.join(LOG);
-        let lines = read_log(&path)?;
-        if lines.iter().any(|line| line.step > step) {
-            let kept: Vec<String> = lines.iter().filter(|l| l.step <= step).map(as_text).collect();
-            crate::files::atomic::write_atomically(&path, kept.concat().as_bytes())?;
-        }
-        Ok(())
-    }
-
-    fn log(&self, line: &LogLine) -> Result<()> {
-        let path = self.folder.join(LOG);
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).at("write", &path)?;
-        file.write_all(as_text(line).as_bytes()).at("write", &path)
-    }
-
     fn draw_curve(&self) -> Result<()> {
-        let lines = read_log(&self.folder.join(LOG))?;
+        let lines = log::read(&self.folder)?;
         let name = self.folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let picture = curve::figure(&name, &lines, self.course.steps).png()?;
         crate::files::atomic::write_atomically(&self.folder.join(CURVE), &picture)
@@ -276,9 +239,9 @@ impl Trainer<'_> {
         bar(Some(self.course.steps), template, self.quiet).with_position(first)
     }
 
-    fn say(&self, text: impl AsRef<str>) {
+    fn say(&self, text: impl Display) {
         if !self.quiet {
-            say(text.as_ref());
+            say(text);
         }
     }
 }
@@ -325,30 +288,4 @@ impl Since {
             more: parts.iter().map(|(name, sum)| (name.clone(), mean(sum).into())).collect(),
         }
     }
-}
-
-/// The lines of a log; none if there is no log.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
-    match std::fs::read_to_string(path) {
-        // A killed training may have left half a line.
-        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
-        Err(e) => Err(e).at("read", path),
-    }
-}
-
-fn as_text(line: &LogLine) -> String {
-    serde_json::to_string(line).map(|text| text + "\n").unwrap_or_default()
-}
-
-fn told(line: &LogLine) -> String {
-    let more: Vec<String> = line
-        .more
-        .iter()
-        .filter_map(|(name, value)| Some(format!(", {} {:.3}", name.replace('_', " "), value.as_f64()?)))
-        .collect();
-    format!("step {}: loss {:.4}{}, {:.1} pictures/s", line.step, line.loss, more.concat(), line.pictures_per_second)
 }

@@ -11,8 +11,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use ab_glyph::{Font, FontArc, FontRef, FontVec, GlyphId};
 use fontdb::{Database, ID, Source, Style, Weight as Boldness};
 
-use super::text::Weight;
-
 /// DejaVu Sans, as a TrueType file.
 const REGULAR_FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
 /// DejaVu Sans Bold, as a TrueType file.
@@ -28,6 +26,16 @@ pub const FAMILIES: &str =
 
 /// Emoji fill more than the em: so much smaller, they stand level with the letters.
 const EMOJI_SIZE: f32 = 0.8;
+
+/// How heavy the letters are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weight {
+    /// For labels and captions.
+    #[default]
+    Regular,
+    /// For titles.
+    Bold,
+}
 
 /// A font.
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 use ab_glyph::{Font, Glyph, GlyphId, PxScale, ScaleFont, point};
 use image::{Rgb, RgbImage};
 
+pub use super::fonts::Weight;
 use super::fonts::{self, Face};
 use super::pixels::fill;
 
@@ -17,16 +18,6 @@ const BETWEEN_PARTS: &str = " · ";
 /// What does not begin a line, and what does not end one, in scripts without blanks.
 const NOT_FIRST: &str = "、。，．：；！？）」』】〉》〕”’…・ーぁぃぅぇぉっゃゅょァィゥェォッャュョ";
 const NOT_LAST: &str = "（「『【〈《〔“‘";
-
-/// How heavy the letters are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Weight {
-    /// For labels and captions.
-    #[default]
-    Regular,
-    /// For titles.
-    Bold,
-}
 
 /// On which side of its place a line stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

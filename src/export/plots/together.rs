@@ -3,10 +3,10 @@
 //! Enters: what the figure of each run alone is made of. Leaves: a panel for each curve that a run alone would have, with
 //! one curve for each run. Runs are called by the settings that set them apart.
 
-use super::figure::{Figure, Line, Panel};
-use super::plots::{PROMPT, Parts, Plot};
-use super::settings;
+use super::{PROMPT, Parts, Plot};
 use crate::error::{Error, Result};
+use crate::export::figure::{Figure, Line, Panel};
+use crate::export::settings;
 use crate::trace::reader::Run;
 
 /// More runs than this cannot be told apart.
