@@ -6,7 +6,7 @@ use crate::export::encode::AnimationFormat;
 use crate::export::latents::{self, PaintSettings};
 use crate::export::panels::{Look, Panels, Shown, Size};
 use crate::export::{Outputs, video};
-use crate::files::atomic::write_atomically;
+use crate::files::atomic::{make_folder_of, write_atomically};
 use crate::show::display;
 use crate::trace::reader::Run;
 use crate::viz::latents::ChannelTriple;
@@ -66,7 +66,7 @@ impl Animation {
         self
     }
 
-    /// Writes it as its name ends: `.mp4`, `.gif`, `.webp`, or `.png` for an animated PNG.
+    /// Writes it as its name ends, into a folder that is made if need be: `.mp4`, `.gif`, `.webp`, or `.png` for an animated PNG.
     ///
     /// # Errors
     /// When the ending is none of these, when it cannot be drawn or the file not be written.
@@ -82,6 +82,7 @@ impl Animation {
                 return Err(Error::invalid(message, "use .mp4, .gif, .webp or .png"));
             }
         };
+        make_folder_of(path)?;
         write_atomically(path, &self.bytes(format, self.size.unwrap_or(latents::DEFAULT_SIZE))?)
     }
 

@@ -3,14 +3,14 @@
 use crate::error::{Error, Result};
 use crate::export::figure::{Figure, Format};
 use crate::export::plots::Plot;
-use crate::files::atomic::write_atomically;
+use crate::files::atomic::{make_folder_of, write_atomically};
 use crate::show::display;
 use crate::trace::reader::Run;
 use std::fmt;
 use std::path::Path;
 
 impl Figure {
-    /// Writes it as its name ends: `.png`, `.svg`, `.pdf`, or `.csv` and `.json` for the numbers.
+    /// Writes it as its name ends, into a folder that is made if need be: `.png`, `.svg`, `.pdf`, or `.csv` and `.json` for the numbers.
     ///
     /// # Errors
     /// When the ending is none of these, when it cannot be drawn or the file not be written.
@@ -22,6 +22,7 @@ impl Figure {
             let message = format!("`{}` does not end like a figure", path.display());
             Error::invalid(message, "use .png, .svg, .pdf, .csv or .json")
         })?;
+        make_folder_of(path)?;
         write_atomically(path, &format.bytes(self)?)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::export::diff;
-use crate::files::atomic::write_atomically;
+use crate::files::atomic::{make_folder_of, write_atomically};
 use crate::files::pictures;
 use crate::record::plan::Quantity;
 use crate::record::schema::RunRecord;
@@ -61,7 +61,7 @@ impl Picture {
         Picture { pixels, made_by: Some(made_by) }
     }
 
-    /// Writes it as its name ends: `.png`, `.jpg` or `.webp`. A picture of a run says in a PNG how it was made, as web UIs
+    /// Writes it as its name ends, into a folder that is made if need be: `.png`, `.jpg` or `.webp`. A picture of a run says in a PNG how it was made, as web UIs
     /// do: `sdviz metadata` reads it, `sdviz trace --like` takes it.
     ///
     /// # Errors
@@ -84,6 +84,7 @@ impl Picture {
                 return Err(Error::invalid(message, "use .png, .jpg or .webp"));
             }
         };
+        make_folder_of(path)?;
         write_atomically(path, &bytes)
     }
 
