@@ -7,7 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 PROMPT ?= a red apple on a blue background
 
-.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile web web-check test-web other-browsers
+.PHONY: demo test kill lint libtorch libtorch-cuda parity parity-full bench clean-libtorch icons hostile web web-check test-web other-browsers test-webuiapi
 
 demo: libtorch
 	$(CARGO) build
@@ -84,3 +84,10 @@ other-browsers:
 	@which firefox-esr WebKitWebDriver xvfb-run >/dev/null \
 		|| { apt-get update -q && apt-get install -qy --no-install-recommends firefox-esr webkit2gtk-driver xvfb; }
 	cd web && node e2e/other_browsers.mjs ../target/web-test/run/index.html
+
+# The client webuiapi from PyPI, unchanged and with its default arguments, against `sdviz serve`.
+test-webuiapi: libtorch
+	$(CARGO) build
+	$(PYTHON) -m venv target/webuiapi
+	target/webuiapi/bin/pip install --quiet webuiapi==0.9.17
+	target/webuiapi/bin/python scripts/check_webuiapi.py

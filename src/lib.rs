@@ -53,6 +53,8 @@ pub mod scheduler;
 #[cfg(not(feature = "libtorch"))]
 #[path = "scheduler/kinds.rs"]
 pub mod scheduler;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod show;
 #[doc(hidden)]
 #[cfg(feature = "libtorch")]

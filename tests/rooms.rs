@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From left to right.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "arithmetic",
     "units",
     "error",
@@ -29,6 +29,7 @@ const ROOMS: [&str; 25] = [
     "train",
     "draw",
     "prelude",
+    "serve",
     "cli",
     "lib",
     "main",

@@ -8,6 +8,8 @@ mod models;
 mod numbers;
 mod report;
 mod runs;
+#[cfg(feature = "serve")]
+mod serve;
 mod train;
 
 use super::axes::AxisArgs;
@@ -22,6 +24,8 @@ pub use models::{
 pub use numbers::{Seed, number, whole};
 pub use report::ReportArgs;
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 use std::ffi::OsString;
 use std::path::PathBuf;
 pub use train::{CourseArgs, EmbeddingArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
@@ -88,6 +92,9 @@ pub enum Command {
     Sweep(Box<SweepArgs>),
     /// Put the pictures of a sweep beside each other, still or moving
     Grid(GridArgs),
+    /// Show runs in a browser and make new ones there, for one or for a class
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
     /// Make a data set to train on, and look at one
     #[command(subcommand)]
     Dataset(DatasetCommand),

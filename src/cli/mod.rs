@@ -49,6 +49,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(args) => commands::report::run(&args, talk),
         Command::Sweep(args) => commands::sweep::run(&args, talk),
         Command::Grid(args) => commands::grid::run(&args, talk),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(&args, talk),
         Command::Dataset(command) => commands::dataset::run(&command, talk),
         Command::Train(args) => commands::train::run(&args, talk),
         Command::Eval(command) => commands::eval::run(&command, talk),

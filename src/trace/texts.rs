@@ -44,13 +44,20 @@ impl Texts {
     /// # Errors
     /// When it is none of these, too large, or broken before the picture begins.
     pub fn read(path: &Path) -> Result<Texts> {
-        let bytes = pictures::bytes(path)?;
-        match image::guess_format(&bytes) {
+        Texts::of(&pictures::bytes(path)?, path)
+    }
+
+    /// The texts in these bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Texts::read`].
+    pub fn of(bytes: &[u8], path: &Path) -> Result<Texts> {
+        match image::guess_format(bytes) {
             Ok(image::ImageFormat::Png) => {
                 let bad = |e: DecodingError| Error::bad_file(path, "picture", e);
-                let mut whole = png_texts(&bytes, false).map_err(bad)?;
+                let mut whole = png_texts(bytes, false).map_err(bad)?;
                 // The decoder passes over a text whose checksum is wrong: here it counts as damaged.
-                for (keyword, _) in png_texts(&bytes, true).map_err(bad)? {
+                for (keyword, _) in png_texts(bytes, true).map_err(bad)? {
                     if !whole.iter().any(|(known, _)| *known == keyword) {
                         whole.push((keyword, Text::Damaged));
                     }
@@ -58,10 +65,10 @@ impl Texts {
                 Ok(Texts(whole))
             }
             Ok(image::ImageFormat::Jpeg) => {
-                let read = exif_reader().read_from_container(&mut Cursor::new(&bytes));
+                let read = exif_reader().read_from_container(&mut Cursor::new(bytes));
                 Ok(Texts(exif_texts(read)))
             }
-            Ok(image::ImageFormat::WebP) => Ok(Texts(webp_exif(&bytes).map(block_texts).unwrap_or_default())),
+            Ok(image::ImageFormat::WebP) => Ok(Texts(webp_exif(bytes).map(block_texts).unwrap_or_default())),
             _ => Err(Error::bad_file(path, "picture", "it is neither PNG nor JPEG nor WebP")),
         }
     }

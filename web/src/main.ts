@@ -3,6 +3,7 @@ import { mount } from "svelte";
 import App from "./App.svelte";
 import "./app.css";
 import { InlineSource, readReport } from "./data/inline";
+import { live, readServer } from "./live/live.svelte";
 import { RunView } from "./data/run";
 import { paintChannels } from "./maths/paint";
 import { player } from "./state/player.svelte";
@@ -12,6 +13,14 @@ function start(): void {
   const target = document.getElementById("page");
   if (!target) return;
   target.replaceChildren();
+  const server = readServer();
+  if (server !== null) {
+    session.serve();
+    mount(App, { target });
+    void live.start(server);
+    expose();
+    return;
+  }
   const report = readReport();
   if (!report) return;
   const source = new InlineSource();

@@ -15,7 +15,7 @@ function sources(folder: string): string[] {
   });
 }
 
-const files = sources("src").filter((path) => !path.startsWith("src/i18n/") && !path.startsWith("src/live/"));
+const files = sources("src").filter((path) => !path.startsWith("src/i18n/"));
 const code = files.map((path) => readFileSync(path, "utf8")).join("\n");
 
 describe("texts", () => {

@@ -20,6 +20,8 @@ pub mod preview;
 pub mod report;
 pub mod schedule;
 pub mod schedulers;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod shapes;
 pub mod sweep;
 pub mod tokens;

@@ -1,5 +1,6 @@
 // The page in English. This object is the type of all texts: `zh.ts` has the same keys.
 import { lesson } from "./en-lesson";
+import { live } from "./en-live";
 
 export const en = {
   name: "English",
@@ -26,6 +27,7 @@ export const en = {
     running: "This run was still going on when the page was written.",
   },
   views: {
+    live: "Make",
     player: "Player",
     channels: "Channels",
     guidance: "Guidance",
@@ -283,6 +285,7 @@ export const en = {
       compare: "compare",
       sweep: "sweep",
       lesson: "lesson",
+      live: "make a picture",
       help: "this list",
       close: "close what is open",
     },
@@ -290,6 +293,7 @@ export const en = {
     madeBy: (version: string) => `Made by sdviz ${version} from a run that it recorded.`,
   },
   lesson,
+  live,
 };
 
 function ordinal(n: number): string {

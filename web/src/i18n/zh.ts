@@ -1,6 +1,7 @@
 // 中文文本：键与 en.ts 完全一致（由类型检查保证）。
 import type { Texts } from "./index.svelte";
 import { lesson } from "./zh-lesson";
+import { live } from "./zh-live";
 
 export const zh: Texts = {
   name: "中文",
@@ -27,6 +28,7 @@ export const zh: Texts = {
     running: "写出本页时，这次运行还没有结束。",
   },
   views: {
+    live: "生成",
     player: "播放",
     channels: "通道",
     guidance: "引导",
@@ -281,6 +283,7 @@ export const zh: Texts = {
       compare: "比较",
       sweep: "扫描",
       lesson: "课堂",
+      live: "画一张图",
       help: "这张表",
       close: "关闭打开的内容",
     },
@@ -288,4 +291,5 @@ export const zh: Texts = {
     madeBy: (version) => `由 sdviz ${version} 根据它记录的一次运行制作。`,
   },
   lesson,
+  live,
 };

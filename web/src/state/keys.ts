@@ -17,6 +17,7 @@ export const KEYS = [
   ["D", "compare"],
   ["W", "sweep"],
   ["L", "lesson"],
+  ["M", "live"],
   ["?", "help"],
   ["Esc", "close"],
 ] as const;
@@ -34,6 +35,7 @@ const MOVES: Record<string, () => void> = {
   d: () => session.go("compare"),
   w: () => session.go("sweep"),
   l: () => session.go("lesson"),
+  m: () => session.go("live"),
   "?": () => (session.help = !session.help),
   Escape: () => (session.stage = null),
 };

@@ -4,7 +4,7 @@ import type { RunView } from "../data/run";
 import type { Report } from "../data/types";
 import { player } from "./player.svelte";
 
-export const VIEWS = ["player", "channels", "guidance", "shapes", "compare", "sweep", "lesson"] as const;
+export const VIEWS = ["live", "player", "channels", "guidance", "shapes", "compare", "sweep", "lesson"] as const;
 
 export type View = (typeof VIEWS)[number];
 
@@ -24,6 +24,8 @@ class Session {
   /** The box of the overview that is open. */
   stage = $state<Stage | null>(null);
   help = $state(false);
+  /** Whether a server is behind the page, which makes runs. */
+  served = $state(false);
 
   get run(): RunView {
     return this.runs[this.main]!;
@@ -31,6 +33,8 @@ class Session {
 
   /** Whether a view has something to show. */
   offers(view: View): boolean {
+    if (view === "live") return this.served;
+    if (this.runs.length === 0) return false;
     if (view === "compare") return this.runs.length > 1;
     if (view === "sweep") return this.report?.sweep !== null && this.report?.sweep !== undefined;
     return true;
@@ -45,6 +49,30 @@ class Session {
     if (report.sweep) this.view = "sweep";
     if (runs.length) player.load(this.run.data.steps);
     this.#fromAddress();
+  }
+
+  /** Begins as a server's page, which has no run yet. */
+  serve(): void {
+    this.served = true;
+    this.view = "live";
+  }
+
+  /** Takes runs in, or what is newly known of them, and looks at the first; the others stand beside it. */
+  look(runs: RunView[], view?: string, step?: string): void {
+    const known = this.runs.filter((run) => !runs.some((one) => one.id === run.id));
+    this.runs = [...runs, ...known];
+    this.main = 0;
+    this.others = runs.length > 1 ? runs.slice(1).map((_, i) => i + 1) : known.length ? [runs.length] : [];
+    player.load(this.run.data.steps);
+    if (step !== undefined && Number.isInteger(Number(step))) player.seek(Number(step));
+    this.view = VIEWS.find((name) => name === view && this.offers(name)) ?? "player";
+  }
+
+  /** Takes what is newly known of a run. */
+  replace(index: number, run: RunView): void {
+    const share = player.share;
+    this.runs = this.runs.map((one, i) => (i === index ? run : one));
+    if (index === this.main) player.load(run.data.steps, share);
   }
 
   /** Looks at another run, as far on its way as the one before. */
@@ -73,7 +101,11 @@ class Session {
   /** The address of this place: `#view=player&step=12`. */
   get address(): string {
     const words = new URLSearchParams();
-    if (this.main > 0) words.set("run", this.run.id);
+    if (this.view === "live") return "#view=live";
+    const shown = this.view === "compare" ? [this.main, ...this.others] : [this.main];
+    const runs = shown.map((i) => this.runs[i]?.id).filter((id) => id !== undefined);
+    if (this.served) words.set("run", runs.join(","));
+    else if (this.main > 0) words.set("run", this.run.id);
     words.set("view", this.view);
     words.set("step", String(player.step));
     return `#${words}`;

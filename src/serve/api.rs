@@ -1,0 +1,261 @@
+//! The interface of the page and of programs: what may be asked for, runs to be made, runs to be looked at.
+
+use super::asked::Asked;
+use super::body::{LARGE, Sent, picture};
+use super::desk::{Desk, Stand, read_only};
+use super::guard::Caller;
+use super::id::RunId;
+use super::page::role_name;
+use super::refusal::{Refusal, Refused};
+use super::settings::{Limits, Model};
+use super::store::Pictures;
+use super::summary::Summary;
+use crate::export::report::describe;
+use crate::record::plan::Quantity;
+use crate::record::schema;
+use crate::scheduler::SchedulerKind;
+use crate::trace::reader::Run;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// What is whole on disk stays as it is.
+const KEEP: &str = "private, max-age=3600";
+
+/// What the server offers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Capabilities {
+    /// The program's version.
+    version: &'static str,
+    /// Whether it only shows recorded runs.
+    read_only: bool,
+    /// Its model; none where it only shows.
+    model: Option<Model>,
+    /// What may be asked for.
+    limits: Limits,
+    /// The schedulers.
+    schedulers: Vec<SchedulerAbout>,
+    /// Who asks, by the name that stands at their runs.
+    visitor: String,
+    /// `guest`, or `host` who may cancel everybody's.
+    role: &'static str,
+    /// By what others come in.
+    join: Option<JoinAbout>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SchedulerAbout {
+    name: &'static str,
+    about: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct JoinAbout {
+    /// The code.
+    code: String,
+    /// The page's address.
+    address: String,
+}
+
+/// What the server offers, and who asks.
+#[utoipa::path(get, path = "/api/capabilities", tag = "runs",
+    responses((status = 200, body = Capabilities), (status = 401, body = Refused)))]
+pub async fn capabilities(State(desk): State<Arc<Desk>>, caller: Caller) -> Json<Capabilities> {
+    let about = |kind: SchedulerKind| SchedulerAbout { name: kind.name(), about: kind.about() };
+    let join = desk.door.codes().map(|codes| JoinAbout { code: codes.join.clone(), address: desk.address(None) });
+    Json(Capabilities {
+        version: env!("CARGO_PKG_VERSION"),
+        read_only: desk.settings.read_only,
+        model: desk.model.clone(),
+        limits: desk.settings.limits.clone(),
+        schedulers: SchedulerKind::all().map(about).collect(),
+        visitor: caller.visitor.label().into(),
+        role: role_name(caller.role),
+        join,
+    })
+}
+
+/// The run that is being made, those that wait in their order, and the newest others.
+#[utoipa::path(get, path = "/api/runs", tag = "runs", responses((status = 200, body = Stand)))]
+pub async fn runs(State(desk): State<Arc<Desk>>, _: Caller) -> Result<Json<Stand>, Refusal> {
+    blocking(move || Ok(Json(desk.stand()))).await
+}
+
+/// A run and its place in the queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Placed {
+    #[serde(flatten)]
+    summary: Summary,
+    /// How many come before it, and itself; none where it does not wait.
+    place: Option<usize>,
+}
+
+/// Queues a run. When the answer comes, the run is on the server's disk.
+#[utoipa::path(post, path = "/api/runs", tag = "runs", request_body = Asked, responses(
+    (status = 202, body = Placed), (status = 422, body = Refused, description = "it cannot be made"),
+    (status = 413, body = Refused, description = "too much was sent"),
+    (status = 429, body = Refused, description = "too many of the visitor's runs wait"),
+    (status = 503, body = Refused, description = "the queue is full"),
+    (status = 403, body = Refused, description = "the server only shows")))]
+pub async fn submit(
+    State(desk): State<Arc<Desk>>,
+    caller: Caller,
+    sent: Sent<Asked, LARGE>,
+) -> Result<(StatusCode, Json<Placed>), Refusal> {
+    blocking(move || {
+        let summary = queue(&desk, &caller, &sent.value)?;
+        let place = desk.summary(&summary.id).and_then(|(_, place)| place);
+        Ok((StatusCode::ACCEPTED, Json(Placed { summary, place })))
+    })
+    .await
+}
+
+/// Queues what was asked for.
+///
+/// # Errors
+/// When it cannot be made, or there is no room.
+pub fn queue(desk: &Desk, caller: &Caller, asked: &Asked) -> Result<Summary, Refusal> {
+    let model = desk.model.as_ref().ok_or_else(read_only)?;
+    let plan = asked.plan(model, &desk.settings.limits)?;
+    let bytes = |text: &Option<String>| text.as_deref().map(picture).transpose();
+    let pictures = Pictures { init: bytes(&asked.init_image)?, mask: bytes(&asked.mask)? };
+    desk.submit(&caller.visitor, plan, &pictures)
+}
+
+/// A run in a few words.
+#[utoipa::path(get, path = "/api/runs/{id}", tag = "runs", params(("id" = String, Path)),
+    responses((status = 200, body = Placed), (status = 404, body = Refused)))]
+pub async fn run(State(desk): State<Arc<Desk>>, _: Caller, Path(id): Path<String>) -> Result<Json<Placed>, Refusal> {
+    blocking(move || {
+        let found = RunId::parse(&id).and_then(|id| desk.summary(&id));
+        let (summary, place) = found.ok_or_else(|| Refusal::not_found("run"))?;
+        Ok(Json(Placed { summary, place }))
+    })
+    .await
+}
+
+/// Takes a run out of the queue, or stops it within a step. What has ended stays.
+#[utoipa::path(post, path = "/api/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)), responses(
+    (status = 200, body = Summary), (status = 403, body = Refused, description = "it is somebody else's"),
+    (status = 404, body = Refused)))]
+pub async fn cancel(
+    State(desk): State<Arc<Desk>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Summary>, Refusal> {
+    blocking(move || {
+        let id = RunId::parse(&id).ok_or_else(|| Refusal::not_found("run"))?;
+        desk.cancel(&id, &caller.visitor, caller.role).map(Json)
+    })
+    .await
+}
+
+/// Which picture of a batch.
+#[derive(Debug, Default, Deserialize)]
+pub struct OfBatch {
+    #[serde(default)]
+    batch: usize,
+}
+
+/// All about a run but its tensors and pictures: what a report holds of it.
+#[utoipa::path(get, path = "/api/runs/{id}/record", tag = "looking",
+    params(("id" = String, Path), ("batch" = Option<usize>, Query, description = "which picture, from 0")),
+    responses((status = 200, description = "`RunData` of `web/src/data/types.ts`", body = serde_json::Value),
+        (status = 404, body = Refused)))]
+pub async fn record(
+    State(desk): State<Arc<Desk>>,
+    _: Caller,
+    Path(id): Path<String>,
+    Query(of): Query<OfBatch>,
+) -> Result<Response, Refusal> {
+    blocking(move || {
+        let data = describe(&open(&desk, &id)?, &id, &id, of.batch)?;
+        Ok(([(header::CACHE_CONTROL, "no-cache")], Json(data)).into_response())
+    })
+    .await
+}
+
+/// A tensor of a step: `[channels, height, width]`, f32, little-endian.
+#[utoipa::path(get, path = "/api/runs/{id}/steps/{step}/{quantity}", tag = "looking",
+    params(("id" = String, Path), ("step" = usize, Path),
+        ("quantity" = String, Path, description = "`latents`, `noise_uncond`, `noise_text`, `noise_guided`, `predicted_original`"),
+        ("batch" = Option<usize>, Query, description = "which picture, from 0")),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Refused)))]
+pub async fn tensor(
+    State(desk): State<Arc<Desk>>,
+    _: Caller,
+    Path((id, step, quantity)): Path<(String, String, String)>,
+    Query(of): Query<OfBatch>,
+) -> Result<Response, Refusal> {
+    blocking(move || {
+        let missing = || Refusal::not_found("tensor");
+        let (run, what) = (open(&desk, &id)?, quantity.parse::<Quantity>().map_err(|_| missing())?);
+        let step: usize = step.parse().map_err(|_| missing())?;
+        // Not every number is a step: what is read is one that the folder lists.
+        let there = run.steps()?.contains(&step);
+        let tensor = there.then(|| run.tensor(step, what, of.batch)).transpose()?.flatten().ok_or_else(missing)?;
+        let bytes: Vec<u8> = tensor.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEEP)];
+        Ok((headers, bytes).into_response())
+    })
+    .await
+}
+
+/// A step's decoded picture, PNG.
+#[utoipa::path(get, path = "/api/runs/{id}/pictures/{step}/{what}", tag = "looking",
+    params(("id" = String, Path), ("step" = usize, Path),
+        ("what" = String, Path, description = "`latents` or `predicted_original`"),
+        ("batch" = Option<usize>, Query, description = "which picture, from 0")),
+    responses((status = 200, content_type = "image/png"), (status = 404, body = Refused)))]
+pub async fn step_picture(
+    State(desk): State<Arc<Desk>>,
+    _: Caller,
+    Path((id, step, what)): Path<(String, String, String)>,
+    Query(of): Query<OfBatch>,
+) -> Result<Response, Refusal> {
+    blocking(move || {
+        let missing = || Refusal::not_found("picture");
+        let (step, what) = (step.parse().map_err(|_| missing())?, what.parse().map_err(|_| missing())?);
+        png(&desk, &id, &schema::picture_file(step, what, of.batch))
+    })
+    .await
+}
+
+/// The finished picture, PNG, with the settings that it carries.
+#[utoipa::path(get, path = "/api/runs/{id}/final", tag = "looking",
+    params(("id" = String, Path), ("batch" = Option<usize>, Query, description = "which picture, from 0")),
+    responses((status = 200, content_type = "image/png"), (status = 404, body = Refused)))]
+pub async fn final_picture(
+    State(desk): State<Arc<Desk>>,
+    _: Caller,
+    Path(id): Path<String>,
+    Query(of): Query<OfBatch>,
+) -> Result<Response, Refusal> {
+    blocking(move || png(&desk, &id, &schema::final_file(of.batch))).await
+}
+
+/// A recorded run.
+fn open(desk: &Desk, id: &str) -> Result<Run, Refusal> {
+    RunId::parse(id).and_then(|id| desk.open_run(&id)).ok_or_else(|| Refusal::not_found("run"))
+}
+
+/// A picture of a run as it stands on disk. Its name is made here of numbers.
+fn png(desk: &Desk, id: &str, file: &str) -> Result<Response, Refusal> {
+    let bytes =
+        RunId::parse(id).and_then(|id| desk.run_file(&id, file)).ok_or_else(|| Refusal::not_found("picture"))?;
+    Ok(([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, KEEP)], bytes).into_response())
+}
+
+/// Does what takes the disk's time where it keeps no other request waiting.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        let message = "the server broke while it answered";
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message, "tell whoever runs it"))
+    })
+}

@@ -1,0 +1,11 @@
+//! `sdviz serve`, as a browser, a class, a web UI's client and somebody who means harm see it: a real process on a port of
+//! its own, and requests written by hand.
+#![recursion_limit = "256"]
+#![cfg(all(unix, feature = "serve"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client;
+mod clients;
+mod doors;
+mod lost;
+mod watching;

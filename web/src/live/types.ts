@@ -1,0 +1,62 @@
+// What the server says: its OpenAPI document (`/api/openapi.json`) has the same names.
+import type { What } from "../data/types";
+
+export type State = "queued" | "running" | "complete" | "failed" | "cancelled";
+
+export interface Summary {
+  id: string;
+  state: State;
+  failure?: string;
+  visitor?: string;
+  asked_unix: number;
+  seconds?: number;
+  prompt: string;
+  negative_prompt: string;
+  seed: number;
+  steps: number;
+  guidance_scale: number;
+  scheduler: string;
+  width: number;
+  height: number;
+  pictures: number;
+  strength?: number;
+  step: number;
+  last_step: number;
+}
+
+export interface Stand {
+  running: string | null;
+  order: string[];
+  runs: Summary[];
+}
+
+export interface Preview {
+  run: string;
+  step: number;
+  last_step: number;
+  what: What;
+  image: string;
+}
+
+export interface StepTold {
+  run: string;
+  step: number;
+  last_step: number;
+  pictures: What[];
+}
+
+export interface Capabilities {
+  version: string;
+  read_only: boolean;
+  model: { id: string; name: string; size: number; factor: number; guidance_scale: number; scheduler: string; small: boolean } | null;
+  limits: { steps: number; size: number; pictures: number; queue_per_visitor: number; seconds: number; prompt: number };
+  schedulers: { name: string; about: string }[];
+  visitor: string;
+  role: "guest" | "host";
+  join: { code: string; address: string } | null;
+}
+
+export interface Refused {
+  error: string;
+  hint?: string;
+}
