@@ -78,23 +78,33 @@ fn a_folder_has_one_writer_and_readers_know_of_it() {
     assert_eq!(hidden(&out), [""; 0]);
 }
 
-/// Both begin at one time: one of them makes the run, whole, and the other is told.
+/// Both begin at one time, and neither minds what is there: one of them makes the run, and the other is told while it does.
 #[test]
 fn two_that_begin_together_do_not_mix() {
     let home = tempfile::tempdir().unwrap();
     for i in 0..3 {
         let out = home.path().join(format!("run{i}"));
         let start = |seed| {
-            let words = trace(&out, &["--steps", "30", "--decode", "none", "--seed", seed]);
+            let words = [&long(&out)[..], &["--force", "--seed", seed]].concat();
             sdviz(&words, &[]).stderr(Stdio::piped()).spawn().unwrap()
         };
-        let both = [start("1"), start("2")].map(|child| child.wait_with_output().unwrap());
-        let codes = both.each_ref().map(|output| output.status.code().unwrap());
-        assert!(codes == [0, 2] || codes == [2, 0], "{codes:?}: {}{}", told(&both[0]), told(&both[1]));
+        let mut both = vec![start("1"), start("2")];
+        let told = loop {
+            if let Some(ended) = both.iter_mut().position(|child| child.try_wait().unwrap().is_some()) {
+                break ended;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let said = refused(&both.remove(told).wait_with_output().unwrap());
+        assert!(said.contains("is being written by another process"), "{said}");
+        wait_for_step(&out, 3, &mut both[0]);
+        signal(&both[0], "-TERM");
+        assert_eq!(both[0].wait().unwrap().code(), Some(2));
         let run = Run::open(&out).unwrap();
-        assert_eq!(run.record().status, Status::Complete);
-        assert_eq!(run.record().plan.seed, if codes[0] == 0 { 1 } else { 2 });
-        assert_eq!(run.steps().unwrap().len(), 31);
+        assert_eq!((run.record().status, run.record().failure.as_deref()), (Status::Failed, Some("cancelled")));
+        assert_eq!(run.record().plan.seed, if told == 0 { 2 } else { 1 });
+        let steps = run.steps().unwrap();
+        assert!(steps.len() > 3 && steps.iter().enumerate().all(|(i, step)| i == *step), "{steps:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! model whose configuration changed, a format that cannot hold a grid, a run that gives its settings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use image::GenericImageView;
+use image::RgbImage;
 use sdviz::sweep::store::{State, Store};
 use sdviz::trace::reader::Run;
 use std::collections::BTreeSet;
@@ -254,13 +254,17 @@ fn a_small_model_decodes_every_step_and_a_grid_says_where_it_did_not() {
         let calls = run.record().schedule.len() - 1;
         assert_eq!([pictures(&run, Latents), pictures(&run, PredictedOriginal)], [calls + 1, calls]);
     }
-    let size = |path: &str| image::open(home.path().join(path)).unwrap().dimensions();
-    let decoded = size(&grid(home.path(), &["--what", "x0@2"])[0]);
-    // The same cells without those pictures: the heading is longer, on a page as wide or wider.
+    let open = |path: &str| image::open(home.path().join(path)).unwrap().to_rgb8();
+    let size = |path: &str| open(path).dimensions();
+    // The colours in a row of pixels through the first cell, near its lower edge.
+    let colours = |page: &RgbImage| (20..190).map(|x| page.get_pixel(x, page.height() - 20).0).collect::<BTreeSet<_>>();
+    let decoded = open(&grid(home.path(), &["--what", "x0@2"])[0]);
+    // The same cells without those pictures: one square for each of the eight latents in a row, and the heading says why.
     let undecoded = [&common[..], &["--decode", "final", "--out", "final"]].concat();
     assert!(sdviz(home.path(), &undecoded).status.success());
-    let mapped = size(&grid(home.path(), &["final", "--what", "x0@2"])[0]);
-    assert!(mapped.0 >= decoded.0 && mapped.1 > decoded.1, "{mapped:?} {decoded:?}");
+    let mapped = open(&grid(home.path(), &["final", "--what", "x0@2"])[0]);
+    assert!(colours(&mapped).len() <= 8 && colours(&decoded).len() > 30, "{:?}", colours(&mapped));
+    assert!(mapped.height() > decoded.height(), "{:?} {:?}", mapped.dimensions(), decoded.dimensions());
     assert_eq!(
         size(&grid(home.path(), &["final"])[0]),
         size(&grid(home.path(), &[])[0]),

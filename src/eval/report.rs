@@ -5,6 +5,7 @@
 use super::judge::Classes;
 use super::prompts::{EvalSettings, Shot, Shots};
 use crate::dataset::sheet::captioned;
+use crate::export::settings::scheduler_name;
 use image::RgbImage;
 use serde::Serialize;
 
@@ -142,6 +143,14 @@ impl Report {
     }
 }
 
+impl Report {
+    /// What stands above a sheet of pictures, made with this guidance scale.
+    pub fn heading(&self, what: &str, guidance_scale: f64) -> String {
+        let (model, sampler, steps, seed) = (&self.model, scheduler_name(&self.scheduler), self.steps, self.seed);
+        format!("{what} · {model} · {sampler} · {steps} steps · guidance {guidance_scale} · seeds from {seed}")
+    }
+}
+
 fn scores(guidance_scale: f64, classes: &Classes, shots: &[Shot]) -> Scores {
     let named = |name: &str, of: &dyn Fn(&&Shot) -> bool| Named {
         name: name.into(),
@@ -173,13 +182,13 @@ fn columns(pictures: usize, most: usize) -> usize {
     ((pictures as f64).sqrt().ceil() as usize).clamp(1, most)
 }
 
-/// The pictures on one sheet with their prompts, and below what the judge sees where that is something else. There are as
+/// The pictures on one sheet below a heading, with their prompts, and below what the judge sees where that is something else. There are as
 /// many columns as rows, but no more than `most`, and always whole groups of `together` pictures in a row.
 pub fn sheet<'a>(
     shots: impl Iterator<Item = &'a Shot>,
     classes: &Classes,
-    most: usize,
-    together: usize,
+    (most, together): (usize, usize),
+    heading: &str,
 ) -> Option<RgbImage> {
     let card = |shot: &Shot| {
         let seen = judged(shot, classes);
@@ -194,7 +203,7 @@ pub fn sheet<'a>(
     };
     let cards: Vec<_> = shots.map(card).collect();
     let columns = columns(cards.len(), most).next_multiple_of(together);
-    (!cards.is_empty()).then(|| captioned(&cards, columns, 4))
+    (!cards.is_empty()).then(|| captioned(&cards, columns, 4, Some(heading)))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::export::latents::{PaintSettings, Painter};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
-use crate::viz::caption::{CaptionStyle, with_caption};
+use crate::viz::caption::{CaptionStyle, with_caption, with_heading};
 use crate::viz::pixels::{WHITE, pad, side_by_side, stacked};
-use crate::viz::text::{Align, TextStyle};
+use crate::viz::text::TextStyle;
 use image::{Rgb, RgbImage};
 
 /// The most pictures on one strip.
@@ -99,7 +99,7 @@ pub fn draw(run: &Run, options: &Options) -> Result<(RgbImage, usize)> {
         shown => (None, words::pictured(run, shown.quantity(), options.batch)?),
     };
     let mut pictures = vec![];
-    for step in words::spread(&steps, options.frames) {
+    for step in words::spread_of(run, &steps, options.frames) {
         let picture = match &painter {
             Some(painter) => Some(painter.paint(run, step)?.0),
             None => {
@@ -137,10 +137,7 @@ fn lay_out(title: &str, pictures: &[RgbImage], options: &Options) -> RgbImage {
         return pad(&strip, [gap; 4], WHITE);
     }
     let style = TextStyle::new((strip.width() as f32 / 60.0).clamp(11.0, 72.0).round(), INK).bold();
-    let title = style.wrap_to(title, strip.width(), TITLE_LINES);
-    let mut head = RgbImage::from_pixel(strip.width(), style.measure(&title).1 + gap / 2, WHITE);
-    style.draw(&mut head, (0, 0), Align::Left, &title);
-    pad(&stacked(&[head, strip], gap / 2, WHITE), [gap; 4], WHITE)
+    pad(&with_heading(&strip, title, &style, TITLE_LINES, gap / 2), [gap; 4], WHITE)
 }
 
 /// What was run, and what is seen of it where that is not the decoded latents.

@@ -83,6 +83,25 @@ pub fn spread(steps: &[usize], count: usize) -> Vec<usize> {
     chosen
 }
 
+/// As [`spread`]; of a run with a second pass the step that ends the first is among three or more, in place of the nearest.
+pub fn spread_of(run: &Run, steps: &[usize], count: usize) -> Vec<usize> {
+    let end = run.record().hires.as_ref().map(|second| second.first_step - 1);
+    match end.filter(|end| steps.contains(end)) {
+        Some(end) => including(spread(steps, count), end),
+        None => spread(steps, count),
+    }
+}
+
+fn including(mut chosen: Vec<usize>, step: usize) -> Vec<usize> {
+    let inner = 1..chosen.len().saturating_sub(1);
+    if !chosen.contains(&step)
+        && let Some(nearest) = inner.min_by_key(|i| chosen[*i].abs_diff(step))
+    {
+        chosen[nearest] = step;
+    }
+    chosen
+}
+
 /// A remark on a run that has not all its steps, of which `last` is the last one there.
 pub fn unfinished(run: &Run, last: usize) -> Option<String> {
     let last_step = run.record().last_step();
@@ -175,6 +194,14 @@ mod tests {
         // Of a killed run, or one that decoded every fifth step.
         assert_eq!(spread(&[0, 5, 10, 15, 20, 26], 4), [0, 10, 15, 26]);
         assert_eq!(spread(&[0, 1, 2, 3, 26], 4), [0, 1, 3, 26]);
+    }
+
+    #[test]
+    fn the_end_of_a_first_pass_takes_the_place_of_the_nearest() {
+        assert_eq!(including(vec![0, 4, 8, 12, 16], 7), [0, 4, 7, 12, 16]);
+        assert_eq!(including(vec![0, 4, 8], 1), [0, 1, 8]);
+        assert_eq!(including(vec![0, 4, 8], 4), [0, 4, 8]);
+        assert_eq!([including(vec![0, 8], 4), including(vec![8], 4)].concat(), [0, 8, 8]);
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn common(record: &SweepRecord, cells: &[(usize, &CellRecord)], axes: &[&Option<
         match name.as_str() {
             "prompt" => prompt = Some(label(value)),
             "negative_prompt" if value.as_str() == Some("") => {}
-            "negative_prompt" => words.push(format!("without “{}”", label(value))),
+            "negative_prompt" => words.push(format!("not “{}”", label(value))),
             "eta" if value.as_f64() == Some(0.0) => {}
             "width" => size[0] = Some(label(value)),
             "height" => size[1] = Some(label(value)),

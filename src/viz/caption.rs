@@ -6,7 +6,7 @@
 
 use image::{Rgb, RgbImage};
 
-use super::pixels::{fill, pad};
+use super::pixels::{WHITE, fill, pad, stacked};
 use super::text::{Align, TextStyle};
 
 /// How a caption looks.
@@ -35,6 +35,14 @@ impl CaptionStyle {
         let least = self.lines * self.text.line_height() + 2 * self.padding;
         least + (picture + least) % 2
     }
+}
+
+/// The picture with a heading above it on white, of `lines` lines at the most.
+pub fn with_heading(picture: &RgbImage, heading: &str, style: &TextStyle, lines: usize, gap: u32) -> RgbImage {
+    let words = style.wrap_to(heading, picture.width(), lines);
+    let mut head = RgbImage::from_pixel(picture.width(), style.measure(&words).1 + gap, WHITE);
+    style.draw(&mut head, (0, 0), Align::Left, &words);
+    stacked(&[head, picture.clone()], gap, WHITE)
 }
 
 /// The picture with `caption` below it, centred, in as many lines as the style gives; longer captions end in `…`.

@@ -138,9 +138,28 @@ fn names(said: &str, file: &Path, folder: &Path) -> bool {
     // Weights that are too large show only in what is computed with them: then the tensor is named.
     let computed = said.contains("the first tensor of the run that is not finite");
     // A configuration that is valid and another than the checkpoint's: then the checkpoint and the setting are named.
-    let another = name(file).ends_with(".toml") && said.contains("is a checkpoint of another configuration: `");
+    let another = name(file).ends_with(".toml") && names_setting(&said);
     computed
         || another
         || said.contains(&name(file))
         || parent.is_some_and(|parent| said.contains(&format!("/{}", name(parent))))
+}
+
+/// Whether an error names a checkpoint, a setting, and what it is and was: "`…/checkpoint.safetensors` is a checkpoint of
+/// another configuration: `training.steps` is 3, it was 2".
+fn names_setting(said: &str) -> bool {
+    let Some((place, what)) = said.split_once("` is a checkpoint of another configuration: `") else { return false };
+    let Some((setting, values)) = what.split_once("` is ") else { return false };
+    let known = ["seed", "stage", "training.", "model"].iter().any(|begin| setting.starts_with(begin));
+    place.ends_with("/checkpoint.safetensors") && known && values.contains(", it was ")
+}
+
+#[test]
+fn a_checkpoint_of_another_configuration_counts_only_where_the_setting_is_named() {
+    let said = |what: &str| {
+        format!("error: `out/t/vae/checkpoint.safetensors` is a checkpoint of another configuration: {what}")
+    };
+    assert!(names_setting(&said("`training.course.batch` is 4, it was 2")));
+    assert!(!names_setting(&said("")) && !names_setting(&said("`tiny.toml` is 4, it was 2")));
+    assert!(!names_setting(&said("`seed` is 4")));
 }

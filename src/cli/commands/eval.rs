@@ -100,11 +100,13 @@ fn write(out: &Path, report: &Report, shots: &Shots, judge: &Judge, talk: Talk) 
     let wrong = |shot: &&Shot| !(shot.object_right() && shot.background_right());
     let pairs = shots.negative.iter().flat_map(|(before, after)| [before, after]);
     let classes = judge.classes();
+    let heading = |what| report.heading(what, report.guided.guidance_scale);
+    let unguided = report.heading("without guidance", report.unguided.guidance_scale);
     let sheets = [
-        ("guided.png", sheet(shots.guided.iter(), classes, 24, 1)),
-        ("wrong.png", sheet(shots.guided.iter().filter(wrong), classes, 12, 1)),
-        ("unguided.png", sheet(shots.unguided.iter(), classes, 16, 1)),
-        ("negative.png", sheet(pairs, classes, 16, 2)),
+        ("guided.png", sheet(shots.guided.iter(), classes, (24, 1), &heading("prompts and what was drawn"))),
+        ("wrong.png", sheet(shots.guided.iter().filter(wrong), classes, (12, 1), &heading("seen as something else"))),
+        ("unguided.png", sheet(shots.unguided.iter(), classes, (16, 1), &unguided)),
+        ("negative.png", sheet(pairs, classes, (16, 2), &heading("without and with a negative prompt"))),
     ];
     for (name, page) in sheets {
         let path: PathBuf = out.join(name);
