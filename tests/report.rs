@@ -158,10 +158,10 @@ fn what_follows_from_the_rest_is_not_held() {
     let dir = home.path().join("run");
     let whole = page_of(&[&dir], Some(10_000_000));
     assert!(data(&whole)["runs"][0]["tensors"].as_object().unwrap().values().all(|kept| kept["derived"] == false));
-    let steps = data(&whole)["runs"][0]["steps"].as_array().unwrap().len() as u64;
-    // Room for a part of the tensors: each is 4 × 16 × 16 numbers.
-    let limit = whole.len() as u64 - steps * 4 * 1024 * 4 / 3;
-    let html = page_of(&[&dir], Some(limit.min(whole.len() as u64 * 7 / 10)));
+    // Room for four fifths of the tensors, which get three fifths of it, beside the rest and its margin.
+    let spent = |what: &str| data(&whole)["budget"][what].as_u64().unwrap();
+    let rest = whole.len() as u64 - spent("tensors") - spent("pictures") + 8192;
+    let html = page_of(&[&dir], Some(rest + spent("tensors") * 4 / 5 * 5 / 3));
     let tensors = &data(&html)["runs"][0]["tensors"];
     assert_eq!(
         (&tensors["noise_guided"]["derived"], &tensors["predicted_original"]["derived"]),

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// The cookie by which a visitor is known.
 pub const COOKIE: &str = "sdviz";
 /// What may be read before the door is opened: the page, which asks for the code.
-const OPEN: [&str; 6] = ["/", "/page.js", "/page.css", "/join", "/favicon.ico", "/api/openapi.json"];
+const OPEN: [&str; 5] = ["/", "/page.js", "/page.css", "/join", "/api/openapi.json"];
 /// How long a wrong code waits for its answer.
 const WRONG_CODE: Duration = Duration::from_millis(500);
 

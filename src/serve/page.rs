@@ -38,7 +38,7 @@ pub async fn page(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<R
     let version = version();
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>sdviz</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>sdviz</title>\n<link rel=\"icon\" href=\"data:,\">\n\
          <link rel=\"stylesheet\" href=\"/page.css?{version}\">\n</head>\n<body>\n\
          <div id=\"page\"><noscript>This page needs its script; scripts are off here.</noscript></div>\n\
          <script type=\"application/json\" id=\"server\">{{\"api\":\"/api\"}}</script>\n\

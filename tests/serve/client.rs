@@ -36,11 +36,10 @@ impl Server {
         let port = loop {
             let line = lines.next().unwrap_or_else(|| panic!("the server did not start: {said}")).unwrap();
             said += &format!("{line}\n");
-            let address = line.rsplit("http://").next().filter(|_| line.contains("http://"));
+            let is_last = line.starts_with("the page") || line.starts_with("for the lecturer");
+            let address = line.rsplit("http://").next().filter(|_| is_last);
             if let Some(port) = address.and_then(|rest| rest.split('/').next()?.rsplit(':').next()?.parse().ok()) {
-                if line.starts_with("the page") || line.starts_with("for the lecturer") {
-                    break port;
-                }
+                break port;
             }
         };
         std::thread::spawn(move || lines.for_each(drop));

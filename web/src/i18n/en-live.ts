@@ -64,7 +64,6 @@ export const live = {
     preview: "a linear guess at the expected picture, before the decoder",
     decoded: "the expected picture, decoded",
     noise: "the starting noise",
-    final: "done",
     beside: "Beside it",
     besideNone: "nothing",
     besideAbout: (step: number, last: number) => `step ${step} of ${last}, as far on its way`,

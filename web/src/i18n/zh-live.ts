@@ -20,7 +20,7 @@ export const live: typeof english = {
   form: {
     label: "要画什么",
     prompt: "提示词",
-    placeholder: "a red apple on a blue background",
+    placeholder: "例如：a red apple on a blue background",
     negative: "要避开的内容",
     steps: "步数",
     scale: "引导强度",
@@ -66,7 +66,6 @@ export const live: typeof english = {
     preview: "预期图像的线性估计，尚未经过解码器",
     decoded: "预期图像，已解码",
     noise: "起始噪声",
-    final: "完成",
     beside: "旁边对照",
     besideNone: "不对照",
     besideAbout: (step, last) => `第 ${step} 步，共 ${last} 步，进度相同`,

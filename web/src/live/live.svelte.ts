@@ -202,7 +202,9 @@ class Live {
   async open(ids: string[], view?: string, step?: string): Promise<void> {
     const views = await Promise.all(ids.map((id) => this.#view(id).catch(() => null)));
     const found = views.filter((run) => run !== null);
-    if (found.length) session.look(found, view, step);
+    if (!found.length) return;
+    session.look(found, view, step);
+    window.scrollTo(0, 0);
   }
 
   #send(path: string, body: object): Promise<Response> {

@@ -1,0 +1,164 @@
+// The page of `sdviz serve`: a run made in the browser, watched, cancelled, compared; nothing said on the console.
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import AxeBuilder from "@axe-core/playwright";
+import { expect, test as base, type Page } from "@playwright/test";
+
+const PROGRAM = resolve(process.env.SDVIZ ?? "../target/debug/sdviz");
+
+interface Server {
+  address: string;
+  /** What it said when it began. */
+  said: string;
+}
+
+interface Fixtures {
+  /** A server that ends with the test. */
+  serve: (...more: string[]) => Promise<Server>;
+  /** The page of one, in a state that is remembered. */
+  visit: (address: string, settings?: { language?: "en" | "zh"; theme?: "light" | "dark" }) => Promise<Page>;
+}
+
+const test = base.extend<Fixtures>({
+  serve: async ({}, use) => {
+    const started: ChildProcess[] = [];
+    const folder = mkdtempSync(join(tmpdir(), "sdviz-live-"));
+    await use((...more) => {
+      const server = spawn(PROGRAM, ["serve", "--port", "0", "--runs", folder, ...more], { stdio: ["ignore", "ignore", "pipe"] });
+      started.push(server);
+      return new Promise((found, failed) => {
+        let said = "";
+        server.stderr!.on("data", (bytes) => {
+          said += String(bytes);
+          const address = /(?:the page is at|for the lecturer:) (http:\S+?)(?:;|\n)/.exec(said)?.[1];
+          if (address) found({ address, said });
+        });
+        server.on("exit", () => failed(new Error(said)));
+      });
+    });
+    for (const server of started) {
+      server.removeAllListeners("exit");
+      server.kill("SIGKILL");
+    }
+    rmSync(folder, { recursive: true, force: true });
+  },
+  visit: async ({ page }, use) => {
+    const said: string[] = [];
+    page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
+    page.on("pageerror", (error) => said.push(String(error)));
+    page.on("response", (answer) => answer.status() >= 400 && said.push(`${answer.status()} ${answer.url()}`));
+    await use(async (address, { language = "en", theme = "light" } = {}) => {
+      await page.addInitScript((settings) => localStorage.setItem("sdviz", JSON.stringify(settings)), { language, theme, size: 0 });
+      await page.goto(address);
+      await expect(page.locator("#prompt")).toBeVisible();
+      return page;
+    });
+    expect(said).toEqual([]);
+  },
+});
+
+test.setTimeout(180_000);
+const patient = { timeout: 120_000 };
+
+/** Asks for a run by the keyboard alone. */
+async function draw(page: Page, prompt: string, steps: number): Promise<void> {
+  await page.locator("#prompt").fill(prompt);
+  await page.getByLabel("Steps", { exact: true }).fill(String(steps));
+  await page.keyboard.press("Control+Enter");
+  await expect(page.getByRole("button", { name: "Draw" })).toBeEnabled(patient);
+}
+
+const done = (page: Page) => page.locator("ul .open img");
+
+test("a run is watched from its first preview to its picture, without a reload", async ({ serve, visit }) => {
+  const { address } = await serve();
+  const page = await visit(address);
+  await page.evaluate(() => {
+    const seen: string[] = [];
+    Object.assign(window, { seen });
+    new MutationObserver(() => {
+      const image = document.querySelector<HTMLImageElement>(".frame img");
+      const step = document.querySelector("[role=status]")?.textContent ?? "";
+      if (image) seen.push(`${step}|${image.src.slice(0, 10)}|${image.src.split("/").at(-1)}`);
+    }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+  });
+  await draw(page, "a red apple on a blue background", 6);
+  await expect(page.locator(".frame img")).toHaveAttribute("src", /\/final$/, patient);
+  const seen = await page.evaluate(() => (window as unknown as { seen: string[] }).seen);
+  const first = seen.findIndex((line) => line.includes("|data:image"));
+  const second = seen.findIndex((line) => line.startsWith("step 2"));
+  expect(first).toBeGreaterThanOrEqual(0);
+  expect(second === -1 || first < second).toBe(true);
+  await expect(done(page)).toHaveCount(1);
+  await expect(page.locator("#prompt")).toBeFocused();
+
+  // Look inside; its address opens the same place elsewhere.
+  await page.getByRole("button", { name: "Look inside", exact: true }).click();
+  await expect(page.getByRole("slider", { name: "Step" })).toBeVisible();
+  await expect(page).toHaveURL(/run=.*view=player/);
+  await page.goto(page.url());
+  await page.reload();
+  await expect(page.getByRole("slider", { name: "Step" })).toBeVisible();
+});
+
+test("a run is cancelled, the next one made, and two compared", async ({ serve, visit }) => {
+  const { address } = await serve();
+  const page = await visit(address);
+  await draw(page, "a fish", 150);
+  await draw(page, "a star on a purple background", 3);
+  await draw(page, "a star on a green background", 3);
+  await expect(page.locator("ol li")).toHaveCount(2, patient);
+  await page.locator(".tools").getByRole("button", { name: "Cancel" }).click();
+  await expect(page.locator(".ended")).toHaveText("cancelled", patient);
+  await expect(done(page)).toHaveCount(2, patient);
+  for (const box of await page.locator("ul .tools input").all()) await box.check();
+  await page.locator(".head").getByRole("button", { name: "Compare" }).click();
+  await expect(page.locator("[data-guide=runs] figure")).toHaveCount(3);
+});
+
+test("a class comes in by the code", async ({ serve, visit, browser }) => {
+  const { address, said } = await serve("--listen", "0.0.0.0", "--join-code", "ROOM42");
+  const local = address.replace(/\/\/[^:]+:/, "//127.0.0.1:");
+  const page = await visit(local);
+  expect(said).toContain("ROOM42");
+  expect(page.url()).not.toContain("code");
+  await page.getByRole("button", { name: "Invite" }).click();
+  await expect(page.getByRole("img", { name: /QR code/ })).toBeVisible();
+  await page.keyboard.press("Escape");
+
+  const guest = await (await browser.newContext()).newPage();
+  await guest.goto(local.split("#")[0]!);
+  await guest.getByLabel("Join code").fill("wrong1");
+  await guest.keyboard.press("Enter");
+  await expect(guest.getByRole("alert")).toContainText("not the code");
+  await guest.getByLabel("Join code").fill("room42");
+  await guest.keyboard.press("Enter");
+  await draw(guest, '<img src=x onerror="window.hacked=1"> a cat', 2);
+  // What one makes, all see; and a prompt is text.
+  await expect(done(page)).toHaveCount(1, patient);
+  await expect(page.locator("ul .prompt")).toContainText("<img src=x");
+  expect(await page.evaluate(() => "hacked" in window)).toBe(false);
+  await guest.context().close();
+});
+
+for (const theme of ["light", "dark"] as const) {
+  for (const language of ["en", "zh"] as const) {
+    test(`axe finds nothing serious in ${theme}, ${language}; and a phone is wide enough`, async ({ serve, visit }) => {
+      const { address } = await serve();
+      const page = await visit(address, { theme, language });
+      await page.locator("#prompt").fill("a cat");
+      await page.locator("input[type=number]").first().fill("2");
+      await page.keyboard.press("Control+Enter");
+      await expect(done(page)).toHaveCount(1, patient);
+      await page.locator("summary").click();
+      await page.getByRole("checkbox").last().check();
+      const { violations } = await new AxeBuilder({ page }).analyze();
+      const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+      expect(serious.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)}`))).toEqual([]);
+      await page.setViewportSize({ width: 390, height: 844 });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+    });
+  }
+}
