@@ -68,3 +68,8 @@ pub mod units;
 pub mod viz;
 #[cfg(feature = "libtorch")]
 pub mod watch;
+
+// The libraries whose types are given into the hand, so that all of them can be named.
+#[cfg(feature = "libtorch")]
+pub use tch;
+pub use {image, ndarray};

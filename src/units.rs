@@ -14,3 +14,10 @@ pub fn size(bytes: f64) -> String {
         b => format!("{:.1} TB", b / 1e12),
     }
 }
+
+/// `3,438,167`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    groups.join(",")
+}

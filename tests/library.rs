@@ -162,7 +162,7 @@ fn the_lower_floor_is_what_a_run_stands_on() -> Result<()> {
     assert_eq!(sd.tokens("a red apple")?.pieces()[1..4], ["a</w>", "red</w>", "apple</w>"]);
     assert_eq!((sd.tokens("a red apple")?.used(), sd.tokens("")?.ids().len()), (5, 77));
     assert!(sd.sites("unet.**.attn2.probs")?.len() > 1 && sd.parts()?.parameters("unet") > 1_000_000);
-    assert_eq!(Latents::from_tensor(&noise)?.shape(), [1, 4, 16, 16]);
+    assert!(Latents::from_tensor(&noise)?.shape() == [1, 4, 16, 16] && Latents::from_tensor(&noise)?.tensor() == noise);
     assert_eq!(Picture::map(&Tensor::eye(3, (Kind::Float, Device::Cpu)))?.dimensions(), (3, 3));
     Ok(())
 }

@@ -158,10 +158,10 @@ fn what_follows_from_the_rest_is_not_held() {
     let dir = home.path().join("run");
     let whole = page_of(&[&dir], Some(10_000_000));
     assert!(data(&whole)["runs"][0]["tensors"].as_object().unwrap().values().all(|kept| kept["derived"] == false));
-    // Room for four fifths of the tensors, which get three fifths of it, beside the rest and its margin.
+    // Room for four fifths of the tensors, which get two thirds of it, beside the rest and its margin.
     let spent = |what: &str| data(&whole)["budget"][what].as_u64().unwrap();
     let rest = whole.len() as u64 - spent("tensors") - spent("pictures") + 8192;
-    let html = page_of(&[&dir], Some(rest + spent("tensors") * 4 / 5 * 5 / 3));
+    let html = page_of(&[&dir], Some(rest + spent("tensors") * 4 / 5 * 3 / 2));
     let tensors = &data(&html)["runs"][0]["tensors"];
     assert_eq!(
         (&tensors["noise_guided"]["derived"], &tensors["predicted_original"]["derived"]),

@@ -83,6 +83,43 @@ fn an_arrow_that_turns_is_seen() {
     assert_eq!(rooms_named(text), ["error", "cli"]);
 }
 
+/// The modules that a file lists behind a feature.
+fn behind_a_feature(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let module = |pair: &[&str]| {
+        let name = pair[1].strip_prefix("pub mod ")?.strip_suffix(';')?;
+        pair[0].starts_with("#[cfg(feature").then(|| name.to_string())
+    };
+    lines.windows(2).filter_map(module).collect()
+}
+
+/// Without libtorch the library reads, draws and exports runs: what is left of it names nothing that is not.
+#[test]
+fn what_reads_a_run_needs_no_libtorch() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = |name: &str| std::fs::read_to_string(source.join(name)).unwrap();
+    let (rooms, of_trace) = (behind_a_feature(&read("lib.rs")), behind_a_feature(&read("trace/mod.rs")));
+    assert!(rooms.contains(&"model".into()) && of_trace.contains(&"writer".into()), "{rooms:?} {of_trace:?}");
+    let mut wrong = vec![];
+    for file in sources(&source) {
+        let within = file.strip_prefix(&source).unwrap().with_extension("");
+        let parts: Vec<_> = within.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let of_the_program = ["main", "spin", "lib", "prelude", "scheduler"].contains(&parts[0].as_str());
+        let hidden = parts[0] == "trace" && parts.get(1).is_some_and(|module| of_trace.contains(module));
+        if of_the_program || rooms.contains(&parts[0]) || hidden {
+            continue;
+        }
+        let text = read(&format!("{}.rs", within.display()));
+        let mut named = rooms_named(&text);
+        named.retain(|room| rooms.contains(room) && room != "scheduler");
+        named.extend(modules_named("trace", 9, &text).into_iter().filter(|module| of_trace.contains(module)));
+        if !named.is_empty() {
+            wrong.push(format!("{} names {named:?}", within.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The modules of a room that a file's own code speaks of, `depth` folders below the room. What it hands on (`pub use`)
 /// is another name for the same thing, and no arrow.
 fn modules_named(room: &str, depth: usize, text: &str) -> BTreeSet<String> {

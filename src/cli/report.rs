@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::say::{self, say};
-pub use crate::units::size;
+pub use crate::units::{size, thousands};
 use crate::viz::fonts;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::ProgressBar;
@@ -100,13 +100,6 @@ pub fn print_table(table: &Table) {
 /// A progress bar over `count` pictures on standard error, if that is a terminal.
 pub fn bar(count: usize, talk: Talk) -> ProgressBar {
     say::bar(Some(count as u64), "{bar:32} picture {pos}/{len} [{elapsed}, {eta} left]", talk.quiet)
-}
-
-/// `3,438,167`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
-    groups.join(",")
 }
 
 /// Keeps Rust's own panic message away: we say it in our way.

@@ -9,7 +9,7 @@ use crate::trace::reader::Run;
 use crate::trace::reservoir::array;
 use crate::viz::colour::ColourMap;
 use crate::viz::normalise::Range;
-use ndarray::Array2;
+use ndarray::{Array2, Array4};
 use tch::{Device, Kind, Tensor};
 
 impl Latents {
@@ -18,7 +18,12 @@ impl Latents {
     /// # Errors
     /// When it does not have four dimensions.
     pub fn from_tensor(tensor: &Tensor) -> Result<Latents> {
-        array(tensor).map(Latents::new)
+        array(tensor).and_then(Latents::new)
+    }
+
+    /// The numbers as a tensor, f32 on the CPU: for `predict_noise`, `decode` and a scheduler's `step`.
+    pub fn tensor(&self) -> Tensor {
+        as_tensor(self.array())
     }
 }
 
@@ -29,9 +34,13 @@ impl Run {
     /// When the run has no such step, or did not record it.
     pub fn quantity(&self, step: usize, what: Quantity) -> Result<Tensor> {
         let array = self.tensors(step, what)?.ok_or_else(|| not_recorded(self, &[what]))?;
-        let shape: Vec<i64> = array.shape().iter().map(|n| *n as i64).collect();
-        Ok(Tensor::from_slice(array.as_standard_layout().as_slice().unwrap_or_default()).view(&shape[..]))
+        Ok(as_tensor(&array))
     }
+}
+
+fn as_tensor(array: &Array4<f32>) -> Tensor {
+    let shape: Vec<i64> = array.shape().iter().map(|n| *n as i64).collect();
+    Tensor::from_slice(array.as_standard_layout().as_slice().unwrap_or_default()).view(&shape[..])
 }
 
 impl Picture {

@@ -1,6 +1,6 @@
 //! Latents in the hand: the numbers that the network paints, and what they look like without the decoder.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::show::display;
 use crate::show::picture::{Picture, sheet_of};
 use crate::trace::metadata::png_bytes;
@@ -17,8 +17,15 @@ pub struct Latents(Array4<f32>);
 
 impl Latents {
     /// From the numbers, `[batch, channels, height, width]`.
-    pub fn new(array: Array4<f32>) -> Latents {
-        Latents(array)
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn new(array: Array4<f32>) -> Result<Latents> {
+        if array.is_empty() {
+            let message = format!("latents of shape {:?} hold no number", array.shape());
+            return Err(Error::invalid(message, "they have batch, channels, height and width"));
+        }
+        Ok(Latents(array))
     }
 
     /// Batch, channels, height, width.

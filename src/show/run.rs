@@ -126,7 +126,7 @@ impl Run {
             ));
         }
         let found = self.tensors(step, Quantity::Latents)?;
-        found.map(Latents::new).ok_or_else(|| measures::not_recorded(self, &[Quantity::Latents]))
+        Latents::new(found.ok_or_else(|| measures::not_recorded(self, &[Quantity::Latents]))?)
     }
 
     /// The latents of each step, `[batch, 4, height/8, width/8]`; the first are the noise that the run begins with.

@@ -1,7 +1,7 @@
 //! What a page keeps of a run, and how, so that it stays within its limit. The rule, in the order in which it gives way:
 //!
 //! 1. Everything as it was recorded: tensors in f32, pictures as PNG.
-//! 2. Tensors take at most three fifths of the room (nine tenths where nothing was decoded). Those that follow from
+//! 2. Tensors take at most two thirds of the room (nine tenths where nothing was decoded). Those that follow from
 //!    others by a formula are computed in the page; then the predictions go to f16, then the latents too, then the
 //!    predictions are thinned to one step in 2, in 4, left out, and the latents thinned.
 //! 3. Pictures take what is left: PNG, else WebP of falling quality and then size, then thinned.
@@ -57,7 +57,7 @@ enum Way {
 /// When a step or a picture cannot be read.
 pub(super) fn keep(run: &Run, data: &mut RunData, room: Option<u64>) -> Result<KeptBlocks> {
     let decoded = data.finished.is_some() || !data.pictures.is_empty();
-    let tensor_room = room.map(|room| if decoded { room / 5 * 3 } else { room / 10 * 9 });
+    let tensor_room = room.map(|room| if decoded { room / 3 * 2 } else { room / 10 * 9 });
     let ways = choose(run, data, tensor_room)?;
     let held = hold(run, data, &ways)?;
     let tensors: u64 = held.iter().map(Block::size).sum();

@@ -101,11 +101,16 @@ export class RunView {
     return tensor instanceof Promise ? tensor.then(divide) : divide(tensor);
   }
 
-  /** Fetches what lies around a step, so that it is there when the scrubber comes. */
-  async prefetch(keys: Quantity[], around: number): Promise<void> {
+  /** Unpacks what the page holds, the steps nearest to `around` first, whenever the browser has nothing else to do. */
+  async prefetch(around: number, wanted: () => boolean): Promise<void> {
+    const keys = Object.entries(this.data.tensors).filter(([, kept]) => !kept.derived).map(([key]) => key as Quantity);
     const steps = [...this.data.steps].sort((a, b) => Math.abs(a - around) - Math.abs(b - around));
     for (const step of steps) {
-      for (const key of keys) await this.#get(key, step);
+      for (const key of keys) {
+        await idle();
+        if (!wanted()) return;
+        await this.#get(key, step);
+      }
     }
   }
 
@@ -155,4 +160,12 @@ function atOrBelow(steps: number[] | undefined, step: number): number | null {
   let found = steps[0]!;
   for (const s of steps) if (s <= step) found = s;
   return found;
+}
+
+/** A moment in which the browser has nothing else to do. */
+function idle(): Promise<void> {
+  return new Promise((done) => {
+    if (typeof requestIdleCallback === "function") requestIdleCallback(() => done(), { timeout: 500 });
+    else setTimeout(done, 20);
+  });
 }
