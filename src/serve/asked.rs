@@ -143,7 +143,7 @@ fn check(plan: &Plan, model: &Model, most: &Limits) -> Result<()> {
     if plan.steps == 0 || plan.hires.is_some_and(|second| second.steps == 0) {
         return Err(Error::invalid("0 steps make no picture", "ask for at least one; 25 are usual"));
     }
-    at_most("steps", plan.steps, most.steps.min(model.most_steps))?;
+    at_most("steps", plan.steps, most.steps)?;
     at_most("width", plan.width, most.size)?;
     at_most("height", plan.height, most.size)?;
     at_most("pictures", plan.batch_size, most.pictures)?;
@@ -194,7 +194,6 @@ mod tests {
             scheduler: "ddim".into(),
             small: true,
             text_layers: 4,
-            most_steps: 1000,
         }
     }
 

@@ -95,7 +95,7 @@ impl Server {
         let worker = desk.clone();
         let worker = std::thread::spawn(move || {
             if let Some((pipeline, choice)) = model {
-                work::work(&worker, &pipeline, &choice, painter.as_ref());
+                work::work(&worker, &pipeline, &choice, painter);
             }
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -67,9 +67,6 @@ pub struct Model {
     /// Layers of its text encoder.
     #[serde(skip)]
     pub text_layers: usize,
-    /// Timesteps it was trained on: no run has more steps.
-    #[serde(skip)]
-    pub most_steps: usize,
 }
 
 impl Model {
@@ -89,7 +86,6 @@ impl Model {
             scheduler: pipeline.default_scheduler()?.name().into(),
             small: pipeline.is_small(),
             text_layers: pipeline.text_encoder.config().num_hidden_layers as usize,
-            most_steps: 1000,
         })
     }
 

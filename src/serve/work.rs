@@ -30,10 +30,10 @@ const PREVIEW_EVERY: Duration = Duration::from_millis(80);
 const START: &str = "starting_latents";
 
 /// Makes the runs of the queue until the server ends.
-pub fn work(desk: &Desk, pipeline: &Pipeline, choice: &ModelChoice, painter: Option<&Painter>) {
+pub fn work(desk: &Desk, pipeline: &Pipeline, choice: &ModelChoice, mut painter: Option<Painter>) {
     let mut hashes = None;
     while let Some((entry, stop)) = desk.next() {
-        let (state, failure) = match make(desk, (pipeline, choice, painter), &entry, stop, &mut hashes) {
+        let (state, failure) = match make(desk, (pipeline, choice), painter.as_mut(), &entry, stop, &mut hashes) {
             Ok(state) => (state, None),
             // In the middle of a step.
             Err(Error::Cancelled) => (State::Cancelled, None),
@@ -42,13 +42,16 @@ pub fn work(desk: &Desk, pipeline: &Pipeline, choice: &ModelChoice, painter: Opt
                 (State::Failed, Some(format!("{error}{hint}")))
             }
         };
+        // A map that cannot be fitted stays as it was.
+        let _ = painter.as_mut().map_or(Ok(()), Painter::fit);
         desk.ended(&entry.id, state, failure);
     }
 }
 
 fn make(
     desk: &Desk,
-    (pipeline, choice, painter): (&Pipeline, &ModelChoice, Option<&Painter>),
+    (pipeline, choice): (&Pipeline, &ModelChoice),
+    painter: Option<&mut Painter>,
     entry: &Entry,
     stop: Arc<AtomicBool>,
     hashes: &mut Option<Vec<String>>,
@@ -76,7 +79,7 @@ fn make(
 struct Live<'a> {
     desk: &'a Desk,
     id: &'a RunId,
-    painter: Option<&'a Painter>,
+    painter: Option<&'a mut Painter>,
     began: Instant,
     limit: Duration,
     last: usize,
@@ -88,10 +91,8 @@ struct Live<'a> {
 impl Live<'_> {
     fn preview(&mut self, (what, step): (&str, usize), latents: &Tensor) -> Result<()> {
         let early = step <= 1 || step == self.last;
-        let Some(painter) = self.painter.filter(|_| early || self.painted.is_none_or(|t| t.elapsed() > PREVIEW_EVERY))
-        else {
-            return Ok(());
-        };
+        let due = early || self.painted.is_none_or(|time| time.elapsed() > PREVIEW_EVERY);
+        let Some(painter) = self.painter.as_deref().filter(|_| due) else { return Ok(()) };
         self.painted = Some(Instant::now());
         let _no_gradients = tch::no_grad_guard();
         let png = match what {
@@ -124,9 +125,16 @@ impl Observer for Live<'_> {
                 self.desk.advance(self.id, 0, self.last);
             }
             Event::Tensor(site, latents) if self.wants(Ask::Site(site.name, site.step)) => {
-                self.preview((site.name, site.step), latents)?;
+                // No preview is worth a run.
+                let _ = self.preview((site.name, site.step), latents);
             }
             Event::Step(step) => {
+                let what = Quantity::PredictedOriginal;
+                if let (Some(painter), Some(latents), Some([picture, ..])) =
+                    (self.painter.as_deref_mut(), step.tensor(what), step.pictures(what))
+                {
+                    let _ = painter.see(latents, picture);
+                }
                 let pictures: Vec<Quantity> = step.pictures.iter().map(|(what, _)| *what).collect();
                 self.desk.advance(self.id, step.index, step.last);
                 let told = json!({ "run": self.id, "step": step.index, "last_step": step.last, "pictures": pictures });

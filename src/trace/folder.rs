@@ -51,7 +51,7 @@ impl Folder {
 
 impl Run {
     /// Opens a run directory. Of a run whose record says that it is going on, but which nobody is writing, the status is
-    /// [`Status::Killed`](crate::record::schema::Status::Killed).
+    /// [`Status::Killed`].
     ///
     /// # Errors
     /// When the folder has no `run.json`, when that is not valid, or when a newer program with another layout wrote it.

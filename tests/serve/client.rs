@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A model that draws nothing, quickly.
 pub const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/tiny-sd");
@@ -159,12 +159,14 @@ pub struct Happened {
 impl Events {
     /// The next event; none when the stream ends. What frames the chunks is passed over.
     pub fn next(&mut self) -> Option<Happened> {
-        let mut happened = Happened::default();
-        loop {
+        let (mut happened, mut silent) = (Happened::default(), 0);
+        // A silent stream says every 15 s that it is there.
+        while silent < 8 {
             let mut line = String::new();
             if self.lines.read_line(&mut line).ok()? == 0 {
                 return None;
             }
+            silent += usize::from(line.starts_with(':'));
             match line.trim_end().split_once(": ") {
                 Some(("id", id)) => happened.id = id.into(),
                 Some(("event", kind)) => happened.kind = kind.into(),
@@ -175,12 +177,14 @@ impl Events {
                 _ => {}
             }
         }
+        None
     }
 
     /// Reads until an event fits, and gives all up to it.
     pub fn until(&mut self, fits: impl Fn(&Happened) -> bool) -> Vec<Happened> {
-        let mut all = vec![];
+        let (mut all, began) = (vec![], Instant::now());
         loop {
+            assert!(began.elapsed() < PATIENCE, "it did not happen after {all:?}");
             let happened = self.next().unwrap_or_else(|| panic!("the stream has ended after {all:?}"));
             let found = fits(&happened);
             all.push(happened);

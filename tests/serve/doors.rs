@@ -60,19 +60,19 @@ fn bomb(width: u32, height: u32) -> String {
 #[test]
 fn what_is_too_much_is_refused_before_any_work() {
     let runs = tempfile::tempdir().unwrap();
-    let server = Server::tiny(runs.path(), &["--max-steps", "50", "--queue-per-visitor", "2", "--max-seconds", "1"]);
+    let server = Server::tiny(runs.path(), &["--max-steps", "900", "--queue-per-visitor", "2", "--max-seconds", "5"]);
     let visitor = server.visitor("a");
     let refused = |path: &str, body: Value, status: u16, word: &str| {
         let answer = visitor.post(path, &body);
         assert_eq!(answer.status, status, "{path} {body}: {}", answer.text());
         assert!(answer.text().contains(word), "{path} {body}: {}", answer.text());
     };
-    refused("/api/runs", json!({ "steps": 51 }), 422, "50 at most");
+    refused("/api/runs", json!({ "steps": 901 }), 422, "900 at most");
     refused("/api/runs", json!({ "width": 1_000_000_000 }), 422, "1024 at most");
     refused("/api/runs", json!({ "prompt": "x".repeat(9000) }), 422, "8000 at most");
     refused("/api/runs", json!({ "prompt": ["x"] }), 422, "openapi");
     refused("/api/runs", json!({ "out": "/etc" }), 422, "unknown field");
-    refused("/sdapi/v1/txt2img", json!({ "steps": 100_000 }), 422, "50 at most");
+    refused("/sdapi/v1/txt2img", json!({ "steps": 100_000 }), 422, "900 at most");
     refused("/sdapi/v1/txt2img", json!({ "n_iter": u64::MAX, "batch_size": 9 }), 422, "4 at most");
     refused("/sdapi/v1/txt2img", json!({ "sampler_name": "none such" }), 404, "Sampler not found");
     refused("/v1/images/generations", json!({ "prompt": "x", "size": "9999x9999" }), 422, "1024 at most");
@@ -103,7 +103,7 @@ fn what_is_too_much_is_refused_before_any_work() {
     assert!([0, 400, 414, 431].contains(&long.status), "{}", long.status);
 
     // One that takes longer than allowed ends, and one may wait with no more than so many.
-    let long = json!({ "prompt": "a cat", "steps": 50, "width": 384, "height": 384 });
+    let long = json!({ "prompt": "a cat", "steps": 900, "width": 512, "height": 512 });
     let mut events = visitor.events(None);
     let first = visitor.queue(&long);
     events.until(|happened| happened.kind == "step");
@@ -113,7 +113,7 @@ fn what_is_too_much_is_refused_before_any_work() {
     let ended = events.until(|happened| happened.kind == "run" && happened.data["state"] == "failed");
     let ended = &ended.last().unwrap().data;
     assert_eq!(ended["id"], first.as_str());
-    assert!(ended["failure"].as_str().unwrap().contains("longer than 1 s"), "{ended}");
+    assert!(ended["failure"].as_str().unwrap().contains("longer than 5 s"), "{ended}");
     events.until_runs(3, "complete");
 }
 
