@@ -108,7 +108,7 @@ fn a_run_in_memory_is_the_run_in_the_folder() -> Result<()> {
         assert_eq!(memory.steps()?, disk.steps()?);
         assert_eq!((memory.encoded()?, memory.mask()?), (disk.encoded()?, disk.mask()?), "{name}");
         assert_eq!(memory.encoded()?.is_some(), name != "noise");
-        assert_eq!(memory.site_rows()?, disk.site_rows()?, "{name}");
+        assert!(memory.site_rows()? == disk.site_rows()?, "{name}: the shape logs differ");
         assert_eq!(memory.record().schedule, disk.record().schedule);
         for (step, what) in memory.steps()?.into_iter().flat_map(|step| Quantity::ALL.map(|what| (step, what))) {
             assert_eq!(memory.tensors(step, what)?, disk.tensors(step, what)?, "{name}: {what} of step {step}");

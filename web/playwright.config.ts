@@ -6,7 +6,7 @@ const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export default defineConfig({
   testDir: "e2e",
   workers: 1,
-  timeout: 60_000,
+  timeout: 240_000,
   reporter: "list",
   use: {
     viewport: { width: 1366, height: 768 },

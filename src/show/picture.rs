@@ -22,8 +22,10 @@ use std::sync::Arc;
 
 /// The side of the square in which a notebook shows a small picture, in pixels.
 const SHOWN: u32 = 256;
-/// The same for a picture on a sheet.
-const ON_A_SHEET: u32 = 192;
+/// The same for a picture on a sheet: wide enough for a label of some words.
+const ON_A_SHEET: u32 = 256;
+/// The same where the labels are short and the pictures many.
+const ON_A_DENSE_SHEET: u32 = 192;
 /// The most pictures in a row of a sheet.
 const ROW: usize = 6;
 
@@ -201,11 +203,21 @@ pub fn sheet<L: AsRef<str>, P: Borrow<Picture>>(cells: &[(L, P)]) -> Picture {
 
 /// The same with `columns` in a row.
 pub fn sheet_of<L: AsRef<str>, P: Borrow<Picture>>(columns: usize, cells: &[(L, P)]) -> Picture {
+    lay_out(columns, cells, ON_A_SHEET)
+}
+
+/// Pictures with short names, up to six in a row, less magnified.
+pub(super) fn dense_sheet<L: AsRef<str>, P: Borrow<Picture>>(cells: &[(L, P)]) -> Picture {
+    let rows = cells.len().div_ceil(ROW).max(1);
+    lay_out(cells.len().div_ceil(rows), cells, ON_A_DENSE_SHEET)
+}
+
+fn lay_out<L: AsRef<str>, P: Borrow<Picture>>(columns: usize, cells: &[(L, P)], side: u32) -> Picture {
     let large = |(name, picture): &(L, P)| {
         let picture: &Picture = picture.borrow();
-        let times = magnification(picture.dimensions(), (ON_A_SHEET, ON_A_SHEET));
+        let times = magnification(picture.dimensions(), (side, side));
         (name.as_ref().to_string(), magnify(picture, times))
     };
     let cells: Vec<(String, RgbImage)> = cells.iter().map(large).collect();
-    gallery(&cells, columns, 1, &TextStyle::new(14.0, Rgb([20; 3]))).into()
+    gallery(&cells, columns, 1, &TextStyle::new(side as f32 / 16.0, Rgb([20; 3]))).into()
 }

@@ -2,7 +2,7 @@
 
 use crate::export::words;
 use crate::show::display;
-use crate::show::picture::{Picture, sheet};
+use crate::show::picture::{Picture, dense_sheet};
 use crate::trace::metadata::png_bytes;
 use std::fmt;
 
@@ -51,7 +51,7 @@ impl Pictures {
 
     fn sheet_of(&self, steps: &[usize]) -> Picture {
         let wanted = self.iter().filter(|(step, _)| steps.contains(step));
-        sheet(&wanted.map(|(step, picture)| (format!("step {step}"), picture)).collect::<Vec<_>>())
+        dense_sheet(&wanted.map(|(step, picture)| (format!("step {step}"), picture)).collect::<Vec<_>>())
     }
 }
 

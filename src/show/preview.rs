@@ -56,9 +56,10 @@ impl Preview {
     /// When a step cannot be read.
     pub fn sheet(&self) -> Result<Picture> {
         let steps = words::spread(&self.run.pictured_steps(Quantity::Latents, 0)?, SHOWN);
+        let factor = self.run.record().model.vae_scale_factor as u32;
         let mut cells = vec![];
         for step in &steps {
-            cells.push((format!("step {step}, map"), self.picture(*step)?));
+            cells.push((format!("step {step}, map"), self.picture(*step)?.magnified(factor)));
         }
         for step in &steps {
             cells.push((format!("step {step}, decoder"), self.run.step_image(*step)?));
