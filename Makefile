@@ -91,3 +91,33 @@ test-webuiapi: libtorch
 	$(PYTHON) -m venv target/webuiapi
 	target/webuiapi/bin/pip install --quiet webuiapi==0.9.17
 	target/webuiapi/bin/python scripts/check_webuiapi.py
+
+# The lessons (notebooks-rs/README.md). The first call builds the Rust kernel, some minutes; LESSONS="01 05" names some.
+LESSONS ?=
+.PHONY: notebooks notebook-kernel test-notebooks notebook-python lessons lessons-check lesson-outputs
+NOTEBOOK_PYTHON = notebooks-rs/.kernel/venv/bin/python
+notebooks: notebook-kernel
+	cd notebooks-rs && .kernel/venv/bin/jupyter lab
+
+notebook-kernel: libtorch
+	$(PYTHON) notebooks-rs/tools/kernel.py
+
+# Executes the notebooks, and fails on the first error or claim that does not hold.
+test-notebooks: notebook-kernel lessons-check
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py run $(LESSONS)
+
+# After a change of a lesson's source: the notebooks and the programs, then their outputs.
+lessons: notebook-python
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py make
+
+lessons-check: notebook-python
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py check
+
+lesson-outputs: libtorch notebook-python
+	$(CARGO) build
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py outputs $(LESSONS)
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py lecture
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py course
+
+notebook-python:
+	@$(PYTHON) notebooks-rs/tools/kernel.py --python-only

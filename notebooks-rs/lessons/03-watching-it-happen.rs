@@ -1,0 +1,281 @@
+// %% [markdown] lang="en"
+// # Watching it happen
+//
+// You will be able to
+//
+// - look at a picture after every step, not only at the end;
+// - play the steps as an **animation** in the notebook;
+// - collect what you want of a run with an **observer** of your own, and stop a run early;
+// - read the model's **prediction** of the finished picture, which is there long before the picture.
+
+// %% [markdown] lang="zh"
+// # 看着它画出来
+//
+// 你将学会：
+//
+// - 不只看结果，而是每走一步都看一眼；
+// - 在笔记本里把这些步骤放成**动画**；
+// - 写一个自己的**观察者**，从运行过程中收集想要的东西，还能中途叫停；
+// - 读懂模型对成品的**预测**：它比成品早得多就出现了。
+
+// %%
+use sdviz::prelude::*;
+let sd = Model::load("pocket")?;
+let prompt = "a red apple on a blue background";
+
+// %% [markdown] lang="en"
+// ## Every step
+//
+// A run keeps a **record**: what it worked on after every step, and the picture that this would be if it stopped there. Step 0 is the noise before the first step, step 25 the end.
+//
+// **Predict:** at which of the 25 steps will you see that it is an apple? And at which that the background is blue?
+
+// %% [markdown] lang="zh"
+// ## 每一步
+//
+// 一次运行会留下**记录**：每走一步之后手里的东西，以及如果就此停下会得到的图。第 0 步是还没开始时的噪声，第 25 步是终点。
+//
+// **先猜一猜：**25 步里，走到第几步你能看出这是苹果？走到第几步能看出背景是蓝的？
+
+// %%
+let run = sd.draw(prompt).seed(7).record(All).run()?;
+run.images()?
+
+// %% [markdown] lang="en"
+// ## As an animation
+
+// %% [markdown] lang="zh"
+// ## 放成动画
+
+// %%
+run.video("images")?.fps(5.0).every(2).size(128)
+
+// %% [markdown] lang="en"
+// For long it looks as if nothing happened, and then everything happens at once. In the next section you will see that this is not what the model sees.
+
+// %% [markdown] lang="zh"
+// 好像很久都没有动静，然后一下子全出来了。到后面你会看到，模型眼里并不是这样。
+
+// %% [markdown] lang="en"
+// ## Two reservoirs
+//
+// The record can be taken as two plain lists, called **reservoirs**, with one entry a step: what the loop worked on (the **latents**, small arrays of numbers that lesson 4 opens), and the decoded pictures.
+
+// %% [markdown] lang="zh"
+// ## 两个储存池
+//
+// 这份记录可以取成两个普通的列表，叫作**储存池**，每一步一项：一个装循环里处理的东西（**潜变量**，一种小小的数组，第 4 课会打开它），另一个装解码出来的图。
+
+// %%
+let latents_reservoir = run.latents_reservoir()?;
+let image_reservoir = run.image_reservoir()?;
+println!("{} latents, each {:?}", latents_reservoir.len(), latents_reservoir[0].shape());
+println!("{} pictures, each {:?}", image_reservoir.len(), image_reservoir[0].1[0].dimensions());
+assert_eq!(latents_reservoir.len(), 26);
+assert_eq!(image_reservoir.len(), 26);
+
+// %% [markdown] lang="en"
+// ## An observer of your own
+//
+// Who fills those lists? An **observer**: something that the run tells of every step. It has two duties. `wants` is asked beforehand, so that nothing is copied or decoded for nobody. `on_event` is shown what was asked for, and says whether the run goes on.
+//
+// This one keeps the decoded pictures, as the record does, but only of every tenth step, and notes how much noise is left: σ, the noise's standard deviation beside a picture of size 1. (An observer is also shown what others asked for. With `Decode::Final` the record asks for the last picture alone.)
+
+// %% [markdown] lang="zh"
+// ## 自己写一个观察者
+//
+// 是谁在往这些列表里装东西？是**观察者**：每走一步，运行过程都会告诉它。它有两件事要做。`wants` 会事先被问到，免得白白复制、白白解码。`on_event` 会看到它要的东西，并决定要不要继续。
+//
+// 下面这个观察者和记录一样保留解码的图，但每十步才留一张；它还会记下还剩多少噪声：σ，也就是相对于画面大小 1 的噪声标准差。（别人要的东西，观察者也会看到。用了 `Decode::Final`，记录就只要最后一张图。）
+
+// %%
+#[derive(Default)]
+struct EveryTenth {
+    pictures: Vec<(String, Picture)>,
+}
+
+impl Observer for EveryTenth {
+    fn wants(&self, ask: Ask) -> bool {
+        matches!(ask, Ask::Picture { what: Quantity::Latents, step, .. } if step % 10 == 0)
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        if let Event::Step(step) = event {
+            if let Some(pictures) = step.pictures(Quantity::Latents) {
+                let label = format!("step {}, σ {:.2}", step.index, step.level.sigma);
+                self.pictures.push((label, pictures[0].clone().into()));
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+// %%
+let mut watcher = EveryTenth::default();
+sd.draw(prompt).seed(7).decode(Decode::Final).watched(&mut watcher)?;
+sheet(&watcher.pictures)
+
+// %% [markdown] lang="en"
+// Watching changes nothing. The picture is the same with ten observers as with none.
+
+// %% [markdown] lang="zh"
+// 观察不会改变任何东西。有十个观察者也好，一个没有也好，画出来的图都一样。
+
+// %%
+for seed in [1, 2, 3] {
+    let drawing = sd.draw(prompt).seed(seed).steps(10).decode(Decode::Final);
+    assert_eq!(drawing.watched(&mut EveryTenth::default())?.image()?, drawing.run()?.image()?);
+}
+
+// %% [markdown] lang="en"
+// ## Stop early
+//
+// **Predict:** an observer that answers `Flow::Stop` at step 12 ends the run there, half-way. Half an apple, a pale apple, or no apple?
+
+// %% [markdown] lang="zh"
+// ## 中途叫停
+//
+// **先猜一猜：**让观察者在第 12 步回答 `Flow::Stop`，运行就停在半路。会得到半个苹果、一个淡淡的苹果，还是没有苹果？
+
+// %%
+struct StopAt(usize);
+
+impl Observer for StopAt {
+    fn wants(&self, _ask: Ask) -> bool {
+        false
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        match event {
+            Event::Step(step) if step.index == self.0 => Ok(Flow::Stop),
+            _ => Ok(Flow::Continue),
+        }
+    }
+}
+
+// %%
+let stopped = sd.draw(prompt).seed(7).record(All).watched(&mut StopAt(12))?;
+let half_way = stopped.step_image(12)?;
+assert_eq!(stopped.steps_recorded(), 13);
+assert_eq!(half_way, run.step_image(12)?);
+half_way
+
+// %% [markdown] lang="en"
+// ## What the model expects
+//
+// At every step the model guesses the noise. Take *all* of the guessed noise away, not only a step's worth, and what is left is the model's guess at the finished picture: the **predicted original**, x0 for short. `record(All)` kept it.
+//
+// **Predict:** the pictures in the upper row you know. In the lower row are the predictions of the same run. When does the lower row look like an apple: sooner, at the same time, later?
+
+// %% [markdown] lang="zh"
+// ## 模型心里想的图
+//
+// 每一步，模型都在猜噪声。如果把猜到的噪声*全部*减掉，而不只是减去一步的份量，剩下的就是模型对成品的猜测：**预测的原图**，简称 x0。`record(All)` 把它也记下来了。
+//
+// **先猜一猜：**下面第一排你已经见过，第二排是同一次运行里的预测。第二排会更早、同时，还是更晚看出苹果？
+
+// %%
+let mut rows = Vec::new();
+for k in [1, 4, 16] {
+    rows.push((format!("step {k}"), run.step_image(k)?));
+}
+for k in [1, 4, 16] {
+    rows.push((format!("expected at {k}"), run.predicted_image(k)?));
+}
+sheet_of(3, &rows)
+
+// %%
+run.video("predicted")?.fps(5.0).every(2).size(128)
+
+// %% [markdown] lang="en"
+// Much sooner. The first predictions are blurred: an average of all that may still come. Then the large things are settled, the colour of the background first, and the small ones last. The picture itself hides this, because it still carries noise that will be gone.
+//
+// As a claim over three seeds: after 4 of 25 steps the predicted corner is blue already, and nearer to its end than the picture's corner, which is still noise.
+
+// %% [markdown] lang="zh"
+// 早得多。最初的预测是模糊的：它是所有还可能出现的图的平均。接着大的东西先定下来，最先是背景颜色，小的细节最后才定。画面本身看不出这些，因为它还带着以后会去掉的噪声。
+//
+// 下面对三个种子检验：25 步里只走了 4 步，预测图的角落就已经是蓝色，而且比还带着噪声的画面更接近终点。
+
+// %%
+for seed in 1..=3 {
+    let run = sd.draw(prompt).seed(seed).record(All).run()?;
+    let [red, green, blue] = run.predicted_image(4)?.crop(0, 0, 12, 12).mean_colour();
+    let far = |picture: Picture| Ok::<f64, Error>(picture.crop(0, 0, 12, 12).difference(&run.image()?.crop(0, 0, 12, 12)));
+    let (picture, prediction) = (far(run.step_image(4)?)?, far(run.predicted_image(4)?)?);
+    println!("seed {seed}, step 4: the corner is {picture:.0} levels from its end, the predicted one {prediction:.0}");
+    assert!(blue > red && blue > green && prediction < picture);
+}
+
+// %% [markdown] lang="en"
+// ## How much each step changes
+
+// %% [markdown] lang="zh"
+// ## 每一步改变多少
+
+// %%
+run.plot("change")?
+
+// %% [markdown] lang="en"
+// ## Exercises
+//
+// 1. Write an observer that keeps the predicted original of every step (`Quantity::PredictedOriginal`) and prints how far it is from the one before, in levels. Where does it settle?
+// 2. Let an observer stop the run as soon as two predictions in a row differ by less than one level. How many steps did you save, and how far is the picture from the full one?
+// 3. Why does `wants` exist, when `on_event` could simply ignore what it does not need?
+//
+// <details><summary>Answers</summary>
+//
+// 1. Keep `last: Option<Picture>` in the struct; `wants` answers yes to `Ask::Picture { what: Quantity::PredictedOriginal, .. }`, and in `on_event` use `picture.difference(&last)`. The differences are large during the first steps and small from about the middle on.
+// 2. Return `Ok(Flow::Stop)` there, and take the last prediction as your picture, not the last latents: those still carry noise.
+// 3. Because decoding a picture costs more than many a step, and copying tensors from a graphics card holds the whole run up. What nobody wants is never computed.
+//
+// </details>
+
+// %% [markdown] lang="zh"
+// ## 练习
+//
+// 1. 写一个观察者，保留每一步的预测原图（`Quantity::PredictedOriginal`），并打印它与前一步相差多少级。从哪里开始它就定下来了？
+// 2. 让观察者在连续两次预测相差不到一级时叫停。省了几步？得到的图和走完全程的图差多少？
+// 3. `on_event` 明明可以忽略用不着的东西，为什么还要有 `wants`？
+//
+// <details><summary>参考答案</summary>
+//
+// 1. 在结构体里放一个 `last: Option<Picture>`；`wants` 对 `Ask::Picture { what: Quantity::PredictedOriginal, .. }` 回答“要”；在 `on_event` 里用 `picture.difference(&last)`。开头几步差别很大，大约过了中段就很小了。
+// 2. 在那里返回 `Ok(Flow::Stop)`，并且取最后一次预测作为图，而不是最后的潜变量：潜变量里还带着噪声。
+// 3. 因为解码一张图往往比走一步还贵，从显卡往外复制张量也会让整个运行停下来等。没人要的东西，根本就不去算。
+//
+// </details>
+
+// %% [markdown] lang="en"
+// ## In the shell
+//
+//     sdviz trace --prompt "a red apple on a blue background" --seed 7
+//     sdviz video run --what images --fps 5 --format gif
+//     sdviz video run --what x0 --fps 5 --format gif
+//     sdviz plot run --what change
+//
+// ## In the chapter
+//
+// | there, in Python | here |
+// |---|---|
+// | `latents_reservoir = []`, `def save_latents(i, t, latents): latents_reservoir.append(latents)` | `run.latents_reservoir()?`, or an observer that wants `Quantity::Latents` |
+// | `image_reservoir = []`, a callback that decodes: `image_reservoir.append(pipe.decode_latents(latents))` | `run.image_reservoir()?`, or an observer that wants `Ask::Picture` |
+// | `pipe(prompt, callback=save_latents)` | `sd.draw(prompt).watched(&mut observer)?` |
+// | `media.show_video(images, fps=5)` | `run.video("images")?.fps(5.0)` |
+
+// %% [markdown] lang="zh"
+// ## 在命令行里
+//
+//     sdviz trace --prompt "a red apple on a blue background" --seed 7
+//     sdviz video run --what images --fps 5 --format gif
+//     sdviz video run --what x0 --fps 5 --format gif
+//     sdviz plot run --what change
+//
+// ## 对照原书
+//
+// | 书里的 Python | 这里 |
+// |---|---|
+// | `latents_reservoir = []`，`def save_latents(i, t, latents): latents_reservoir.append(latents)` | `run.latents_reservoir()?`，或者写一个要 `Quantity::Latents` 的观察者 |
+// | `image_reservoir = []`，在回调里解码：`image_reservoir.append(pipe.decode_latents(latents))` | `run.image_reservoir()?`，或者写一个要 `Ask::Picture` 的观察者 |
+// | `pipe(prompt, callback=save_latents)` | `sd.draw(prompt).watched(&mut observer)?` |
+// | `media.show_video(images, fps=5)` | `run.video("images")?.fps(5.0)` |

@@ -1,0 +1,297 @@
+// %% [markdown] lang="en"
+// # Schedulers
+//
+// You will be able to
+//
+// - draw the same noise with ten **schedulers**, and say why eight of them agree and two do not;
+// - read a schedule: timesteps, and **σ**, the noise's strength;
+// - say what a scheduler decides and what it does not;
+// - choose one, and the number of steps for it, by measuring.
+//
+// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model.
+
+// %% [markdown] lang="zh"
+// # 调度器
+//
+// 你将学会：
+//
+// - 用十个**调度器**画同一份噪声，说清楚为什么八个意见一致、两个不一致；
+// - 读懂一份计划：时间步，以及噪声的强度 **σ**；
+// - 说出调度器决定什么、不决定什么；
+// - 靠测量来选调度器，以及它该走多少步。
+//
+// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配任何模型。
+
+// %%
+use sdviz::prelude::*;
+let sd = Model::load("pocket")?;
+let prompt = "a red apple on a blue background";
+let names = sd.scheduler_names();
+println!("{names:?}");
+
+// Only finished pictures are wanted here: no other step is decoded, which takes a quarter of the time.
+fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
+    sd.draw(prompt).seed(seed).decode(Decode::Final)
+}
+
+// %% [markdown] lang="en"
+// ## The same noise, ten schedulers
+//
+// **Predict:** the same prompt, the same noise, 25 steps each. Ten different apples, ten times the same, or something between?
+
+// %% [markdown] lang="zh"
+// ## 同一份噪声，十个调度器
+//
+// **先猜一猜：**同样的提示词、同样的噪声，都走 25 步。会是十个不同的苹果、十个一样的，还是介于两者之间？
+
+// %%
+let mut drawn = vec![];
+for seed in [1, 2] {
+    for name in &names {
+        drawn.push((name.to_string(), draw(&sd, prompt, seed).scheduler(name).run()?.image()?));
+    }
+}
+sheet_of(5, &drawn[..10])
+
+// %% [markdown] lang="en"
+// Two stand apart. As numbers, for two seeds:
+
+// %% [markdown] lang="zh"
+// 有两个与众不同。用数字来看，两个种子：
+
+// %%
+for (seed, of_seed) in [1, 2].iter().zip(drawn.chunks(names.len())) {
+    let of = |name: &str| names.iter().position(|known| *known == name).map_or(0, |place| place);
+    let (ddim, ddpm) = (&of_seed[of("ddim")].1, &of_seed[of("ddpm")].1);
+    println!("seed {seed}            levels from ddim   from ddpm");
+    for (name, picture) in of_seed {
+        let (from_ddim, from_ddpm) = (picture.difference(ddim), picture.difference(ddpm));
+        println!("    {name:<16} {from_ddim:>12.1} {from_ddpm:>11.1}");
+        let draws_noise = ["ddpm", "euler_a"].contains(&name.as_str());
+        assert!(if draws_noise { from_ddpm < 2.0 && from_ddim > 8.0 } else { from_ddim < 5.0 });
+    }
+}
+
+// %% [markdown] lang="en"
+// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on 25 more draws. They agree with each other, for they are the same rule written down twice, and draw the same numbers.
+//
+// ## A schedule
+//
+// What is a step for a scheduler? It has two scales. The **timestep** (0 to 999) is what the UNet is told. **σ** is the noise's standard deviation beside a picture of size 1, and what the formulas reckon with: σ = √((1−ᾱ)/ᾱ), with the ᾱ of lesson 5.
+//
+// **Predict:** all five below are asked for 5 steps. Does each call the UNet 5 times?
+
+// %% [markdown] lang="zh"
+// **为什么？**从起始噪声出发，有一条曲线通向一张图，对所有调度器都是同一条（第 2 课）。八个调度器沿着它走，只是各有各的办法用短短的直线或弯线去接；步数足够，就都到同一个地方。`ddpm` 和 `euler_a` 不沿着它走：每一步都去掉比需要的更多的噪声，再加进*新的*噪声。它们的图不只取决于起始噪声，还取决于另外 25 份噪声。这两个倒是彼此一致，因为它们是同一条规则的两种写法，抽的也是同样的数。
+//
+// ## 一份计划
+//
+// 对调度器来说，一步是什么？它有两把尺子。**时间步**（0 到 999）是告诉 UNet 的数。**σ** 是噪声的标准差（以画面的大小为 1），公式里用的是它：σ = √((1−ᾱ)/ᾱ)，ᾱ 就是第 5 课的那个。
+//
+// **先猜一猜：**下面五个都要求走 5 步。每一个都调用 UNet 5 次吗？
+
+// %%
+for name in ["ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_karras"] {
+    let scheduler = sd.scheduler(name, 5)?;
+    let calls = scheduler.timesteps().len();
+    let timesteps: String = scheduler.timesteps().iter().map(|timestep| format!("{timestep:>6.0}")).collect();
+    let sigmas: String = (0..=calls).map(|call| format!("{:>6.2}", scheduler.level(call).sigma)).collect();
+    println!("{name}, {calls} calls\n    timestep {timesteps}\n    σ        {sigmas}");
+    assert_eq!(calls, if name == "heun" { 9 } else { 5 });
+}
+
+// %% [markdown] lang="en"
+// Heun looks ahead: it goes to the end of the step, asks again there, and takes the mean of both answers. That costs twice as many calls, less one. Compare schedulers by calls, not by steps: a call is what takes the time.
+//
+// The last σ, after the last call, is 0 or near it: no noise left. Karras' schedule spends more of its calls at small σ, where edges and surfaces are made.
+
+// %% [markdown] lang="zh"
+// Heun 会往前看：先走到这一步的终点，在那里再问一遍，取两次回答的平均。所以调用次数是两倍少一次。比较调度器要看调用次数，不要看步数：花时间的是调用。
+//
+// 最后一个 σ 在最后一次调用之后，等于 0 或接近 0：没有噪声了。Karras 的计划把更多调用花在 σ 小的地方，那里画的是边缘和表面。
+
+// %%
+let mut runs = vec![];
+for name in ["ddim", "euler", "dpmpp_2m_karras"] {
+    runs.push(draw(&sd, prompt, 1).scheduler(name).steps(10).run()?);
+}
+plot_runs("schedule", &[&runs[0], &runs[1], &runs[2]])?
+
+// %% [markdown] lang="en"
+// ## σ against the timestep
+//
+// **Predict:** ten schedulers choose timesteps, and at each has a σ. Lay all of these points on one sheet, σ against the timestep: ten curves, or one?
+
+// %% [markdown] lang="zh"
+// ## σ 和时间步
+//
+// **先猜一猜：**十个调度器各自选时间步，每个时间步上有一个 σ。把所有这些点画在一张纸上，横轴时间步，纵轴 σ：是十条曲线，还是一条？
+
+// %%
+let fine = sd.scheduler("ddim", 500)?;
+for name in &names {
+    let scheduler = sd.scheduler(name, 10)?;
+    for (call, timestep) in scheduler.timesteps().iter().enumerate() {
+        // `fine` has the timesteps 999, 997, 995, …: between which two of its σ does this one lie?
+        let place = (999.0 - timestep) / 2.0;
+        let (above, below) = (fine.level((place.floor() - 1.0).max(0.0) as usize), fine.level(place.ceil() as usize + 1));
+        let sigma = scheduler.level(call).sigma;
+        assert!(0.999 * below.sigma <= sigma && sigma <= 1.001 * above.sigma, "{name}, timestep {timestep}, σ {sigma}");
+    }
+}
+for timestep in [1, 201, 401, 601, 801, 999] {
+    println!("timestep {timestep:>3}: σ = {:>6.2}", fine.level((999 - timestep) / 2).sigma);
+}
+
+// %% [markdown] lang="en"
+// One. The curve belongs to the *model*: it was trained so that timestep 400 means a certain σ, and a scheduler that told it otherwise would ask about a picture that is not there. So a scheduler decides at which points of the curve it stops, and how it goes from one to the next. Nothing else.
+//
+// ## Latents of two sizes
+//
+// There is one more difference, which you see only when you write the loop (lesson 5). DDIM's latents always have about the size 1: less noise, more picture. Euler's are the picture with σ times the noise on top, and σ begins at about 12.
+
+// %% [markdown] lang="zh"
+// 一条。这条曲线属于*模型*：它训练时学的就是时间步 400 对应某个 σ；调度器要是跟它说别的，问的就是一张不存在的图。所以调度器决定的只有：在曲线的哪些点上停，怎样从一点走到下一点。没有别的。
+//
+// ## 两种大小的潜变量
+//
+// 还有一处不同，只有自己写循环时才看得见（第 5 课）。DDIM 的潜变量大小总在 1 左右：噪声少了，画面就多了。Euler 的潜变量则是画面加上 σ 倍的噪声，而 σ 从 12 左右开始。
+
+// %%
+for seed in [1, 2, 3] {
+    for name in ["ddim", "euler"] {
+        let scheduler = sd.scheduler(name, 25)?;
+        let latents = sd.noise(seed) * scheduler.init_noise_sigma();
+        let input = scheduler.scale_model_input(&latents, 0);
+        let size = |tensor: &Tensor| tensor.std(true).double_value(&[]);
+        println!("seed {seed}, {name:<5}: latents {:>5.2}, what the UNet sees {:.2}", size(&latents), size(&input));
+        assert!((size(&input) - 1.0).abs() < 0.1);
+    }
+}
+
+// %% [markdown] lang="en"
+// That is what `scale_model_input` is for: the UNet was trained on latents of size 1, and gets them so from either.
+//
+// ## Which one, and how many steps?
+//
+// Now measure. The goal is where the curve ends: the picture of a scheduler that follows it in 100 steps. How far is each from it with 5, 10 and 20 steps?
+//
+// **Predict:** which will be nearest with 5 steps? And which will not come nearer however many you give it?
+
+// %% [markdown] lang="zh"
+// `scale_model_input` 就是为此而设的：UNet 是在大小为 1 的潜变量上训练的，不管哪个调度器，都要这样交给它。
+//
+// ## 选哪个，走几步？
+//
+// 来量一量。目标是曲线的终点：用一个沿着曲线走的调度器走 100 步得到的图。走 5 步、10 步、20 步，各自离它多远？
+//
+// **先猜一猜：**走 5 步时哪个最近？哪些不管走多少步都不会更近？
+
+// %%
+let subjects = [(prompt, 1), ("a rocket on a black background", 3)];
+let mut goals = vec![];
+for (prompt, seed) in subjects {
+    goals.push(draw(&sd, prompt, seed).scheduler("ddim").steps(100).run()?.image()?);
+}
+println!("levels from the goal, mean of {} pictures\n{:<18} 5 steps   10 steps   20 steps", goals.len(), "");
+let mut table = vec![];
+for name in &names {
+    let mut far = vec![];
+    for steps in [5, 10, 20] {
+        let mut sum = 0.0;
+        for ((prompt, seed), goal) in subjects.iter().zip(&goals) {
+            sum += draw(&sd, prompt, *seed).scheduler(name).steps(steps).run()?.image()?.difference(goal);
+        }
+        far.push(sum / goals.len() as f64);
+    }
+    println!("{name:<16} {:>9.1} {:>10.1} {:>10.1}", far[0], far[1], far[2]);
+    table.push((name.to_string(), far));
+}
+
+for (name, far) in &table {
+    match name.as_str() {
+        "ddim" | "euler" => assert!(far[0] > far[1] && far[1] > far[2] && far[2] < 5.0),
+        "ddpm" | "euler_a" => assert!(far.iter().all(|levels| *levels > 8.0)),
+        _ => {}
+    }
+}
+
+// %% [markdown] lang="en"
+// `ddim` and `euler` come steadily nearer. `ddpm` and `euler_a` do not come nearer at all: with fresh noise in each step there is no one picture to come to. That is no fault, only their nature: more steps give another picture, not the same one better.
+//
+// `pndm` and `lms` go astray with few steps. **Why?** They do not trust this step's prediction alone but extend the line through the last few. At guidance 5, in steps as long as these, the predictions turn too fast for that. With 25 steps they are where the others are (the first table).
+//
+// And `dpmpp_2m_karras` is the worst with 5 steps and the best with 20: it begins at a higher σ than the others, and the few strides that it has for the way down are too long. (All of this paragraph is read off two pictures: examples.)
+//
+// **With Stable Diffusion:** PNDM is the scheduler that it was published with, and does well at 50 steps. DPM++ 2M and UniPC were made to do with 10 to 20 calls, and there is where they are used. `euler` and its kind begin at timestep 999 there; here all begin where the model's own configuration puts them.
+//
+// ## Exercises
+//
+// 1. 20 calls of the UNet: Euler with 20 steps or Heun with 10? Read the table, then count the calls.
+// 2. `sd.draw(prompt).scheduler("ddim").eta(1.0)` puts fresh noise into DDIM's steps. To which of the ten does it come near, and by what would you measure it?
+// 3. Repeat the last table at guidance scale 3 (`.guidance_scale(3.0)` in both places). Which rows change?
+// 4. Write down one Euler step in σ: x, the predicted noise, σ and σ′. (`x + (σ′ − σ) · noise`.) Why is the last step of `euler` the same as taking x0?
+//
+// <details><summary>Answers</summary>
+//
+// 1. Euler with 20 steps: 1.8 levels against 5.9 for Heun with 10, which are 19 calls. A step of Heun is better than one of Euler; here it is not better than two. (An example, from two pictures and one model.)
+// 2. To `ddpm`: with η = 1 it is the same rule. `picture.difference(&ddpm)` over several seeds.
+// 3. Look at `pndm` and `lms` first. Guidance multiplies what changes from step to step in the predictions, and those two extend just that.
+// 4. At the last step σ′ = 0: x − σ · noise, which is x0, what is left when all of the noise goes.
+//
+// </details>
+
+// %% [markdown] lang="zh"
+// `ddim` 和 `euler` 稳稳地越走越近。`ddpm` 和 `euler_a` 一点也不会更近：每一步都加进新的噪声，根本没有哪一张图可以走近。这不是毛病，只是它们的性质：步数多了，得到的是另一张图，而不是同一张更好的图。
+//
+// `pndm` 和 `lms` 步数少时会走偏。**为什么？**它们不只相信这一步的预测，还要把最近几步的预测连成线往前延长。引导系数为 5、步子又这么大时，预测转得太快，线就延歪了。走 25 步时，它们就和别的在一起了（见第一张表）。
+//
+// `dpmpp_2m_karras` 走 5 步时最差，走 20 步时最好：它从比别人更高的 σ 开始，往下走的那几大步就太大了。（这一段和上一段都只看了两张图：是例子。）
+//
+// **换成 Stable Diffusion：**PNDM 就是它发布时所用的调度器，走 50 步效果很好。DPM++ 2M 和 UniPC 就是为了只调用 10 到 20 次而设计的，大家也这么用。在那里 `euler` 一类从时间步 999 开始；这里所有的调度器都按模型自己的配置开始。
+//
+// ## 练习
+//
+// 1. 只调用 UNet 20 次：用 Euler 走 20 步，还是用 Heun 走 10 步？先看表，再数调用次数。
+// 2. `sd.draw(prompt).scheduler("ddim").eta(1.0)` 会在 DDIM 的每一步加进新的噪声。它会接近十个里的哪一个？你打算怎么量？
+// 3. 在引导系数 3 下重做最后那张表（两处都加 `.guidance_scale(3.0)`）。哪几行变了？
+// 4. 用 x、预测的噪声、σ 和 σ′ 写出 Euler 的一步。（`x + (σ′ − σ) · 噪声`。）为什么 `euler` 的最后一步就等于取 x0？
+//
+// <details><summary>参考答案</summary>
+//
+// 1. Euler 走 20 步：差 1.8 级，而 Heun 走 10 步（19 次调用）差 5.9 级。Heun 的一步好过 Euler 的一步，但在这里好不过两步。（一个例子：两张图，一个模型。）
+// 2. 接近 `ddpm`：η = 1 时规则相同。对几个种子算 `picture.difference(&ddpm)`。
+// 3. 先看 `pndm` 和 `lms`。引导会放大预测在相邻步之间的变化，而这两个延长的正是这种变化。
+// 4. 最后一步 σ′ = 0：x − σ · 噪声，也就是 x0，噪声全部去掉之后剩下的。
+//
+// </details>
+
+// %% [markdown] lang="en"
+// ## In the shell
+//
+//     sdviz schedulers                                                # the ten, a line about each
+//     sdviz schedule --scheduler ddim,euler,dpmpp_2m_karras --steps 10    # σ and ᾱ, a table and a plot
+//     sdviz sweep --prompt "a red apple on a blue background" --seed 1 --scheduler ddim,ddpm,euler_a,heun --steps 5,10,20
+//
+// ## In the chapter
+//
+// | there, in Python | here |
+// |---|---|
+// | `pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)` | `sd.draw(prompt).scheduler("euler")` |
+// | `scheduler.timesteps`, `scheduler.sigmas` | `scheduler.timesteps()`, `scheduler.level(call).sigma` |
+// | `scheduler.init_noise_sigma`, `scheduler.scale_model_input(latents, t)` | `scheduler.init_noise_sigma()`, `scheduler.scale_model_input(&latents, call)` |
+
+// %% [markdown] lang="zh"
+// ## 在命令行里
+//
+//     sdviz schedulers                                                # 十个调度器，各一行说明
+//     sdviz schedule --scheduler ddim,euler,dpmpp_2m_karras --steps 10    # σ 和 ᾱ，一张表和一幅图
+//     sdviz sweep --prompt "a red apple on a blue background" --seed 1 --scheduler ddim,ddpm,euler_a,heun --steps 5,10,20
+//
+// ## 对照原书
+//
+// | 书里的 Python | 这里 |
+// |---|---|
+// | `pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)` | `sd.draw(prompt).scheduler("euler")` |
+// | `scheduler.timesteps`，`scheduler.sigmas` | `scheduler.timesteps()`，`scheduler.level(call).sigma` |
+// | `scheduler.init_noise_sigma`，`scheduler.scale_model_input(latents, t)` | `scheduler.init_noise_sigma()`，`scheduler.scale_model_input(&latents, call)` |

@@ -1,0 +1,420 @@
+// %% [markdown] lang="en"
+// # What people do with it every day
+//
+// You will be able to
+//
+// - load a model in half of its memory, and exchange its autoencoder;
+// - say what `(((this)))` in a prompt does, and measure it;
+// - say why a picture larger than the model was trained for goes wrong, and what a second pass does about it;
+// - take the settings from a picture that you found, and change one of them;
+// - teach a model a new thing with a **LoRA** of your own, and turn it up and down;
+// - **merge** two models, and say what lies half-way.
+//
+// None of it needs anything new: each is a small change at one place of the loop of lesson 5 or the networks of lesson 7. Name the place before you read on.
+
+// %% [markdown] lang="zh"
+// # 人们每天用它做的事
+//
+// 你将学会：
+//
+// - 用一半的内存加载模型，换掉它的自编码器；
+// - 说清楚提示词里的 `(((这个)))` 起什么作用，并量一量；
+// - 说清楚比训练尺寸更大的图为什么会画坏，“第二遍”又是怎么补救的；
+// - 从找到的一张图里取出设置，只改其中一项；
+// - 用自己的 **LoRA** 教模型一样新东西，还能调大调小；
+// - **合并**两个模型，说出半路上是什么。
+//
+// 这些都用不着新东西：每一件都只是在第 5 课的循环、或者第 7 课的网络里，改动了某一处。往下读之前，先说出是哪一处。
+
+// %%
+use sdviz::prelude::*;
+let sd = Model::load("pocket")?;
+let prompt = "a red apple on a blue background";
+
+// Only finished pictures are wanted here: no other step is decoded, which takes a quarter of the time.
+fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
+    sd.draw(prompt).seed(seed).decode(Decode::Final)
+}
+
+// A folder for the files of this lesson.
+let folder = std::env::temp_dir().join(format!("sdviz-lesson-9-{}", std::process::id()));
+std::fs::create_dir_all(&folder)?;
+
+// %% [markdown] lang="en"
+// ## Half of the memory
+//
+// A parameter in `f32` takes 4 bytes, in `bf16` or `f16` 2. Stable Diffusion has a thousand million of them, so this decides whether it fits into a graphics card.
+//
+// **Predict:** `bf16` keeps two or three digits of each number. How far will the picture be from the one in `f32`: a level, ten, another picture?
+
+// %% [markdown] lang="zh"
+// ## 一半的内存
+//
+// 一个参数用 `f32` 存要 4 个字节，用 `bf16` 或 `f16` 只要 2 个。Stable Diffusion 有十亿个参数，所以这关系到显卡装不装得下。
+//
+// **先猜一猜：**`bf16` 只留下每个数的两三位有效数字。画出来的图和 `f32` 的相比：差一级、差十级，还是变成另一张图？
+
+// %%
+let half = Model::options("pocket").dtype("bf16").load()?;
+for seed in [1, 2, 3] {
+    let apart = draw(&sd, prompt, seed).run()?.image()?.difference(&draw(&half, prompt, seed).run()?.image()?);
+    println!("seed {seed}: {apart:.1} levels apart");
+    assert!(0.0 < apart && apart < 3.0);
+}
+
+// %% [markdown] lang="en"
+// Less than a level. **Why so little?** The errors are small and point every which way; added up over a million terms they mostly cancel.
+//
+// ## Another autoencoder
+//
+// A model that you download may have a poor autoencoder: people know it by grey, washed-out pictures, and exchange it for a better one. To have such a model, we make one: a copy of pocket as a folder, in which the decoder's last layer is turned down.
+
+// %% [markdown] lang="zh"
+// 不到一级。**为什么这么少？**误差很小，方向又各不相同，几百万项加起来，大部分互相抵消了。
+//
+// ## 换一个自编码器
+//
+// 下载来的模型，自编码器可能不好：画面发灰、像褪了色。大家遇到这种情况，就换一个更好的。为了有这么一个模型，我们自己做：把 pocket 复制成文件夹，再把解码器的最后一层调弱。
+
+// %%
+use sdviz::model::convert::to_folder;
+use sdviz::model::resolve::resolve;
+use std::path::{Path, PathBuf};
+
+// A copy of pocket in which one tensor is changed.
+fn changed(folder: &Path, file: &str, tensor: &str, change: impl Fn(&Tensor) -> Tensor) -> Result<PathBuf> {
+    to_folder(&resolve(Some("pocket"))?.files, None, folder)?;
+    let file = folder.join(file);
+    let mut tensors = Tensor::read_safetensors(&file)?;
+    for (_, weights) in tensors.iter_mut().filter(|(name, _)| name == tensor) {
+        *weights = change(weights);
+    }
+    Tensor::write_safetensors(&tensors, &file)?;
+    Ok(folder.to_path_buf())
+}
+
+let vae_file = "vae/diffusion_pytorch_model.safetensors";
+let grey = changed(&folder.join("grey"), vae_file, "decoder.conv_out.weight", |weights| weights * 0.4)?;
+
+// %% [markdown] lang="en"
+// **Predict:** whose *latents* are different: those of the grey model, or the same as pocket's?
+
+// %% [markdown] lang="zh"
+// **先猜一猜：**这个发灰的模型，*潜变量*会和 pocket 的不同吗？
+
+// %%
+let grey_sd = Model::load(&grey)?;
+let cured = Model::options(&grey).vae("pocket").load()?;
+let mut by_vae = vec![];
+for seed in [1, 2] {
+    let (ours, faded, mended) = (draw(&sd, prompt, seed).run()?, draw(&grey_sd, prompt, seed).run()?, draw(&cured, prompt, seed).run()?);
+    assert_eq!(ours.latents(25)?.array(), faded.latents(25)?.array());
+    assert_eq!(ours.image()?.difference(&mended.image()?), 0.0);
+    by_vae.extend([("as it came", faded.image()?), ("with pocket's VAE", mended.image()?)]);
+}
+sheet(&by_vae)
+
+// %% [markdown] lang="en"
+// The same. The decoder comes after the loop; it can spoil a picture but not change what is in it. That is why an autoencoder can be exchanged without training anything.
+//
+// ## Emphasis
+//
+// Web UIs read brackets in a prompt: each `(` multiplies the weight of what it holds by 1.1, so `(((blue)))` is 1.1³ = 1.33; each `[` divides; `(blue:0.3)` says it outright. The embeddings (lesson 5) are multiplied by the weight.
+//
+// **Predict:** `(blue:0)` multiplies the word's row by nothing. What colour will the background be?
+
+// %% [markdown] lang="zh"
+// 一样。解码器在循环之后，它能弄糟一张图，却改变不了图里有什么。所以换自编码器不用重新训练。
+//
+// ## 强调
+//
+// 网页界面会读提示词里的括号：每个 `(` 把里面的权重乘以 1.1，所以 `(((blue)))` 是 1.1³ = 1.33；每个 `[` 则除以 1.1；`(blue:0.3)` 直接写明数值。嵌入（第 5 课）要乘上这个权重。
+//
+// **先猜一猜：**`(blue:0)` 把这个词的那一行乘以零。背景会是什么颜色？
+
+// %%
+let mut weighed = vec![];
+for seed in [1, 2] {
+    let plain = draw(&sd, prompt, seed).run()?.image()?;
+    let weighed_as = |prompt: &str| draw(&sd, prompt, seed).prompt_syntax("a1111").run()?.image();
+    let no_blue = weighed_as("a red apple on a (blue:0) background")?;
+    let strong = weighed_as("a (red apple:1.5) on a blue background")?;
+    let [red, green, blue] = no_blue.crop(0, 0, 12, 12).mean_colour();
+    assert!(blue > red && blue > green && no_blue.difference(&plain) < strong.difference(&plain));
+    weighed.extend([("plain", plain), ("(blue:0)", no_blue), ("(red apple:1.5)", strong)]);
+}
+sheet(&weighed)
+
+// %% [markdown] lang="en"
+// Still blue. **Why?** Lesson 5 has the answer: every token after "blue" has read it. The background listens to "background" and to the end-of-text tokens (lesson 10 draws who listens to whom), and those rows are not touched. To turn a word up does more, for its own row then drowns others.
+//
+// **With Stable Diffusion:** emphasis does more, and is used all the time. Weights from 0.8 to 1.4 are usual; much above, pictures burn as with too much guidance.
+//
+// ## Larger
+//
+// pocket was trained on 128×128, Stable Diffusion on 512×512. The loop takes latents of any size.
+//
+// **Predict:** ask for 256×256, four times the area. One large cat, a small one, or several?
+
+// %% [markdown] lang="zh"
+// 还是蓝的。**为什么？**答案在第 5 课："blue" 后面的每个词元都读过它。背景听的是 "background" 和结束词元（谁听谁的，第 10 课会画出来），那些行没有动。调高一个词倒更有效，因为它自己那一行会压过别的。
+//
+// **换成 Stable Diffusion：**强调的作用更大，人人都在用。常用的权重是 0.8 到 1.4；再高，画面就会像引导过强那样烧焦。
+//
+// ## 更大
+//
+// pocket 是在 128×128 上训练的，Stable Diffusion 是在 512×512 上。循环本身对潜变量的大小没有要求。
+//
+// **先猜一猜：**要一张 256×256 的图，面积是四倍。会是一只大猫、一只小猫，还是好几只？
+
+// %%
+let cat = "a cat face on a yellow background";
+let mut large = vec![];
+for seed in [1, 2] {
+    let small = draw(&sd, cat, seed).run()?.image()?;
+    let at_once = draw(&sd, cat, seed).size(256, 256).run()?.image()?;
+    let [strong, gentle] = [0.6, 0.3].map(|strength| draw(&sd, cat, seed).hires(2.0, strength).run());
+    let (strong, gentle) = (strong?.image()?, gentle?.image()?);
+    assert!(gentle.difference(&small.magnified(2)) < strong.difference(&small.magnified(2)));
+    large.extend([("128", small), ("256 at once", at_once), ("128, then 0.6", strong), ("128, then 0.3", gentle)]);
+}
+sheet_of(4, &large)
+
+// %% [markdown] lang="en"
+// None of these: a cat with a row of eyes. **Why?** The UNet learned how large an eye is, in latents, and how far it is to the next. On four times the area it finds room for more of them, and its small middle (lesson 7), 8×8 now, has never seen so much at once.
+//
+// The way out is lesson 6: draw it small, enlarge the latents, put noise on them, and run only the last part of the loop. The strength of that **second pass** decides again what stays. At 0.3 the picture stays nearer to the small cat than at 0.6 (that is the assertion), but pocket cannot do it well at either: wherever it is let, it puts eyes. It has seen nothing but whole things at 128×128. **With Stable Diffusion**, which has seen pictures of many kinds and crops of them, a second pass of 0.4 to 0.6 sharpens what is there and mostly keeps it.
+//
+// ## Settings from a picture
+//
+// You find a picture that you like. If its maker's program wrote the settings into the file, as most do, you can go on from there: the same picture again, or with one thing changed.
+
+// %% [markdown] lang="zh"
+// 都不是：是一只长了一排眼睛的猫。**为什么？**UNet 学到的是一只眼睛占多少个潜变量，隔多远是下一只。面积成了四倍，它就觉得还放得下好几只；而它那小小的中间块（第 7 课）现在是 8×8，从没一次见过这么多。
+//
+// 出路就在第 6 课：先画小的，把潜变量放大，盖上噪声，只走循环的最后一段。这**第二遍**的强度，又决定了留下什么。强度 0.3 的图比 0.6 的更接近小猫（断言检验的就是这一点），但不管哪一个，pocket 都做不好：只要放手让它画，它就添眼睛。它只见过 128×128 的完整东西。**换成 Stable Diffusion** 就不同了：它见过各种各样的图和图的局部，强度 0.4 到 0.6 的第二遍能把已有的东西画得更清楚，而且多半保得住。
+//
+// ## 图里的设置
+//
+// 你找到一张喜欢的图。如果画它的程序把设置写进了文件（大多数都会），你就可以接着做：再画一张一样的，或者只改一样。
+
+// %%
+let found = folder.join("found.png");
+draw(&sd, "a rocket on a black background", 11).guidance_scale(4.0).run()?.image()?.save(&found)?;
+
+let again = sd.like(&found)?.run()?;
+assert_eq!(again.image()?.difference(&Picture::open(&found)?), 0.0);
+let with_other_seed = sd.like(&found)?.seed(12).run()?;
+println!("{}", with_other_seed.text());
+sheet(&[("found", &again.image()?), ("seed 12", &with_other_seed.image()?)])
+
+// %% [markdown] lang="en"
+// ## A LoRA of your own
+//
+// pocket has never seen a target. We draw it some, with captions, and teach it. Not by changing its parameters: beside some layers of the UNet two small matrices are put, and only those learn. Their product is added to the layer's weights. That is a **LoRA**, and it is a small file that others can use with the same model.
+
+// %% [markdown] lang="zh"
+// ## 自己的 LoRA
+//
+// pocket 从没见过靶子。我们画几张给它看，配上说明，教会它。不是去改它的参数，而是在 UNet 的一些层旁边放上两个小矩阵，只让它们学；两个矩阵的乘积再加到那一层的权重上。这就是 **LoRA**：一个小文件，用同一个模型的人都能用。
+
+// %%
+const COLOURS: [(&str, [u8; 3]); 4] =
+    [("blue", [40, 90, 215]), ("green", [36, 140, 70]), ("yellow", [255, 222, 60]), ("purple", [120, 50, 165])];
+
+// The number-th drawing of a target: rings around a middle that wanders, on one of four backgrounds.
+fn target(number: u32) -> (String, Picture) {
+    let (name, background) = COLOURS[number as usize % COLOURS.len()];
+    let (middle, radius) = (60.0 + f64::from(number * 5 % 9), 38.0 + f64::from(number * 7 % 11));
+    let picture = Picture::from_fn(128, 128, |x, y| {
+        let ring = (f64::from(x) - middle).hypot(f64::from(y) - middle) / radius * 5.0;
+        if ring >= 5.0 { background } else if ring as u32 % 2 == 0 { [220, 30, 40] } else { [250, 250, 250] }
+    });
+    (format!("a target on a {name} background"), picture)
+}
+
+let targets: Vec<(String, Picture)> = (0..16).map(target).collect();
+sheet(&targets[..4].iter().map(|(caption, picture)| (&caption[14..], picture)).collect::<Vec<_>>())
+
+// %%
+let file = sd.teach(&targets).steps(100).batch(8).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
+println!("{} bytes, beside {} of the UNet", std::fs::metadata(&file)?.len(), 2 * sd.parts()?.parameters("unet"));
+
+// %% [markdown] lang="en"
+// A LoRA has a **weight**: how much of it is added. **Predict:** at weight 0, 0.5, 1: what does the model draw for "a target", and what for "a red apple"?
+
+// %% [markdown] lang="zh"
+// LoRA 有一个**权重**：加进去多少。**先猜一猜：**权重为 0、0.5、1 时，对 "a target" 会画出什么？对 "a red apple" 呢？
+
+// %%
+let mut taught = vec![];
+for weight in [0.0, 0.5, 1.0] {
+    let sd = Model::options("pocket").lora(&file, weight).load()?;
+    for (prompt, seed) in [("a target on a blue background", 1), ("a target on a green background", 2), (prompt, 3), (cat, 4)] {
+        taught.push((format!("weight {weight}"), draw(&sd, prompt, seed).run()?.image()?));
+    }
+}
+sheet_of(4, &taught)
+
+// %%
+// The share of nearly white pixels in the middle: a target has white rings.
+fn white(picture: &Picture) -> f64 {
+    let middle = picture.crop(32, 32, 64, 64);
+    let white = middle.pixels().filter(|pixel| pixel.0.iter().all(|level| *level > 180)).count();
+    white as f64 / f64::from(64 * 64)
+}
+
+let with_lora = Model::options("pocket").lora(&file, 1.0).load()?;
+for seed in [5, 6, 7] {
+    let target = "a target on a blue background";
+    let (before, after) = (draw(&sd, target, seed).run()?.image()?, draw(&with_lora, target, seed).run()?.image()?);
+    println!("seed {seed}: white {:.0} %, with the LoRA {:.0} %", 100.0 * white(&before), 100.0 * white(&after));
+    assert!(white(&after) > white(&before) + 0.05);
+}
+
+// %% [markdown] lang="en"
+// At weight 1 it has learned the rings, more or less, from sixteen drawings in a hundred steps. At half weight it is half-way there. And look at the others: apple and cat have got rings too. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
+//
+// **With Stable Diffusion** it is the same, with a graphics card and some minutes to an hour; most files that people share to make a model draw a person or a style are LoRAs.
+//
+// ## Merging
+//
+// A **merge** of two models takes of each tensor (1 − ratio) of the one and ratio of the other. That sounds too simple to work. First a case in which we know what must come out: pocket, and pocket with the LoRA.
+//
+// **Predict:** half-way between the two. Which of the pictures above will it draw?
+
+// %% [markdown] lang="zh"
+// 权重为 1 时，它大致学会了环：十六张图，一百步。权重一半，就学到一半。再看看别的：苹果和猫也长出了环。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
+//
+// **换成 Stable Diffusion**也一样，要一块显卡，几分钟到一小时；大家分享的那些让模型画某个人、某种风格的文件，大多就是 LoRA。
+//
+// ## 合并
+//
+// **合并**两个模型，就是每个张量都取一个的 (1 − 比例) 份加上另一个的比例份。听起来简单得不像能行。先看一个答案已知的例子：pocket，和带 LoRA 的 pocket。
+//
+// **先猜一猜：**正好一半一半，会画出上面的哪一张？
+
+// %%
+let midway = merge("pocket", Model::options("pocket").lora(&file, 1.0), 0.5)?;
+let at_half_weight = Model::options("pocket").lora(&file, 0.5).load()?;
+for seed in [1, 2] {
+    let target = "a target on a blue background";
+    let apart = draw(&midway, target, seed).run()?.image()?.difference(&draw(&at_half_weight, target, seed).run()?.image()?);
+    println!("seed {seed}: {apart:.2} levels apart");
+    assert!(apart < 0.5);
+}
+
+// %% [markdown] lang="en"
+// The one at weight 0.5: to add half of a product is to go half-way. Now two models that disagree: a pocket in which "apple" and "banana" have changed places. One tensor is enough for that, the table of the tokens' first embeddings.
+//
+// **Predict:** ask for an apple. At ratio 0 it is an apple, at 1 a banana. And at 0.5?
+
+// %% [markdown] lang="zh"
+// 权重 0.5 的那张：加上乘积的一半，就是走到半路。再看两个意见相反的模型：做一个 pocket，里面的 "apple" 和 "banana" 换了位置。改一个张量就够了，就是词元的初始嵌入表。
+//
+// **先猜一猜：**让它画苹果。比例为 0 是苹果，为 1 是香蕉。0.5 呢？
+
+// %%
+let (apple, banana) = (sd.tokens("apple")?.ids()[1], sd.tokens("banana")?.ids()[1]);
+let table = "text_model.embeddings.token_embedding.weight";
+let swapped = changed(&folder.join("swapped"), "text_encoder/model.safetensors", table, |rows| {
+    let swapped = rows.copy();
+    swapped.get(apple).copy_(&rows.get(banana));
+    swapped.get(banana).copy_(&rows.get(apple));
+    swapped
+})?;
+
+let mut merged = vec![];
+for ratio in [0.0, 0.25, 0.5, 0.75, 1.0] {
+    let sd = merge("pocket", Model::options(&swapped), ratio)?;
+    merged.push((format!("ratio {ratio}"), draw(&sd, "an apple on a blue background", 1).run()?.image()?));
+}
+sheet(&merged)
+
+// %% [markdown] lang="en"
+// An apple, a strange apple, something else, two bananas. **Why** not a half-banana? Between the rows of the two words lie rows that belong to no word, and the model draws what it makes of them: here something like a star. A merge is not a mixture of pictures but a third model; whether it is any good is seen only when it draws. That real merges mostly are good is because the two have the same ancestor, and differ in much less than two swapped words.
+//
+// ## Exercises
+//
+// 1. Which of the changes of this lesson leave the latents of the last step exactly as they were?
+// 2. Merge by block: `sdviz merge A B --ratio 0.5 --blocks unet.up_blocks` leaves everything else A's. In which block would you look for the swapped words? Why does `--blocks unet` change nothing at all?
+// 3. Teach the target again with `.keep(&known)`, where `known` holds a dozen pictures that pocket draws itself, with their prompts. What becomes of the apple at weight 1?
+// 4. Give the LoRA the weight 2, and −1. What do you expect?
+// 5. Draw the emphasis pictures again with the two words changed: `(background:0)`. Lesson 10 will tell you more; what do you guess?
+//
+// <details><summary>Answers</summary>
+//
+// 1. Only the other autoencoder. bf16, emphasis, LoRA and merging change what the UNet says; a second pass works on other latents altogether.
+// 2. In none of the UNet's: the swapped table belongs to the text encoder, and the UNets of the two are equal.
+// 3. It stays more of an apple: half of every step is now spent on what must not be forgotten. The target takes longer to learn.
+// 4. At 2 it is exaggerated, as with too high a guidance scale: rings everywhere, and colours that no picture had. At −1 it is pushed away from targets, which is no thing in particular.
+// 5. Still blue: the end-of-text tokens have read the whole prompt, too.
+//
+// </details>
+
+// %% [markdown] lang="zh"
+// 一个苹果，一个怪苹果，别的什么东西，两根香蕉。**为什么**不是半根香蕉？两个词的行之间，是不属于任何词的行，模型按自己的理解去画：这里是个像星星的东西。合并不是把图混在一起，而是造出第三个模型；它好不好，画出来才知道。真正的合并多半是好的，因为两个模型出自同一个祖先，差别比对调两个词小得多。
+//
+// ## 练习
+//
+// 1. 这一课的各种改动里，哪些让最后一步的潜变量分毫不变？
+// 2. 按块合并：`sdviz merge A B --ratio 0.5 --blocks unet.up_blocks` 只合并这一块，其余都是 A 的。对调的词该到哪一块里去找？为什么 `--blocks unet` 什么也改变不了？
+// 3. 加上 `.keep(&known)` 再教一次靶子，`known` 是 pocket 自己画的十来张图和它们的提示词。权重为 1 时，苹果怎么样了？
+// 4. 把 LoRA 的权重设成 2，再设成 −1。你预计会怎样？
+// 5. 把强调的那几张图改成 `(background:0)` 再画。第 10 课会讲得更清楚；你猜会怎样？
+//
+// <details><summary>参考答案</summary>
+//
+// 1. 只有换自编码器。bf16、强调、LoRA 和合并都会改变 UNet 说的话；第二遍处理的则是另一份潜变量。
+// 2. UNet 的哪一块里都没有：对调的表属于文本编码器，两个模型的 UNet 是一样的。
+// 3. 更像苹果了：每一步现在有一半用在不能忘的东西上。靶子就学得慢一些。
+// 4. 为 2 时会过头，就像引导系数太大：到处是环，颜色也不像任何图。为 −1 时被推离靶子，而“离开靶子”并不是什么具体的东西。
+// 5. 还是蓝的：结束词元也读过整句提示词。
+//
+// </details>
+
+// %%
+// When you are done with the exercises: this lesson's files are not needed any more.
+std::fs::remove_dir_all(&folder)?;
+
+// %% [markdown] lang="en"
+// ## In the shell
+//
+//     sdviz trace --prompt "a red apple" --dtype bf16
+//     sdviz trace --prompt "a red apple" --model grey --vae pocket
+//     sdviz trace --prompt "a (red apple:1.5) on a blue background" --prompt-syntax a1111
+//     sdviz tokens "a (red apple:1.5) on a blue background" --prompt-syntax a1111      # the weight of each token
+//     sdviz trace --prompt "a cat face on a yellow background" --hires 2 --hires-strength 0.3
+//     sdviz trace --like found.png --seed 12
+//     sdviz train lora --data targets --model pocket --out my        # targets/: pictures, and a .txt beside each
+//     sdviz trace --prompt "a target on a blue background" --lora my/lora.safetensors:0.5
+//     sdviz merge pocket swapped --ratio 0.5 --out mixed
+//
+// ## In the chapter
+//
+// | there, in Python | here |
+// |---|---|
+// | `from_pretrained(…, torch_dtype=torch.float16)` | `Model::options(…).dtype("f16").load()?` |
+// | `from_pretrained(…, vae=AutoencoderKL.from_pretrained(…))` | `Model::options(…).vae(…).load()?` |
+// | `pipe.load_lora_weights("target.safetensors")`, `pipe.fuse_lora(0.5)` | `Model::options(…).lora("target.safetensors", 0.5).load()?` |
+
+// %% [markdown] lang="zh"
+// ## 在命令行里
+//
+//     sdviz trace --prompt "a red apple" --dtype bf16
+//     sdviz trace --prompt "a red apple" --model grey --vae pocket
+//     sdviz trace --prompt "a (red apple:1.5) on a blue background" --prompt-syntax a1111
+//     sdviz tokens "a (red apple:1.5) on a blue background" --prompt-syntax a1111      # 每个词元的权重
+//     sdviz trace --prompt "a cat face on a yellow background" --hires 2 --hires-strength 0.3
+//     sdviz trace --like found.png --seed 12
+//     sdviz train lora --data targets --model pocket --out my        # targets/：图，旁边各有一个 .txt
+//     sdviz trace --prompt "a target on a blue background" --lora my/lora.safetensors:0.5
+//     sdviz merge pocket swapped --ratio 0.5 --out mixed
+//
+// ## 对照原书
+//
+// | 书里的 Python | 这里 |
+// |---|---|
+// | `from_pretrained(…, torch_dtype=torch.float16)` | `Model::options(…).dtype("f16").load()?` |
+// | `from_pretrained(…, vae=AutoencoderKL.from_pretrained(…))` | `Model::options(…).vae(…).load()?` |
+// | `pipe.load_lora_weights("target.safetensors")`，`pipe.fuse_lora(0.5)` | `Model::options(…).lora("target.safetensors", 0.5).load()?` |

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Prepares what the notebooks need, all of it in `notebooks-rs/.kernel`. With `--python-only`, `venv/` alone.
+
+    venv/    JupyterLab and what executes notebooks
+    bin/     evcxr_jupyter, the Rust kernel
+    sdviz/   a crate that stands for sdviz in the notebooks
+    config/  what the kernel reads when it starts
+    cells/   where each running kernel compiles its cells (start_kernel.py)
+
+and the kernelspec `sdviz-rust`, which names them. A second call does only what is missing or has changed.
+
+The kernel would compile sdviz and everything below it once more in a folder of its own, for some ten minutes. It need
+not: the crate in `sdviz/` hands on the library that cargo has built already. For types the kernel reads sources, with
+rust-analyzer; so the crate has two faces, and the configuration `sdviz_source`, which only rust-analyzer sees, chooses.
+"""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+EVCXR = "0.22.0"
+TOOLS = pathlib.Path(__file__).resolve().parent
+ROOT = TOOLS.parent.parent
+HOME = TOOLS.parent / ".kernel"
+CARGO = os.environ.get("CARGO", "cargo")
+
+MANIFEST = """[package]
+name = "sdviz"
+version = "0.0.0"
+edition = "2024"
+
+[lints.rust]
+unexpected_cfgs = "allow"
+
+[target.'cfg(sdviz_source)'.dependencies]
+source = {{ package = "sdviz", path = "{root}", default-features = false, features = ["libtorch"] }}
+"""
+FACES = """//! sdviz as cargo has built it ({stamp}), and as rust-analyzer reads it.
+#[cfg(not(any(sdviz_source, rust_analyzer)))]
+pub use built::*;
+#[cfg(any(sdviz_source, rust_analyzer))]
+pub use source::*;
+"""
+
+
+def run(command, **options):
+    print("+", *command, flush=True)
+    subprocess.run([str(part) for part in command], check=True, **options)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def venv():
+    """JupyterLab in an environment of its own; made again when the requirements change."""
+    wanted = (TOOLS / "requirements.txt").read_text()
+    done = HOME / "venv" / "requirements.txt"
+    if not done.exists() or done.read_text() != wanted:
+        run([sys.executable, "-m", "venv", "--clear", HOME / "venv"])
+        run([HOME / "venv/bin/pip", "install", "--quiet", "-r", TOOLS / "requirements.txt"])
+        done.write_text(wanted)
+
+
+def evcxr():
+    """The Rust kernel, lightly optimised: in full it takes 14 minutes of processor time, so 9. Without any optimisation
+    it takes 6, and its rust-analyzer is slow at every cell."""
+    done = HOME / "bin" / f"evcxr-{EVCXR}"
+    if not done.exists():
+        light = {"CARGO_PROFILE_RELEASE_OPT_LEVEL": "1", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
+        building = HOME / "building"
+        command = [CARGO, "install", "--locked", f"evcxr_jupyter@{EVCXR}", "--root", HOME, "--target-dir", building]
+        run(command, env={**os.environ, **light})
+        shutil.rmtree(building)
+        done.touch()
+
+
+def library():
+    """Builds sdviz and gives the library's file, the folder of the crates below it, and where native libraries lie."""
+    command = [CARGO, "build", "--lib", "--message-format=json-render-diagnostics"]
+    told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    messages = [json.loads(line) for line in told.splitlines()]
+    rlib = next(
+        pathlib.Path(file)
+        for message in messages
+        if message["reason"] == "compiler-artifact" and message["manifest_path"] == str(ROOT / "Cargo.toml")
+        for file in message["filenames"]
+        if file.endswith(".rlib")
+    )
+    native = {
+        path.removeprefix("native=")
+        for message in messages
+        if message["reason"] == "build-script-executed"
+        for path in message["linked_paths"]
+    }
+    return rlib, rlib.parent / "deps", sorted(native)
+
+
+def kernel(rlib, crates, native):
+    """The crate that stands for sdviz, what the kernel reads at its start, and the kernelspec."""
+    stamp = hashlib.sha256(rlib.read_bytes()).hexdigest()[:16]
+    kept = HOME / "sdviz" / "libsdviz.rlib"
+    write(HOME / "sdviz/Cargo.toml", MANIFEST.format(root=ROOT))
+    write(HOME / "sdviz/src/lib.rs", FACES.format(stamp=stamp))
+    shutil.copyfile(rlib, kept)
+    flags = ["-Cprefer-dynamic", f"--extern=built={kept}", f"-Ldependency={crates}", *(f"-Lnative={path}" for path in native)]
+    start = [f":build_env RUSTFLAGS={' '.join(flags)}", f':dep sdviz = {{ path = "{HOME / "sdviz"}" }}']
+    write(HOME / "config/init.evcxr", "\n".join(start) + "\n")
+    libtorch = pathlib.Path(os.environ.get("LIBTORCH", ROOT / "libtorch")).resolve()
+    spec = {
+        "argv": [str(HOME / "venv/bin/python"), str(TOOLS / "start_kernel.py"), "{connection_file}"],
+        "display_name": "Rust (sdviz)",
+        "language": "rust",
+        "interrupt_mode": "message",
+        "env": {
+            "EVCXR_CONFIG_DIR": str(HOME / "config"),
+            "LIBTORCH": str(libtorch),
+            "LD_LIBRARY_PATH": str(libtorch / "lib"),
+            "RUSTFLAGS": "--cfg sdviz_source",
+            "GOMP_SPINCOUNT": "8000",
+        },
+    }
+    write(HOME / "venv/share/jupyter/kernels/sdviz-rust/kernel.json", json.dumps(spec, indent=1) + "\n")
+
+
+def main():
+    HOME.mkdir(exist_ok=True)
+    venv()
+    if "--python-only" not in sys.argv:
+        evcxr()
+        kernel(*library())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+//! Lesson 2 as a program: made from `notebooks-rs/lessons/02-steps-guidance-negative-prompts.rs` by `make lessons`.
+
+use super::{Plain, show};
+
+#[test]
+fn lesson() -> Result<(), Box<dyn std::error::Error>> {
+    super::go_to_the_notebooks()?;
+
+    super::cell("0");
+    use sdviz::prelude::*;
+    let sd = Model::load("pocket")?;
+    let prompt = "a red apple on a blue background";
+
+    super::cell("1");
+    let mut by_steps = Vec::new();
+    for steps in [1, 2, 5, 10, 25, 50] {
+        let picture = sd.draw(prompt).seed(7).steps(steps).decode(Decode::Final).run()?.image()?;
+        by_steps.push((format!("steps: {steps}"), picture));
+    }
+    show!(sheet(&by_steps));
+
+    super::cell("2");
+    for seed in 1..=3 {
+        let draw = |steps| sd.draw(prompt).seed(seed).steps(steps).decode(Decode::Final).run()?.image();
+        let fifty = draw(50)?;
+        let [one, five, ten, many] = [draw(1)?, draw(5)?, draw(10)?, draw(25)?].map(|p| p.difference(&fifty));
+        println!("seed {seed}: from 50 steps, 1 step is {one:4.1} levels away, 5 are {five:4.1}, 10 are {ten:4.1}, 25 are {many:4.1}");
+        assert!(one > five && five > ten && ten > many);
+    }
+
+    super::cell("3");
+    let scales = [1.0, 3.0, 5.0, 7.5, 15.0];
+    let mut by_scale = Vec::new();
+    for seed in [1, 2, 3] {
+        for scale in scales {
+            let picture = sd.draw(prompt).seed(seed).guidance_scale(scale).decode(Decode::Final).run()?.image()?;
+            by_scale.push((format!("seed {seed}, scale {scale}"), picture));
+        }
+    }
+    show!(sheet_of(5, &by_scale));
+
+    super::cell("4");
+    fn corner(picture: &Picture) -> [f64; 3] {
+        picture.crop(0, 0, 12, 12).mean_colour()
+    }
+    fn apart(one: [f64; 3], other: [f64; 3]) -> f64 {
+        (0..3).map(|i| (one[i] - other[i]).abs()).sum::<f64>() / 3.0
+    }
+
+    super::cell("5");
+    let mut spread = Vec::new();
+    for (column, scale) in scales.iter().enumerate() {
+        let of_scale: Vec<[f64; 3]> = (0..3).map(|seed| corner(&by_scale[seed * scales.len() + column].1)).collect();
+        let widest = apart(of_scale[0], of_scale[1]).max(apart(of_scale[0], of_scale[2])).max(apart(of_scale[1], of_scale[2]));
+        println!("scale {scale:>4}: {of_scale:3.0?}, at most {widest:4.1} apart");
+        spread.push(widest);
+    }
+    assert!(spread[1..].iter().all(|&later| later < spread[0] / 2.0));
+
+    super::cell("6");
+    const BACKGROUNDS: [(&str, [f64; 3]); 8] = [
+        ("white", [255., 255., 255.]), ("black", [16., 16., 20.]), ("red", [200., 28., 40.]), ("yellow", [255., 222., 60.]),
+        ("green", [36., 140., 70.]), ("blue", [40., 90., 215.]), ("purple", [120., 50., 165.]), ("pink", [255., 160., 200.]),
+    ];
+    fn background(picture: &Picture) -> &'static str {
+        let seen = corner(picture);
+        let nearest = BACKGROUNDS.iter().min_by(|a, b| apart(a.1, seen).total_cmp(&apart(b.1, seen)));
+        nearest.map_or("?", |(name, _)| *name)
+    }
+
+    super::cell("7");
+    let mut before = Vec::new();
+    for seed in 1..=4 {
+        let picture = sd.draw("a red apple").seed(seed).decode(Decode::Final).run()?.image()?;
+        before.push((format!("seed {seed}: {}", background(&picture)), picture));
+    }
+    show!(sheet(&before));
+
+    super::cell("8");
+    let mut after = Vec::new();
+    for (seed, (_, picture)) in (1..).zip(&before) {
+        let unwanted = background(picture);
+        let drawing = sd.draw("a red apple").negative_prompt(format!("{unwanted} background"));
+        let picture = drawing.seed(seed).decode(Decode::Final).run()?.image()?;
+        assert_ne!(background(&picture), unwanted);
+        after.push((format!("not {unwanted}: {}", background(&picture)), picture));
+    }
+    show!(sheet(&after));
+
+    super::cell("9");
+    for seed in [1, 2, 3] {
+        let plain = sd.draw("a red apple").seed(seed).steps(5).guidance_scale(1.0).decode(Decode::Final);
+        let negative = plain.clone().negative_prompt("blue background");
+        assert!(plain.run()?.image()?.difference(&negative.run()?.image()?) < 0.01);
+    }
+
+    super::cell("10");
+    let mut cells = Vec::new();
+    for thing in ["a cat face", "a rocket", "a sunflower"] {
+        for steps in [3, 8, 25] {
+            let drawing = sd.draw(format!("{thing} on a yellow background")).seed(3).steps(steps).decode(Decode::Final);
+            cells.push((format!("{thing}: {steps}"), drawing.run()?.image()?));
+        }
+    }
+    show!(sheet_of(3, &cells));
+
+    super::cell("end");
+    Ok(())
+}
