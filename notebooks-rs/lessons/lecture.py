@@ -26,7 +26,7 @@ Image("lecture/apple/final.png", width=256)
 
 # %% language="sh"
 # sdviz filmstrip lecture/apple --frames 8 --size 128
-# sdviz video lecture/apple --what images --fps 5 --format gif --size 128
+# sdviz video lecture/apple --what images --every 2 --fps 5 --format gif --size 128
 
 # %%
 Image("lecture/apple/exports/filmstrip-images.png")
@@ -78,7 +78,7 @@ Image("lecture/steps/exports/grid.png", width=640)
 # Ask first: what will scale 1 look like, what 15? · 先问：系数 1 会是什么样？15 呢？
 
 # %% language="sh"
-# sdviz sweep --prompt "a red apple on a blue background" --guidance-scale 1,3,5,7.5,15 --seed 1-3 --decode final --out lecture/guidance
+# sdviz sweep --prompt "a red apple on a blue background" --guidance-scale 1,3,5,7.5,15 --seed 1-2 --decode final --out lecture/guidance
 # sdviz plot lecture/apple --what guidance
 
 # %%

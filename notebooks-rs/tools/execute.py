@@ -8,6 +8,7 @@ import time
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from pack import pack
 
 # evcxr compiles every cell; the first one also what the notebooks are linked with.
 TIMEOUT = 1200
@@ -42,6 +43,7 @@ def lecture(notebook, path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             settle(cell)
+            pack(cell.outputs)
     nbformat.write(notebook, path)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 
 import nbformat
+from pack import pack
 
 CELL = re.compile(r"^LESSON_CELL (\w+)\n", re.MULTILINE)
 HARNESS = re.compile(r"^test \S+ has been running for over 60 seconds\n", re.MULTILINE)
@@ -34,7 +35,7 @@ def fill_one(lesson):
     for place, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
         # Cells that draw without a seed show something else each time: what stood there stays.
         stays = "chance" in cell.metadata.get("tags", []) and kept.get(cell.source)
-        cell.outputs = stays or shown[str(place)]
+        cell.outputs = stays or pack(shown[str(place)])
     notebook.metadata["sdviz"]["executed"] = lesson.code_hash()
     nbformat.write(notebook, lesson.path())
     print(f"{lesson.name}: {time.time() - began:.0f} s", flush=True)
