@@ -94,7 +94,7 @@ test-webuiapi: libtorch
 
 # The lessons (notebooks-rs/README.md). The first call builds the Rust kernel, some minutes; LESSONS="01 05" names some.
 LESSONS ?=
-.PHONY: notebooks notebook-kernel test-notebooks notebook-python lessons lessons-check lesson-outputs
+.PHONY: notebooks test-lessons notebook-kernel test-notebooks notebook-python lessons lessons-check lesson-outputs
 NOTEBOOK_PYTHON = notebooks-rs/.kernel/venv/bin/python
 notebooks: notebook-kernel
 	cd notebooks-rs && .kernel/venv/bin/jupyter lab
@@ -105,6 +105,10 @@ notebook-kernel: libtorch
 # Executes the notebooks, and fails on the first error or claim that does not hold.
 test-notebooks: notebook-kernel lessons-check
 	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py run $(LESSONS)
+
+# Every lesson's cells compiled and run, every claim checked, without the kernel.
+test-lessons: libtorch
+	$(CARGO) test --test lessons -- --include-ignored
 
 # After a change of a lesson's source: the notebooks and the programs, then their outputs.
 lessons: notebook-python

@@ -7,7 +7,7 @@
 // - say where the chance in it comes from;
 // - hold that chance still with a **seed**, and make the very same picture again.
 //
-// Run a cell with Shift+Enter. The first cell takes a few seconds, the others about one: Rust compiles each before it runs.
+// Run a cell with Shift+Enter. The first cells take a quarter of a minute, the others two seconds and what they compute: Rust compiles each before it runs.
 
 // %% [markdown] lang="zh"
 // # 第一张图
@@ -18,7 +18,7 @@
 // - 说清楚结果里的随机性从哪里来；
 // - 用**随机种子**固定住这份随机，把同一张图一模一样地再画一遍。
 //
-// 按 Shift+Enter 运行单元格。第一个单元格要等几秒，之后每个大约一秒：Rust 会先编译，再运行。
+// 按 Shift+Enter 运行单元格。开头的单元格要等十几秒，之后每个两秒左右，再加上计算本身的时间：Rust 会先编译，再运行。
 
 // %%
 use sdviz::prelude::*;

@@ -30,6 +30,10 @@ LECTURE = HOME / "lecture.ipynb"
 LARGEST = 1_500_000
 
 
+# Lessons whose programs take a minute and more: `make test-lessons` runs them, the suite compiles them.
+LONG = {"02", "06", "08", "09", "10"}
+
+
 class Lesson:
     """A source with what is made of it."""
 
@@ -89,6 +93,7 @@ class Lesson:
             "use super::{Plain, show};",
             "",
             "#[test]",
+            *(['#[ignore = "long: make test-lessons"]'] if self.number in LONG else []),
             "fn lesson() -> Result<(), Box<dyn std::error::Error>> {",
             "    super::go_to_the_notebooks()?;",
         ]

@@ -3,6 +3,7 @@
 use super::{Plain, show};
 
 #[test]
+#[ignore = "long: make test-lessons"]
 fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     super::go_to_the_notebooks()?;
 

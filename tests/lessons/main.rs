@@ -8,8 +8,10 @@
 
 use std::fmt::Debug;
 
-/// The notebooks' folder is where a lesson runs.
+/// The notebooks' folder is where a lesson runs. One thread for each lesson: several run side by side, and sums come in
+/// the same order on every machine.
 fn go_to_the_notebooks() -> std::io::Result<()> {
+    tch::set_num_threads(1);
     std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/notebooks-rs"))
 }
 
