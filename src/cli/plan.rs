@@ -8,20 +8,16 @@ use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
-use crate::pipeline::{LoadOptions, Pipeline, device, hires, start};
+use crate::pipeline::{LoadOptions, Pipeline, device, hires, noise, start};
 use crate::prompt::{conditions, extras};
 use crate::record::hires::Hires;
 use crate::record::inputs::{Resize, USUAL_STRENGTH};
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::scheduler::SchedulerKind;
 use crate::trace::on_step;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 pub use sweep::{Asked, shard, sweep_plan};
-
-/// What can be decoded to pictures.
-const PICTURED: [Quantity; 2] = [Quantity::Latents, Quantity::PredictedOriginal];
 
 /// How to load the model.
 ///
@@ -115,12 +111,11 @@ pub fn not_a_picture(out: &PathBuf) -> Result<&PathBuf> {
     Ok(out)
 }
 
-/// The seed that was typed, or one of 32 bits, which every other program takes too.
+/// The seed that was typed, or a random one.
 fn number_of(seed: Seed) -> u64 {
     match seed {
         Seed::Number(number) => number,
-        // The standard library's hashers begin with random keys.
-        Seed::Random => RandomState::new().build_hasher().finish() & u64::from(u32::MAX),
+        Seed::Random => noise::random_seed(),
     }
 }
 
@@ -136,7 +131,7 @@ pub fn complete(args: &TraceArgs, pipeline: &Pipeline, plan: &mut Plan) {
         plan.record = Quantity::ALL.to_vec();
     }
     if args.keep.decode_what.is_none() && matches!(plan.decode, Decode::Every(_)) {
-        plan.decode_what = PICTURED.to_vec();
+        plan.decode_what = Quantity::PICTURED.to_vec();
     }
 }
 
@@ -205,7 +200,7 @@ fn keeping(args: &KeepArgs) -> Result<(Vec<Quantity>, Decode, Vec<Quantity>)> {
     let usual = Plan::default();
     let named = |typed: &Option<Vec<String>>, usual| typed.as_deref().map_or(Ok(usual), quantities);
     let decode_what = named(&args.decode_what, usual.decode_what)?;
-    if let Some(other) = decode_what.iter().find(|what| !PICTURED.contains(what)) {
+    if let Some(other) = decode_what.iter().find(|what| !Quantity::PICTURED.contains(what)) {
         return Err(Error::invalid(
             format!("`{other}` cannot be decoded to a picture: it is noise, not a picture"),
             "decode `latents`, `predicted_original`, or both",

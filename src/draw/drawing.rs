@@ -5,7 +5,7 @@ use crate::draw::keep::Keep;
 use crate::draw::model::Model;
 use crate::error::{Error, Result, caught};
 use crate::pipeline::init_image::Input;
-use crate::pipeline::{hires, start};
+use crate::pipeline::{hires, noise, start};
 use crate::record::hires::Hires;
 use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::plan::{Decode, Plan, Quantity};
@@ -17,7 +17,6 @@ use crate::trace::reservoir::Reservoir;
 use crate::trace::writer::{self, Recorder};
 use crate::watch::editor::Editor;
 use crate::watch::observer::Observer;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 
 /// A picture that is asked for. What is not said is the model's own or the usual.
@@ -297,8 +296,7 @@ impl Drawing {
             negative_prompt: self.negative_prompt.clone(),
             prompt_syntax: self.prompt_syntax.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
             clip_skip: self.clip_skip,
-            // The standard library's hashers begin with random keys. 32 bits are what every other program takes too.
-            seed: self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() & u64::from(u32::MAX)),
+            seed: self.seed.unwrap_or_else(noise::random_seed),
             batch_size: self.batch,
             steps: self.steps,
             guidance_scale: self.guidance_scale.unwrap_or(self.model.guidance_scale()),
@@ -347,6 +345,6 @@ impl Drawing {
     /// Small models decode the predicted originals too: it takes no time.
     fn decode_what(&self) -> Vec<Quantity> {
         let both = self.keep.all || self.model.is_small();
-        if both { vec![Quantity::Latents, Quantity::PredictedOriginal] } else { vec![Quantity::Latents] }
+        if both { Quantity::PICTURED.to_vec() } else { vec![Quantity::Latents] }
     }
 }

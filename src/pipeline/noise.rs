@@ -5,6 +5,7 @@
 //! then one draw per step of a stochastic scheduler, so a picture does not depend on what else is in its batch.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor};
 
@@ -34,6 +35,12 @@ impl NoiseStream {
     pub fn next_draw(&mut self) -> Option<Tensor> {
         self.draws.pop_front()
     }
+}
+
+/// A seed for a run that names none: 32 bits, which every other program takes too.
+pub fn random_seed() -> u64 {
+    // The standard library's hashers begin with random keys.
+    RandomState::new().build_hasher().finish() & u64::from(u32::MAX)
 }
 
 /// The first `count` draws of a seed, `[1, shape…]` each. A longer stream begins with the very same numbers.

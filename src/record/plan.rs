@@ -137,6 +137,9 @@ impl Quantity {
         Quantity::PredictedOriginal,
     ];
 
+    /// Those that can be decoded to pictures: the others are noise.
+    pub const PICTURED: [Quantity; 2] = [Quantity::Latents, Quantity::PredictedOriginal];
+
     /// The key in the step's file.
     pub fn key(self) -> &'static str {
         match self {

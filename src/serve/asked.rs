@@ -1,10 +1,10 @@
 //! From a request to a plan: what was asked for, checked against the limits and the model before it is queued.
 
-use super::chance;
 use super::settings::{Limits, Model};
 use crate::error::{Error, Result};
-use crate::pipeline::{hires, limits, start};
+use crate::pipeline::{hires, limits, noise, start};
 use crate::record::hires::Hires;
+use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::scheduler::SchedulerKind;
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ impl Asked {
         let usual = model.usual_plan();
         let steps = self.steps.unwrap_or(usual.steps);
         let scheduler = self.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
-        let strength = self.init_image.as_ref().map(|_| self.strength.unwrap_or(0.75));
+        let strength = self.init_image.as_ref().map(|_| self.strength.unwrap_or(USUAL_STRENGTH));
         if self.mask.is_some() && self.init_image.is_none() {
             return Err(Error::invalid("a mask, but no picture to repaint", "give `init_image` too"));
         }
@@ -118,7 +118,7 @@ impl Asked {
 
 fn seed(asked: Option<i64>) -> Result<u64> {
     match asked {
-        None | Some(-1) => Ok(chance::seed()),
+        None | Some(-1) => Ok(noise::random_seed()),
         Some(seed) => u64::try_from(seed).ok().filter(|seed| *seed <= LARGEST_SEED).ok_or_else(|| {
             Error::invalid(format!("a seed of {seed}"), format!("give a whole number from 0 to {LARGEST_SEED}"))
         }),

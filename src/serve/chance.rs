@@ -1,4 +1,4 @@
-//! What must not be guessed: run ids, join codes, visitors' tokens, seeds that nobody named.
+//! What must not be guessed: run ids, join codes, visitors' tokens.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -30,11 +30,6 @@ pub fn token() -> String {
 /// Six letters and digits that are not mistaken for each other.
 pub fn code() -> String {
     (0..6).map(|_| char::from(LETTERS[(number() % LETTERS.len() as u64) as usize])).collect()
-}
-
-/// A seed for a run that names none: short enough to be written down.
-pub fn seed() -> u64 {
-    number() >> 32
 }
 
 /// Whether a code can be typed by those who are told it: four letters or digits or more.

@@ -91,7 +91,6 @@ impl Model {
 
     /// The plan of a run for which nothing is asked but a prompt.
     pub fn usual_plan(&self) -> Plan {
-        let pictured = vec![Quantity::Latents, Quantity::PredictedOriginal];
         let usual = Plan {
             guidance_scale: self.guidance_scale,
             width: self.size,
@@ -100,7 +99,7 @@ impl Model {
             ..Plan::default()
         };
         match self.small {
-            true => Plan { record: Quantity::ALL.to_vec(), decode_what: pictured, ..usual },
+            true => Plan { record: Quantity::ALL.to_vec(), decode_what: Quantity::PICTURED.to_vec(), ..usual },
             // Decoding each step of a large model would take as long as drawing: the linear map shows what becomes of it.
             false => Plan { decode: Decode::Final, ..usual },
         }

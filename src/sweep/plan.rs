@@ -141,7 +141,7 @@ impl Draft {
 
     /// The same, with every step decoded: the latents, and beside them what the model predicts.
     pub fn decoding_all(&self) -> Draft {
-        let decode_what = vec![Quantity::Latents, Quantity::PredictedOriginal];
+        let decode_what = Quantity::PICTURED.to_vec();
         Draft { plan: Plan { decode: Decode::Every(1), decode_what, ..self.plan.clone() }, ..self.clone() }
     }
 

@@ -162,7 +162,7 @@ pub fn describe(run: &Run, id: &str, name: &str, batch: usize) -> Result<RunData
         tensors.extend(kept(run, what, batch)?.map(|kept| (what, kept)));
     }
     let mut shown = BTreeMap::new();
-    for what in [Quantity::Latents, Quantity::PredictedOriginal] {
+    for what in Quantity::PICTURED {
         let steps = run.pictured_steps(what, batch)?;
         if let Some(&last) = steps.last() {
             let (width, height) = pictures::dimensions(run, last, what, batch)?;
