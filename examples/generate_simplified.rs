@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
 
     // 3. The loop: predict the noise twice, go beyond the one towards the other, take a little of it away.
     for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
-        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
         let t = Tensor::full([2], timestep, (Kind::Float, tch::Device::Cpu));
         let predicted = sd.unet.forward(&input, &t, &text, &nobody)?;
         let (without, with) = (predicted.narrow(0, 0, 1), predicted.narrow(0, 1, 1));

@@ -49,12 +49,12 @@ fn main() -> anyhow::Result<()> {
     // 3. Not all of the way to noise, but as far as the strength says: the loop begins later.
     let begin = start::begin(scheduler.as_ref(), steps, strength)?;
     println!("{}", begin.why);
-    let mut latents = scheduler.add_noise(&encoded, noise, begin.first_call);
+    let mut latents = scheduler.add_noise(&encoded, noise, begin.first_call)?;
     show("noised", &latents);
 
     // 4. The loop, from there on.
     for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate().skip(begin.first_call) {
-        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
         let t = Tensor::full([2], timestep, (Kind::Float, tch::Device::Cpu));
         let predicted = sd.unet.forward(&input, &t, &text, &nobody)?;
         let (without, with) = (predicted.narrow(0, 0, 1), predicted.narrow(0, 1, 1));

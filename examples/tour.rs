@@ -35,9 +35,9 @@ pub fn main() -> Result<()> {
     let mut scheduler = sd.scheduler("ddim", 8)?;
     let mut latents = sd.noise(7) * scheduler.init_noise_sigma();
     for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
-        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
         let predicted = sd.predict_noise(&input, timestep, &text)?;
-        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), 5.0);
+        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), 5.0)?;
         latents = scheduler.step(&noise, call, &latents, &mut no_noise)?.prev_sample;
     }
     println!("by hand: {}", sheet(&[("the run", &apple), ("DDIM by hand", &sd.decode(&latents)?)]));

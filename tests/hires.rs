@@ -122,7 +122,7 @@ fn latents_are_enlarged_by_the_formula_and_noised_to_the_level_of_the_second_pas
         assert!(off < 1e-5 * largest, "{name}: the enlarged latents are off by {off} of {largest}");
 
         let noise = Tensor::cat(&[&draws(drawn, 3, 1)[0], &draws(drawn, 4, 1)[0]], 0);
-        let expected = scheduler(&run).add_noise(&tensor(&encoded), &noise, 3);
+        let expected = scheduler(&run).add_noise(&tensor(&encoded), &noise, 3).unwrap();
         let start = tensor(&run.tensors(5, Quantity::Latents).unwrap().unwrap());
         let off = largest_difference(&start, &expected);
         assert!(off < 1e-5 * expected.abs().max().double_value(&[]), "{name}: the start is off by {off}");
@@ -149,7 +149,7 @@ fn lanczos_begins_from_the_first_picture_enlarged_and_encoded() {
     let expected = posterior.sample(&draws[0]) * pipeline.vae.config().scaling_factor;
     let encoded = tensor(&run.encoded().unwrap().unwrap());
     assert!(largest_difference(&encoded, &expected) < 1e-4);
-    let noised = scheduler(&run).add_noise(&encoded, &draws[1], 3);
+    let noised = scheduler(&run).add_noise(&encoded, &draws[1], 3).unwrap();
     let start = tensor(&run.tensors(5, Quantity::Latents).unwrap().unwrap());
     assert!(largest_difference(&start, &noised) < 1e-4);
 }

@@ -269,7 +269,7 @@ fn what_is_black_in_the_mask_stays_at_every_step() {
         let (first, calls) = (record.begin.unwrap().first_call, scheduler_again.timesteps().len());
         for (step, latents) in reservoir.latents_reservoir.iter().enumerate() {
             let expected = match first + step < calls {
-                true => scheduler_again.add_noise(&encoded, &noise, first + step),
+                true => scheduler_again.add_noise(&encoded, &noise, first + step).unwrap(),
                 false => encoded.shallow_clone(),
             };
             let (kept, repainted) = (|t: &Tensor| t.narrow(3, 0, 4), |t: &Tensor| t.narrow(3, 4, 4));

@@ -142,9 +142,9 @@ fn the_lower_floor_is_what_a_run_stands_on() -> Result<()> {
     let loop_from = |mut latents: Tensor, from: usize| -> Result<Picture> {
         let mut scheduler = sd.scheduler("ddim", steps)?;
         for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate().skip(from) {
-            let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+            let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
             let predicted = sd.predict_noise(&input, timestep, &text)?;
-            let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), scale);
+            let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), scale)?;
             latents = scheduler.step(&noise, call, &latents, &mut no_noise)?.prev_sample;
         }
         sd.decode(&latents)
@@ -154,7 +154,7 @@ fn the_lower_floor_is_what_a_run_stands_on() -> Result<()> {
 
     let sketch = Picture::from_fn(128, 128, |x, _| if x < 64 { [200, 30, 40] } else { [40, 90, 215] });
     let (encoded, noise) = (sd.encode(&sketch, seed)?, sd.noises(seed, 2).remove(1));
-    let start = sd.scheduler("ddim", steps)?.add_noise(&encoded, &noise, 1);
+    let start = sd.scheduler("ddim", steps)?.add_noise(&encoded, &noise, 1)?;
     assert_eq!(loop_from(start, 1)?, asked.init_image(&sketch).strength(0.7).run()?.image()?);
     assert!(sd.decode(&encoded)?.psnr(&sketch) > 15.0);
     assert!(!sd.text_embeddings(&["", PROMPT])?.requires_grad());
@@ -218,6 +218,49 @@ fn mistakes_are_errors() -> Result<()> {
     disk.run()?;
     assert!(said(disk.run().err().unwrap()).contains("not empty"));
     disk.clone().force().run()?;
+    Ok(())
+}
+
+/// Tensors that do not fit each other are refused by every call that takes one, and nothing is broadcast in silence.
+#[test]
+fn tensors_that_do_not_fit_are_errors() -> Result<()> {
+    let sd = Model::load("pocket")?;
+    let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    let (latents, text) = (sd.noise(1), sd.text_embeddings(&["", PROMPT])?);
+    let odd = [
+        zeros(&[]),
+        zeros(&[0]),
+        zeros(&[3, 3]),
+        zeros(&[1, 4, 16, 8]),
+        zeros(&[1, 1, 16, 16]),
+        zeros(&[2, 4, 16, 16]),
+    ];
+    let mut not_latents = odd.iter().take(3).chain([&odd[4]]);
+    assert!(
+        not_latents.all(|odd| sd.decode(odd).is_err() && sd.predict_noise(odd, 1.0, &text.narrow(0, 0, 1)).is_err())
+    );
+    for odd in &odd {
+        assert!(guided(&latents, odd, 5.0).is_err() && guided(odd, &latents, 5.0).is_err());
+        assert!(sd.predict_noise(&latents, 1.0, odd).is_err());
+        for name in sd.scheduler_names() {
+            let mut scheduler = sd.scheduler(name, 3)?;
+            assert!(scheduler.step(odd, 0, &latents, &mut || Ok(latents.copy())).is_err(), "{name}: {:?}", odd.size());
+            assert!(scheduler.add_noise(&latents, odd, 0).is_err() && scheduler.add_noise(odd, &latents, 0).is_err());
+            if scheduler.is_stochastic() {
+                let refused = scheduler.step(&latents, 0, &latents, &mut || Ok(odd.copy())).err().unwrap();
+                assert!(refused.to_string().contains("the step's noise has shape"), "{refused}");
+            }
+            assert!(scheduler.step(&latents, 99, &latents, &mut no_noise).is_err());
+            // The shape of latents is the caller's: any is scaled.
+            assert_eq!(scheduler.scale_model_input(odd, 0)?.size(), odd.size());
+        }
+    }
+    // A number that is no shape: an undefined tensor.
+    let none = Tensor::new();
+    assert!(guided(&none, &none, 1.0).is_err() || guided(&none, &latents, 1.0).is_err());
+    assert!(sd.decode(&none).is_err() && sd.predict_noise(&none, 1.0, &text).is_err());
+    assert!(Latents::from_tensor(&none).is_err() && Latents::from_tensor(&odd[2]).is_err());
+    assert!(Picture::map(&none).is_err() && Picture::map(&odd[5]).is_err());
     Ok(())
 }
 

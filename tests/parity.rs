@@ -124,12 +124,12 @@ fn check_loop_from_mean(pipeline: &Pipeline, golden: &Goldens, case: &Value, rep
     let text = get(&format!("text/{}", case["prompt"]));
     let noise = Tensor::cat(&noise::draw(plan.seed, &get("vae/latents").size()[1..], 1), 0);
     assert_eq!(&noise, get(&format!("run/{name}/noise")));
-    let mut latents = scheduler.add_noise(get("vae/latents"), &noise, first_call);
+    let mut latents = scheduler.add_noise(get("vae/latents"), &noise, first_call).unwrap();
     let mut largest = relative(&latents, get(&format!("run/{name}/latents/000")));
     report(&format!("{name}, start"), 0, largest, FORWARD);
     let timesteps = scheduler.timesteps().to_vec();
     for (call, timestep) in timesteps.iter().enumerate().skip(first_call) {
-        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let input = scheduler.scale_model_input(&latents, call).unwrap().repeat([2, 1, 1, 1]);
         let t = Tensor::from_slice(&[*timestep as f32; 2]);
         let halves = pipeline.unet.forward(&input, &t, text, &silent).unwrap().chunk(2, 0);
         let guided = &halves[0] + plan.guidance_scale * (&halves[1] - &halves[0]);

@@ -84,7 +84,7 @@ let mut noised = vec![];
 for call in [24, 20, 15, 10, 5, 0] {
     let alpha = scheduler.level(call).alpha_cumprod;
     let by_hand = alpha.sqrt() * &encoded + (1.0 - alpha).sqrt() * &noise;
-    assert!(by_hand.allclose(&scheduler.add_noise(&encoded, &noise, call), 1e-5, 1e-5, false));
+    assert!(by_hand.allclose(&scheduler.add_noise(&encoded, &noise, call)?, 1e-5, 1e-5, false));
     noised.push((format!("call {call}, ᾱ = {alpha:.2}"), sd.decode(&by_hand)?));
 }
 sheet(&noised)
@@ -193,13 +193,13 @@ fn img2img_simplified(sd: &Model, picture: &Picture, strength: f64, prompt: &str
     let mut scheduler = sd.scheduler("ddim", steps)?;
     let first = steps - (steps as f64 * strength) as usize;
     let noise = sd.noises(seed, 2).remove(1);
-    let mut latents = scheduler.add_noise(&sd.encode(picture, seed)?, &noise, first);
+    let mut latents = scheduler.add_noise(&sd.encode(picture, seed)?, &noise, first)?;
 
     // The same loop, from that call on.
     for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate().skip(first) {
-        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
         let predicted = sd.predict_noise(&input, timestep, &text)?;
-        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), guidance_scale);
+        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), guidance_scale)?;
         latents = scheduler.step(&noise, call, &latents, &mut no_noise)?.prev_sample;
     }
     sd.decode(&latents)

@@ -177,7 +177,7 @@ let scheduler = sd.scheduler("ddim", 25)?;
 let mut maps = vec![];
 for seed in [1, 2, 3] {
     let picture = draw(&sd, prompt, seed).run()?.image()?;
-    let noised = scheduler.add_noise(&sd.encode(&picture, 10)?, &sd.noise(100 + seed), 6).repeat([2, 1, 1, 1]);
+    let noised = scheduler.add_noise(&sd.encode(&picture, 10)?, &sd.noise(100 + seed), 6)?.repeat([2, 1, 1, 1]);
     maps.push((format!("seed {seed}"), picture));
     for other in others {
         let predicted = sd.predict_noise(&noised, scheduler.timesteps()[6], &sd.text_embeddings(&[prompt, other])?)?;
@@ -223,7 +223,7 @@ for seed in [1, 2, 3] {
     let (encoded, noise) = (sd.encode(&picture, 10)?, sd.noise(100 + seed));
     let mut before = 0.0;
     for call in [0, 10, 20, 24] {
-        let (noised, timestep) = (scheduler.add_noise(&encoded, &noise, call), scheduler.timesteps()[call]);
+        let (noised, timestep) = (scheduler.add_noise(&encoded, &noise, call)?, scheduler.timesteps()[call]);
         let answers = sd.predict_noise(&noised.repeat([3, 1, 1, 1]), timestep, &texts)?;
         let wrong = |text: i64| 100.0 * ((answers.get(text) - noise.get(0)).norm() / noise.norm()).double_value(&[]);
         let (right_caption, none, wrong_caption) = (wrong(0), wrong(1), wrong(2));

@@ -162,7 +162,7 @@ for seed in [1, 2, 3] {
     for name in ["ddim", "euler"] {
         let scheduler = sd.scheduler(name, 25)?;
         let latents = sd.noise(seed) * scheduler.init_noise_sigma();
-        let input = scheduler.scale_model_input(&latents, 0);
+        let input = scheduler.scale_model_input(&latents, 0)?;
         let size = |tensor: &Tensor| tensor.std(true).double_value(&[]);
         println!("seed {seed}, {name:<5}: latents {:>5.2}, what the UNet sees {:.2}", size(&latents), size(&input));
         assert!((size(&input) - 1.0).abs() < 0.1);

@@ -235,8 +235,8 @@ impl Scheduler for TwoStep {
     fn timesteps(&self) -> &[f64] { self.euler.timesteps() }
     fn init_noise_sigma(&self) -> f64 { self.euler.init_noise_sigma() }
     fn level(&self, call: usize) -> NoiseLevel { self.euler.level(call) }
-    fn scale_model_input(&self, x: &Tensor, call: usize) -> Tensor { self.euler.scale_model_input(x, call) }
-    fn add_noise(&self, x: &Tensor, noise: &Tensor, call: usize) -> Tensor { self.euler.add_noise(x, noise, call) }
+    fn scale_model_input(&self, x: &Tensor, call: usize) -> Result<Tensor> { self.euler.scale_model_input(x, call) }
+    fn add_noise(&self, x: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> { self.euler.add_noise(x, noise, call) }
 
     fn step(&mut self, noise: &Tensor, call: usize, x: &Tensor, _fresh: &mut Noise) -> Result<StepOutput> {
         let sigma = self.level(call).sigma;
@@ -261,9 +261,9 @@ fn draw_with(sd: &Model, scheduler: &mut dyn Scheduler, prompt: &str, seed: u64)
     let text = sd.text_embeddings(&["", prompt])?;
     let mut latents = sd.noise(seed) * scheduler.init_noise_sigma();
     for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
-        let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+        let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
         let predicted = sd.predict_noise(&input, timestep, &text)?;
-        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), 3.0);
+        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), 3.0)?;
         latents = scheduler.step(&noise, call, &latents, &mut no_noise)?.prev_sample;
     }
     sd.decode(&latents)

@@ -73,7 +73,8 @@ impl Model {
     /// When the shapes do not fit.
     pub fn predict_noise(&self, latents: &Tensor, timestep: f64, text: &Tensor) -> Result<Tensor> {
         caught(|| {
-            let t = Tensor::full([latents.size()[0]], timestep, (Kind::Float, latents.device()));
+            let (batch, ..) = latents.size4()?;
+            let t = Tensor::full([batch], timestep, (Kind::Float, latents.device()));
             let noise = no_grad(|| self.unet.forward(latents, &t, text, &Probe::silent()))?;
             Ok(noise.to_kind(Kind::Float))
         })
@@ -130,9 +131,17 @@ impl Model {
     }
 }
 
-/// The two predictions combined: beyond the one, towards the other (Ho & Salimans 2022).
-pub fn guided(uncond: &Tensor, text: &Tensor, guidance_scale: f64) -> Tensor {
-    uncond + guidance_scale * (text - uncond)
+/// The two predictions combined: beyond the one, towards the other (Ho & Salimans 2022). All three have one shape.
+///
+/// # Errors
+/// When the two have different shapes.
+pub fn guided(uncond: &Tensor, text: &Tensor, guidance_scale: f64) -> Result<Tensor> {
+    let (without, with) = caught(|| Ok((uncond.size(), text.size())))?;
+    if without != with {
+        let message = format!("the prediction without the prompt has shape {without:?}, the one with it {with:?}");
+        return Err(Error::Invalid { message, hint: None });
+    }
+    caught(|| Ok(uncond + guidance_scale * (text - uncond)))
 }
 
 /// The noise of a scheduler that takes none, for [`Scheduler::step`].

@@ -1,6 +1,6 @@
 //! From tensors to what can be looked at.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use crate::export::measures::not_recorded;
 use crate::record::plan::Quantity;
 use crate::show::latents::Latents;
@@ -18,7 +18,7 @@ impl Latents {
     /// # Errors
     /// When it does not have four dimensions.
     pub fn from_tensor(tensor: &Tensor) -> Result<Latents> {
-        array(tensor).and_then(Latents::new)
+        caught(|| array(tensor)).and_then(Latents::new)
     }
 
     /// The numbers as a tensor, f32 on the CPU: for `predict_noise`, `decode` and a scheduler's `step`.
@@ -49,10 +49,12 @@ impl Picture {
     /// # Errors
     /// When the tensor does not have two dimensions.
     pub fn map(tensor: &Tensor) -> Result<Picture> {
-        let (height, width) = tensor.size2()?;
-        let flat = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
-        let values = Array2::from_shape_vec((height as usize, width as usize), Vec::<f32>::try_from(&flat)?)
-            .map_err(|error| Error::Torch(error.to_string()))?;
+        let values = caught(|| {
+            let (height, width) = tensor.size2()?;
+            let flat = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
+            Array2::from_shape_vec((height as usize, width as usize), Vec::<f32>::try_from(&flat)?)
+                .map_err(|error| Error::Torch(error.to_string()))
+        })?;
         let range = Range::of(values.iter().copied()).unwrap_or(Range { lo: 0.0, hi: 1.0 });
         Ok(ColourMap::Viridis.paint(values.view(), range).into())
     }

@@ -74,7 +74,7 @@ impl Denoise<'_, '_> {
             self.probe.set_rows(predictions.clone());
 
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
-            let input = self.scheduler.scale_model_input(&latents, call);
+            let input = self.scheduler.scale_model_input(&latents, call)?;
             let times = predictions.branches.len();
             let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
             let input = self.probe.pass("unet.sample", Axes::Image, input)?;
@@ -120,7 +120,7 @@ impl Denoise<'_, '_> {
                 self.clock.time("scheduler", || self.scheduler.step(&guided, call, &latents, draw))?;
             latents = prev_sample;
             if let Some(kept) = self.kept {
-                latents = kept.put_back(&latents, self.scheduler, call + 1);
+                latents = kept.put_back(&latents, self.scheduler, call + 1)?;
             }
             self.probe.see(Quantity::PredictedOriginal.key(), Axes::Image, &pred_original)?;
             latents = self.probe.pass(Quantity::Latents.key(), Axes::Image, latents)?;

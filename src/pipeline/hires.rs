@@ -100,7 +100,7 @@ impl Enlarge<'_, '_> {
         };
         probe.see("encoded", Axes::Image, &encoded)?;
         let level = second.begin.first_call;
-        let noised = scheduler.add_noise(&encoded, &start::next(&mut noise, device)?, level);
+        let noised = scheduler.add_noise(&encoded, &start::next(&mut noise, device)?, level)?;
         Ok((noised, noise))
     }
 

@@ -108,12 +108,15 @@ pub struct Preserved {
 
 impl Preserved {
     /// Latents that enter call `call`, with the kept part put back: noised to that level, or clean after the last call.
-    pub fn put_back(&self, latents: &Tensor, scheduler: &dyn Scheduler, call: usize) -> Tensor {
+    ///
+    /// # Errors
+    /// The scheduler's.
+    pub fn put_back(&self, latents: &Tensor, scheduler: &dyn Scheduler, call: usize) -> Result<Tensor> {
         let original = match call < scheduler.timesteps().len() {
-            true => scheduler.add_noise(&self.encoded, &self.noise, call),
+            true => scheduler.add_noise(&self.encoded, &self.noise, call)?,
             false => self.encoded.shallow_clone(),
         };
-        &self.mask * latents + (1.0 - &self.mask) * original
+        Ok(&self.mask * latents + (1.0 - &self.mask) * original)
     }
 }
 
@@ -167,7 +170,7 @@ impl Encoder<'_, '_> {
         let drawn = next(noise, self.device)?;
         let Some(mask) = mask else {
             self.probe.see("noise", Axes::Image, &drawn)?;
-            return Ok(Start { latents: scheduler.add_noise(&encoded, &drawn, first_call), kept: None });
+            return Ok(Start { latents: scheduler.add_noise(&encoded, &drawn, first_call)?, kept: None });
         };
         self.probe.see("mask", Axes::Image, &mask)?;
         self.probe.see("noise", Axes::Image, &drawn)?;
@@ -176,7 +179,7 @@ impl Encoder<'_, '_> {
         drop(next(noise, self.device)?);
         let latents = match first_call {
             0 => &drawn * scheduler.init_noise_sigma(),
-            _ => scheduler.add_noise(&encoded, &drawn, first_call),
+            _ => scheduler.add_noise(&encoded, &drawn, first_call)?,
         };
         Ok(Start { latents, kept: Some(Preserved { mask, encoded, noise: drawn }) })
     }

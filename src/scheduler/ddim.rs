@@ -5,7 +5,7 @@
 
 use super::betas::{alphas_cumprod, whole_timesteps};
 use super::prediction::{Prediction, add_noise_preserving, clipped, draw, roots};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;
 use tch::Tensor;
 
@@ -61,12 +61,11 @@ impl Scheduler for Ddim {
         NoiseLevel::preserving(if beyond { at(&self.next_alphas, call) } else { at(&self.alphas, call) })
     }
 
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Tensor {
-        sample.shallow_clone()
+    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
+        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let (alpha, next) = (at(&self.alphas, call), at(&self.next_alphas, call));
         let (signal, share) = roots(alpha);
         let pred_original = clipped(self.prediction.clean(model_output, sample, signal, share), self.clip);
@@ -82,7 +81,7 @@ impl Scheduler for Ddim {
         Ok(StepOutput { prev_sample, pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_preserving(original, noise, at(&self.alphas, call))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_preserving(original, noise, at(&self.alphas, call)))
     }
 }

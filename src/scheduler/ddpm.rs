@@ -6,7 +6,7 @@
 use super::betas::{alphas_cumprod, whole_timesteps};
 use super::prediction::{Prediction, add_noise_preserving, clipped, draw, roots};
 use super::resolved::Variance;
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;
 use tch::Tensor;
 
@@ -66,12 +66,11 @@ impl Scheduler for Ddpm {
         NoiseLevel::preserving(at(&self.alphas, call))
     }
 
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Tensor {
-        sample.shallow_clone()
+    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
+        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let (alpha, next) = (at(&self.alphas, call), at(&self.alphas, call + 1));
         let (signal, share) = roots(alpha);
         let pred_original = clipped(self.prediction.clean(model_output, sample, signal, share), self.clip);
@@ -87,7 +86,7 @@ impl Scheduler for Ddpm {
         Ok(StepOutput { prev_sample, pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_preserving(original, noise, at(&self.alphas, call))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_preserving(original, noise, at(&self.alphas, call)))
     }
 }

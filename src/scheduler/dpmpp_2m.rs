@@ -8,7 +8,7 @@ use super::betas::whole_timesteps_without_last;
 use super::betas::{alphas_cumprod, final_sigma, interpolate, karras, timestep_of, training_sigmas};
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma};
 use super::resolved::{BetaSchedule, FinalSigma, Solver};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
@@ -92,12 +92,11 @@ impl Scheduler for Dpmpp2m {
         NoiseLevel::scaled(at(&self.sigmas, call))
     }
 
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Tensor {
-        sample.shallow_clone()
+    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
+        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let (alpha, share) = alpha_sigma(sigma);
         let (next_alpha, next_share) = alpha_sigma(next);
@@ -121,7 +120,7 @@ impl Scheduler for Dpmpp2m {
         Ok(StepOutput { prev_sample: prev_sample.to_kind(model_output.kind()), pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_scaled(original, noise, at(&self.sigmas, call))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_scaled(original, noise, at(&self.sigmas, call)))
     }
 }

@@ -6,7 +6,7 @@
 
 use super::betas::SigmaSchedule;
 use super::prediction::{Prediction, add_noise_unscaled, draw};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
@@ -46,13 +46,12 @@ impl Scheduler for EulerA {
         NoiseLevel::unscaled(at(&self.sigmas, call))
     }
 
-    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Tensor {
+    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Result<Tensor> {
         let sigma = at(&self.sigmas, call);
-        sample / f64::from((sigma * sigma + 1.0).sqrt())
+        Ok(sample / f64::from((sigma * sigma + 1.0).sqrt()))
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let sample = sample.to_kind(Kind::Float);
         let pred_original = self.prediction.clean_unscaled(model_output, &sample, sigma);
@@ -65,7 +64,7 @@ impl Scheduler for EulerA {
         Ok(StepOutput { prev_sample: prev_sample.to_kind(model_output.kind()), pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_unscaled(original, noise, at(&self.sigmas, call))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_unscaled(original, noise, at(&self.sigmas, call)))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::betas::SigmaSchedule;
 use super::prediction::{Prediction, add_noise_unscaled};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -63,13 +63,12 @@ impl Scheduler for Lms {
         NoiseLevel::unscaled(at(&self.sigmas, call))
     }
 
-    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Tensor {
+    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Result<Tensor> {
         let sigma = at(&self.sigmas, call);
-        sample / f64::from((sigma * sigma + 1.0).sqrt())
+        Ok(sample / f64::from((sigma * sigma + 1.0).sqrt()))
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let sigma = at(&self.sigmas, call);
         let pred_original = self.prediction.clean_unscaled(model_output, sample, sigma);
         self.derivatives.push_front((sample - &pred_original) / f64::from(sigma));
@@ -84,7 +83,7 @@ impl Scheduler for Lms {
         Ok(StepOutput { prev_sample, pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_unscaled(original, noise, at(&self.sigmas, call))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_unscaled(original, noise, at(&self.sigmas, call)))
     }
 }

@@ -4,6 +4,7 @@
 //! knows no model. `kinds` is the only registry; each algorithm stands in a file of its own.
 
 mod betas;
+mod checked;
 mod config;
 mod ddim;
 mod ddpm;
@@ -81,14 +82,23 @@ pub trait Scheduler {
     fn level(&self, call: usize) -> NoiseLevel;
 
     /// The latents as the model wants to see them at call `call`, shape of the sample.
-    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Tensor;
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Result<Tensor>;
 
     /// One step: from the model's output at call `call` and the latents that entered it to the next latents. Calls come
     /// in order from the first one used, which for image to image is not 0.
+    ///
+    /// # Errors
+    /// For a call beyond the last, and for shapes that do not fit each other.
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput>;
 
     /// Clean latents noised to the level at which call `call` begins (image to image).
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor;
+    ///
+    /// # Errors
+    /// When the noise has another shape than the latents.
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor>;
 }
 
 impl SchedulerKind {
@@ -133,7 +143,7 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
     if eta > 0.0 && kind != SchedulerKind::Ddim {
         return Err(Error::invalid(format!("`eta` means nothing to scheduler `{kind}`"), "use it with `ddim`"));
     }
-    Ok(match kind {
+    let scheduler: Box<dyn Scheduler> = match kind {
         SchedulerKind::Pndm => Box::new(pndm::Pndm::new(&config, steps)?),
         SchedulerKind::Ddim => Box::new(ddim::Ddim::new(&config, steps, eta)?),
         SchedulerKind::Ddpm => Box::new(ddpm::Ddpm::new(&config, steps)?),
@@ -143,7 +153,8 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
         SchedulerKind::Heun => Box::new(heun::Heun::new(&config, steps)?),
         SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras => Box::new(dpmpp_2m::Dpmpp2m::new(&config, steps)?),
         SchedulerKind::Unipc => Box::new(unipc::Unipc::new(&config, steps)?),
-    })
+    };
+    Ok(Box::new(checked::Checked(scheduler)))
 }
 
 /// The noise levels before each model call from `first_call` on, and after the last.
@@ -154,19 +165,6 @@ pub fn levels(scheduler: &dyn Scheduler, first_call: usize) -> Vec<Level> {
         Level { timestep: timesteps.get(call).copied(), sigma, alpha_cumprod, latent_scale }
     };
     (first_call..=timesteps.len()).map(level).collect()
-}
-
-/// Refuses a step beyond the last model call, and tensors of different shapes, which libtorch would broadcast.
-fn check_step(call: usize, timesteps: &[f64], model_output: &Tensor, sample: &Tensor) -> Result<()> {
-    let message = if call >= timesteps.len() {
-        format!("there is no model call {call}: the run has {}", timesteps.len())
-    } else if model_output.size() != sample.size() {
-        let (output, sample) = (model_output.size(), sample.size());
-        format!("the model's output has shape {output:?}, the latents have {sample:?}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::Invalid { message, hint: None })
 }
 
 /// The value at `call`, or the last one.

@@ -7,7 +7,7 @@
 
 use super::betas::{alphas_cumprod, whole_timesteps};
 use super::prediction::{Prediction, add_noise_preserving, roots};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use tch::Tensor;
@@ -170,12 +170,11 @@ impl Scheduler for Pndm {
         NoiseLevel::preserving(self.alpha(timestep))
     }
 
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Tensor {
-        sample.shallow_clone()
+    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
+        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let timestep = at(&self.whole_timesteps, call);
         let (signal, share) = roots(self.alpha(timestep));
         let pred_original = self.prediction.clean(model_output, sample, signal, share);
@@ -194,7 +193,7 @@ impl Scheduler for Pndm {
         Ok(StepOutput { prev_sample, pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_preserving(original, noise, at(&self.alphas_cumprod, at(&self.whole_timesteps, call) as usize))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_preserving(original, noise, at(&self.alphas_cumprod, at(&self.whole_timesteps, call) as usize)))
     }
 }

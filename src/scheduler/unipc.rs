@@ -10,7 +10,7 @@ use super::betas::{alphas_cumprod, final_sigma, interpolate, timestep_of, traini
 use super::dpmpp_2m::{karras_of_training, lambda};
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma, rounded};
 use super::resolved::{FinalSigma, Solver};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at, check_step};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::arithmetic;
 use crate::error::Result;
 use std::collections::VecDeque;
@@ -141,12 +141,11 @@ impl Scheduler for Unipc {
         NoiseLevel::scaled(at(&self.sigmas, call))
     }
 
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Tensor {
-        sample.shallow_clone()
+    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
+        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
-        check_step(call, &self.timesteps, model_output, sample)?;
         let (alpha, share) = alpha_sigma(at(&self.sigmas, call));
         let pred_original = self.prediction.clean(model_output, sample, alpha, share);
         let corrected = match self.last.take() {
@@ -166,7 +165,7 @@ impl Scheduler for Unipc {
         Ok(StepOutput { prev_sample, pred_original })
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Tensor {
-        add_noise_scaled(original, noise, at(&self.sigmas, call))
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, call: usize) -> Result<Tensor> {
+        Ok(add_noise_scaled(original, noise, at(&self.sigmas, call)))
     }
 }

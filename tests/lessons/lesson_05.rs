@@ -45,7 +45,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
 
     super::cell("6");
     let timestep = scheduler.timesteps()[0];
-    let input = scheduler.scale_model_input(&latents, 0).repeat([2, 1, 1, 1]);
+    let input = scheduler.scale_model_input(&latents, 0)?.repeat([2, 1, 1, 1]);
     let predicted = sd.predict_noise(&input, timestep, &text)?;
     println!("timestep          {timestep}");
     println!("the UNet's input  {:?}", input.size());
@@ -61,7 +61,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let with = predicted.narrow(0, 1, 1);
     let by_hand = &without + guidance_scale * (&with - &without);
     println!("apart by {:.0} % of their size", 100.0 * size(&(&with - &without)) / size(&without));
-    assert!(by_hand.allclose(&guided(&without, &with, guidance_scale), 1e-6, 1e-6, false));
+    assert!(by_hand.allclose(&guided(&without, &with, guidance_scale)?, 1e-6, 1e-6, false));
 
     super::cell("8");
     for seed in [1, 2, 3] {
@@ -96,7 +96,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let mut apart: f64 = 0.0;
         for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
             let predicted = sd.predict_noise(&latents.repeat([2, 1, 1, 1]), timestep, &text)?;
-            let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), guidance_scale);
+            let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), guidance_scale)?;
             let (now, next) = (scheduler.level(call).alpha_cumprod, scheduler.level(call + 1).alpha_cumprod);
             let x0 = (&latents - (1.0 - now).sqrt() * &noise) / now.sqrt();
             let by_hand = next.sqrt() * x0 + (1.0 - next).sqrt() * &noise;
@@ -117,7 +117,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
 
         // 3. The loop: predict the noise, guide, take a little away.
         for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
-            let input = scheduler.scale_model_input(&latents, call).repeat([2, 1, 1, 1]);
+            let input = scheduler.scale_model_input(&latents, call)?.repeat([2, 1, 1, 1]);
             let predicted = sd.predict_noise(&input, timestep, &text)?;
             let (without, with) = (predicted.narrow(0, 0, 1), predicted.narrow(0, 1, 1));
             let noise = &without + guidance_scale * (&with - &without);
