@@ -19,6 +19,8 @@ pub const WIDTH: u32 = 1600;
 const HEIGHTS: [u32; 2] = [900, 1500];
 /// The most panels in one row.
 const ROW: usize = 3;
+/// More curves than this cannot be told apart.
+pub const LOOKS: usize = 6;
 
 /// A figure: one or several panels side by side under one title.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,21 +46,49 @@ pub struct Panel {
     pub x: String,
     /// Where the horizontal axis ends, if the curves stop before it (a run that is not finished).
     pub x_end: f64,
+    /// What the horizontal axis is marked with.
+    pub across: Across,
     /// Whether the vertical axis is logarithmic. Values that are not above 0 are then left out.
     pub log: bool,
     /// The curves. A panel of one curve has no legend.
     pub curves: Vec<Line>,
 }
 
+/// What a horizontal axis holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Across {
+    /// Whole numbers from 0 on: steps.
+    #[default]
+    Steps,
+    /// Any numbers.
+    Numbers,
+    /// Any numbers, at the scale of the vertical axis: a circle is round.
+    SameScale,
+}
+
 /// One curve.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Line {
-    /// Its name in the legend.
+    /// Its name in the legend; one without a name has no place there.
     pub name: String,
     /// Its points, left to right. Those that are not finite are left out.
     pub points: Vec<(f64, f64)>,
     /// Which colour, dash and marker. The same thing looks the same in every figure.
     pub look: usize,
+    /// Whether it is what a formula says, beside what was measured: then it is thin and dotted, in its look's colour.
+    pub theory: bool,
+}
+
+impl Line {
+    /// What was measured.
+    pub fn measured(name: impl Into<String>, points: Vec<(f64, f64)>, look: usize) -> Line {
+        Line { name: name.into(), points, look, theory: false }
+    }
+
+    /// What a formula says.
+    pub fn theory(name: impl Into<String>, points: Vec<(f64, f64)>, look: usize) -> Line {
+        Line { name: name.into(), points, look, theory: true }
+    }
 }
 
 impl Figure {

@@ -240,6 +240,7 @@ pub fn not_recorded(run: &Run, what: &[Quantity]) -> Error {
     Error::NotRecorded { message, hint }
 }
 
-fn latent_scale(run: &Run, step: usize) -> f64 {
+/// What the latents of a step are divided by to have the variance that the model sees.
+pub fn latent_scale(run: &Run, step: usize) -> f64 {
     run.level(step).map(|level| level.latent_scale).filter(|scale| *scale > 0.0).unwrap_or(1.0)
 }

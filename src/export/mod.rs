@@ -13,6 +13,7 @@ pub mod figure;
 pub mod filmstrip;
 mod footer;
 pub mod frames;
+pub mod geometry;
 pub mod latents;
 pub mod manager;
 pub mod measures;

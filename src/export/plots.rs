@@ -1,11 +1,13 @@
-//! The plots of a run, and of several in one: schedule, norms, guidance, change, distance.
+//! The plots of a run, and of several in one: schedule, norms, guidance, change, distance, and the geometry of its way.
 //!
 //! Enters: runs. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
-//! come from [`super::measures`].
+//! come from [`super::measures`] and [`super::geometry`].
 
 mod together;
 
-use super::figure::{Figure, Format, Line, Panel};
+use super::figure::{Across, Figure, Format, Line, Panel};
+use super::geometry::trajectory::Choice;
+use super::geometry::{self, Measure};
 use super::manager::Outputs;
 use super::measures::{self, Curve};
 use super::settings::{self, shortened};
@@ -13,6 +15,7 @@ use super::words;
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
+use serde_json::{Map, Value, json};
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,11 +35,18 @@ pub enum Plot {
     Change,
     /// How far each step is from the finished picture.
     Distance,
+    /// The geometry of its way.
+    Geometry(Measure),
 }
 
 impl Plot {
-    /// All plots, in the order in which they are made.
-    pub const ALL: [Plot; 5] = [Plot::Schedule, Plot::Norms, Plot::Guidance, Plot::Change, Plot::Distance];
+    /// The plots that are made unasked, in their order.
+    pub const USUAL: [Plot; 5] = [Plot::Schedule, Plot::Norms, Plot::Guidance, Plot::Change, Plot::Distance];
+
+    /// All plots.
+    pub fn all() -> impl Iterator<Item = Plot> {
+        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry))
+    }
 
     /// Its name: `--what` takes it, the file bears it.
     pub fn name(self) -> &'static str {
@@ -46,6 +56,7 @@ impl Plot {
             Plot::Guidance => "guidance",
             Plot::Change => "change",
             Plot::Distance => "distance",
+            Plot::Geometry(measure) => measure.name(),
         }
     }
 
@@ -54,6 +65,24 @@ impl Plot {
     /// # Errors
     /// [`Error::NotRecorded`] when no run has it; when a step cannot be read, or a batch has no such picture.
     pub fn figure(self, runs: &[&Run], batch: usize) -> Result<Figure> {
+        Ok(self.with_numbers(runs, batch, &Choice::default())?.0)
+    }
+
+    /// The figure and its numbers: of the geometry those of `geometry.json`, of `choice`; of others those of the figure.
+    ///
+    /// # Errors
+    /// As [`Plot::figure`]; also when what is chosen cannot be.
+    pub fn with_numbers(self, runs: &[&Run], batch: usize, choice: &Choice) -> Result<(Figure, Value)> {
+        let Plot::Geometry(measure) = self else {
+            let figure = self.of_steps(runs, batch)?;
+            let numbers = figure.as_json();
+            return Ok((figure, numbers));
+        };
+        let measured = measure.take(runs, batch, choice)?;
+        Ok((measured.figure(settings::common(runs, batch, PROMPT)), json!(measured.numbers)))
+    }
+
+    fn of_steps(self, runs: &[&Run], batch: usize) -> Result<Figure> {
         let [run] = runs else { return together::figure(self, runs, batch) };
         let Parts { title, panels, notes } = self.parts(run, batch)?;
         let subtitle = settings::about(run, batch, PROMPT);
@@ -68,6 +97,8 @@ impl Plot {
             Plot::Guidance => guidance(run, batch),
             Plot::Change => change(run, batch),
             Plot::Distance => distance(run, batch),
+            // These are made of all runs together.
+            Plot::Geometry(_) => Err(Error::Broken(format!("the {self} of one run among others"))),
         }?;
         parts.notes.extend(second_pass(run, self));
         Ok(parts)
@@ -92,8 +123,8 @@ impl FromStr for Plot {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = Plot::ALL.map(Plot::name);
-        Plot::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| Error::unknown("plot", name, known))
+        let known = Plot::all().map(Plot::name);
+        Plot::all().find(|p| p.name() == name).ok_or_else(|| Error::unknown("plot", name, known))
     }
 }
 
@@ -106,13 +137,16 @@ pub struct Options {
     pub formats: Vec<Format>,
     /// Which picture of the batch.
     pub batch: usize,
+    /// What the geometry is taken of.
+    pub choice: Choice,
     /// Another title than the plot's own; an empty one leaves out both the title and the line below it.
     pub title: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { what: Plot::ALL.to_vec(), formats: vec![Format::Png], batch: 0, title: None }
+        let (what, formats) = (Plot::USUAL.to_vec(), vec![Format::Png]);
+        Options { what, formats, batch: 0, choice: Choice::default(), title: None }
     }
 }
 
@@ -121,23 +155,24 @@ impl Default for Options {
 /// # Errors
 /// As [`make`].
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
-    make(&[run], &Options::default(), outputs)
+    make(&[run], &Options::default(), outputs).map(drop)
 }
 
 /// Makes `plot-NAME.png` and so on of each plot; of several runs `plot-NAME-compared.png`. What was not recorded is left
-/// out and noted.
+/// out and noted. Where the geometry is among them, `geometry.json` has its numbers. Gives the numbers of all, by name.
 ///
 /// # Errors
 /// [`Error::NotRecorded`] when nothing of it was recorded; when a step cannot be read or a file not be written.
-pub fn make(runs: &[&Run], options: &Options, outputs: &mut Outputs) -> Result<()> {
+pub fn make(runs: &[&Run], options: &Options, outputs: &mut Outputs) -> Result<Value> {
     for run in runs {
         words::check_batch(run, options.batch)?;
     }
     let several = if runs.len() > 1 { "-compared" } else { "" };
     let (mut made, mut missing) = (0, vec![]);
+    let (mut all, mut geometry) = (Map::new(), Map::new());
     for plot in &options.what {
-        let mut figure = match plot.figure(runs, options.batch) {
-            Ok(figure) => figure,
+        let (mut figure, numbers) = match plot.with_numbers(runs, options.batch, &options.choice) {
+            Ok(made) => made,
             Err(error @ Error::NotRecorded { .. }) => {
                 missing.push((plot, error));
                 continue;
@@ -153,8 +188,18 @@ pub fn make(runs: &[&Run], options: &Options, outputs: &mut Outputs) -> Result<(
             outputs.write(&format!("plot-{plot}{several}.{}", format.extension()), &format.bytes(&figure)?)?;
             made += 1;
         }
+        if matches!(plot, Plot::Geometry(_)) {
+            geometry.insert(plot.to_string(), numbers.clone());
+        }
+        all.insert(plot.to_string(), numbers);
     }
-    leave_out(runs, made, missing, outputs)
+    if !geometry.is_empty() {
+        let file = format!("{}{several}.json", geometry::FILE);
+        let text = serde_json::to_string_pretty(&geometry).map_err(|e| Error::Broken(e.to_string()))?;
+        outputs.write(&file, (text + "\n").as_bytes())?;
+    }
+    leave_out(runs, made, missing, outputs)?;
+    Ok(Value::Object(all))
 }
 
 /// Says which plots could not be made; an error if none was.
@@ -185,6 +230,7 @@ fn second_pass(run: &Run, plot: Plot) -> Option<String> {
         Plot::Schedule | Plot::Guidance | Plot::Change => format!("{begins}."),
         Plot::Norms => format!("{begins}: its vectors have more numbers, and are longer."),
         Plot::Distance => format!("{begins}; steps of another size than the last have no distance."),
+        Plot::Geometry(_) => return None,
     })
 }
 
@@ -316,9 +362,14 @@ fn panel(run: &Run, y: &str, about: &str, log: bool, curves: Vec<Line>) -> Panel
     let x = if words::counts_calls(run) { "model call" } else { "step" };
     let last = curves.iter().flat_map(|line| line.points.last()).map(|p| p.0).fold(0.0, f64::max);
     let x_end = last.max(run.record().last_step() as f64);
-    Panel { y: y.into(), about: about.into(), x: x.into(), x_end, log, curves }
+    Panel { y: y.into(), about: about.into(), x: x.into(), x_end, across: Across::Steps, log, curves }
 }
 
 fn line(name: &str, look: usize, curve: Curve) -> Line {
-    Line { name: name.into(), points: curve.into_iter().map(|(step, value)| (step as f64, value)).collect(), look }
+    Line {
+        name: name.into(),
+        points: curve.into_iter().map(|(step, value)| (step as f64, value)).collect(),
+        look,
+        theory: false,
+    }
 }

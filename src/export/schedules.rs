@@ -3,7 +3,7 @@
 //! Enters: the noise levels of each scheduler. Leaves: one figure. Where the levels come from is the caller's matter, so
 //! that nothing here needs a scheduler or libtorch.
 
-use super::figure::{Figure, Line, Panel};
+use super::figure::{Across, Figure, Line, Panel};
 use super::settings::scheduler_name;
 use crate::record::schema::Level;
 
@@ -31,6 +31,7 @@ pub fn figure(schedules: &[NamedSchedule], model: &str, steps: usize) -> Figure 
         about: about.into(),
         x: "step".into(),
         x_end: steps as f64,
+        across: Across::Steps,
         log,
         curves: schedules.iter().enumerate().map(|(look, s)| line(s, look, steps, value)).collect(),
     };
@@ -65,5 +66,6 @@ fn line(schedule: &NamedSchedule, look: usize, steps: usize, value: fn(&Level) -
         name: scheduler_name(&schedule.name),
         points: points.filter_map(|(call, level)| Some((call as f64 * width, value(level)?))).collect(),
         look,
+        theory: false,
     }
 }

@@ -169,7 +169,8 @@ impl Run {
         Ok(filmstrip::draw(self, &filmstrip::Options::default())?.0.into())
     }
 
-    /// The figure of this name: `schedule`, `norms`, `guidance`, `change` or `distance`.
+    /// The figure of this name: `schedule`, `norms`, `guidance`, `change`, `distance`, `plane`, `pca`, `cosines`,
+    /// `spectrum` or `bands`.
     ///
     /// # Errors
     /// When there is no such figure, or the run has not recorded what it shows.

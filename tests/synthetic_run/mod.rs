@@ -141,7 +141,7 @@ fn linear(latents: &Array4<f32>, batch: usize, scale: f32) -> RgbImage {
     })
 }
 
-fn write_tensors(path: &Path, tensors: &[(&str, Array4<f32>)]) {
+pub fn write_tensors(path: &Path, tensors: &[(&str, Array4<f32>)]) {
     let bytes: Vec<(&str, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| (*name, tensor.shape().to_vec(), tensor.iter().flat_map(|v| v.to_le_bytes()).collect()))

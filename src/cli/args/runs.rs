@@ -24,7 +24,7 @@ pub struct PlotArgs {
     /// The run, or several to be drawn in one plot
     #[arg(default_value = "run", value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// What to plot: schedule, norms, guidance, change, distance
+    /// What to plot: schedule, norms, guidance, change, distance; of the way's geometry plane, pca, cosines, spectrum, bands
     #[arg(long, value_delimiter = ',', default_value = "schedule,norms,guidance,change,distance", value_name = "LIST")]
     pub what: Vec<String>,
     /// File formats: png (1600 pixels wide), svg, pdf; csv, json for the numbers
@@ -33,6 +33,16 @@ pub struct PlotArgs {
     /// Another title; `none` leaves it out, with the line below it
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
+    /// What the geometry is of: x (the latents), x0 (the predictions), noise (the guided predictions), pictures (the
+    /// decoded latents' luma; spectrum and bands) [default: x; of bands x0; of spectrum the first three]
+    #[arg(long, value_name = "WHAT")]
+    pub of: Option<String>,
+    /// The channels that the geometry is of, counted from 0 [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub channels: Option<Vec<usize>>,
+    /// Print the numbers as JSON
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub files: FilesArgs,

@@ -89,6 +89,11 @@ pub fn tell(outputs: &Outputs, written: usize, left_out: usize, talk: Talk) {
     for path in &outputs.written()[written..] {
         report::print(path.display());
     }
+    tell_left_out(outputs, left_out, talk);
+}
+
+/// Says what was left out since there were `left_out`.
+pub fn tell_left_out(outputs: &Outputs, left_out: usize, talk: Talk) {
     for error in &outputs.left_out()[left_out..] {
         talk.warn(format!("left out {error}"));
         if let Some(hint) = error.hint() {

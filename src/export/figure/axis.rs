@@ -23,13 +23,7 @@ impl Axis {
     /// A linear axis that holds all values, with about `count` marks. It starts at 0 where that costs less than half of
     /// it, because lengths are compared more easily from there.
     pub fn linear(values: impl Iterator<Item = f64> + Clone, count: usize) -> Axis {
-        let (mut low, mut high) = bounds(values);
-        if low > 0.0 && low < 0.6 * high {
-            low = 0.0;
-        }
-        if high < 0.0 && high > 0.6 * low {
-            high = 0.0;
-        }
+        let (mut low, mut high) = from_zero(bounds(values));
         if high - low <= 1e-9 * high.abs().max(1e-9) {
             let room = if high == 0.0 { 1.0 } else { 0.1 * high.abs() };
             (low, high) = (low - room, high + room);
@@ -39,6 +33,33 @@ impl Axis {
         let marks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
         let decimals = decimals(step);
         Axis { start: first * step, end: last * step, marks, log: false, decimals }
+    }
+
+    /// A linear axis from `start` to `end` as they are, with about `count` marks at round numbers within.
+    pub fn within(start: f64, end: f64, count: usize) -> Axis {
+        let step = round_step((end - start) / count.max(1) as f64);
+        let (first, last) = ((start / step - 1e-9).ceil(), (end / step + 1e-9).floor());
+        let marks = (0..=(last - first).max(0.0) as usize).map(|i| (first + i as f64) * step).collect();
+        Axis { start, end, marks, log: false, decimals: decimals(step) }
+    }
+
+    /// Two linear axes over values that lie between these, on an area of so many pixels: the one that has more room is
+    /// widened about its middle, until a unit takes as many pixels on both.
+    pub fn at_one_scale(
+        across: impl Iterator<Item = f64> + Clone,
+        up: impl Iterator<Item = f64> + Clone,
+        (width, height): (f64, f64),
+        counts: (usize, usize),
+    ) -> (Axis, Axis) {
+        let (x, y) = (from_zero(bounds(across)), from_zero(bounds(up)));
+        // With some room, so that no marker stands on an edge.
+        let unit = 1.12 * ((x.1 - x.0) / width).max((y.1 - y.0) / height);
+        let unit = if unit > 0.0 { unit } else { 1.0 / width };
+        let axis = |(low, high): (f64, f64), pixels: f64, count| {
+            let (middle, half) = (0.5 * (low + high), 0.5 * unit * pixels);
+            Axis::within(middle - half, middle + half, count)
+        };
+        (axis(x, width, counts.0), axis(y, height, counts.1))
     }
 
     /// The axis of the steps, from 0 to `end`, marked at whole numbers.
@@ -116,6 +137,15 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
+/// A range that begins at 0 where that costs less than half of it.
+fn from_zero((low, high): (f64, f64)) -> (f64, f64) {
+    match (low, high) {
+        (low, high) if low > 0.0 && low < 0.6 * high => (0.0, high),
+        (low, high) if high < 0.0 && high > 0.6 * low => (low, 0.0),
+        as_it_is => as_it_is,
+    }
+}
+
 /// The least and the greatest finite value, `(0, 1)` if there is none.
 fn bounds(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let finite = values.filter(|v| v.is_finite());
@@ -167,6 +197,18 @@ mod tests {
         assert_eq!(labels(&axis), ["10⁻³", "10⁻²", "0.1", "1", "10", "100", "10³"]);
         assert_eq!(axis.place(0.0), None);
         assert_eq!(axis.place(100.0), Some(2.0));
+    }
+
+    #[test]
+    fn a_circle_is_round() {
+        let (across, up) = ([-1.0, 1.0].into_iter(), [4.0, 10.0].into_iter());
+        let (x, y) = Axis::at_one_scale(across, up, (300.0, 500.0), (4, 4));
+        let units = [(x.end - x.start) / 300.0, (y.end - y.start) / 500.0];
+        assert!((units[0] - units[1]).abs() < 1e-12, "{units:?}");
+        assert!((x.start + 3.36).abs() < 1e-9 && (y.start + 0.6).abs() < 1e-9, "{x:?} {y:?}");
+        assert_eq!(labels(&x), ["-2", "0", "2"]);
+        let (x, y) = Axis::at_one_scale([7.0].into_iter(), [].into_iter(), (300.0, 500.0), (4, 4));
+        assert!(x.start < 7.0 && 7.0 < x.end && y.start < y.end && !y.marks.is_empty(), "{x:?} {y:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! where it hides none. How wide a text becomes is measured with the fonts that draw it in the end.
 
 use super::axis::Axis;
-use super::{Figure, Line, Panel};
+use super::{Across, Figure, LOOKS, Line, Panel};
 use crate::viz::fonts::FAMILIES;
 use crate::viz::text::TextStyle as Letters;
 use image::Rgb;
@@ -18,7 +18,7 @@ type Drawn = Result<(), Failure>;
 type Place = (i32, i32);
 
 /// Colours of Okabe and Ito, the ones that stand out on white first.
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; LOOKS] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -27,13 +27,19 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 0, 0),
 ];
 /// Length of dash and gap; no gap is a whole line.
-const DASHES: [(i32, i32); 6] = [(1, 0), (22, 12), (6, 10), (40, 12), (14, 8), (3, 6)];
+const DASHES: [(i32, i32); LOOKS] = [(1, 0), (22, 12), (6, 10), (40, 12), (14, 8), (3, 6)];
 const GREY: RGBColor = RGBColor(95, 95, 95);
 const GRID: RGBColor = RGBColor(222, 222, 222);
 const MARGIN: i32 = 36;
 /// Between two panels.
 const GAP: i32 = 34;
+/// Around a chart: free above and on the right, labels below.
+const TOP: i32 = 16;
+const RIGHT: i32 = 22;
+const BELOW: i32 = 98;
 const LINE_WIDTH: u32 = 5;
+const THEORY_WIDTH: u32 = 3;
+const THEORY_DASH: (i32, i32) = (4, 6);
 const TITLE: f64 = 54.0;
 const SUBTITLE: f64 = 36.0;
 const NAME: f64 = 38.0;
@@ -98,7 +104,7 @@ pub(super) fn figure(figure: &Figure, area: &Area) -> Drawn {
     let bottom = height - 14 - 44 * lines as i32;
     write_lines(area, &figure.note, &note, bottom, (2, 44))?;
     // Panels begin at one height, so that they can be compared.
-    let most = figure.panels.iter().map(|p| p.curves.len()).max().unwrap_or(0) as i32;
+    let most = figure.panels.iter().map(|p| named(p).count()).max().unwrap_or(0) as i32;
     let mut legend_rows = if most > 1 { most } else { 0 };
     if let (Some(curves), 1..) = (shared_curves(figure), legend_rows) {
         top = shared_legend(&curves, area, (MARGIN, top), inner)?;
@@ -114,11 +120,16 @@ pub(super) fn figure(figure: &Figure, area: &Area) -> Drawn {
     Ok(())
 }
 
+/// The curves that the legend names.
+fn named(panel: &Panel) -> impl Iterator<Item = &Line> {
+    panel.curves.iter().filter(|curve| !curve.name.is_empty())
+}
+
 /// The curves of all panels, each once, if there are several panels and each look stands for one thing.
 fn shared_curves(figure: &Figure) -> Option<Vec<&Line>> {
     let mut curves: Vec<&Line> = vec![];
-    for curve in figure.panels.iter().flat_map(|panel| &panel.curves) {
-        match curves.iter().find(|known| known.look == curve.look) {
+    for curve in figure.panels.iter().flat_map(named) {
+        match curves.iter().find(|known| known.look == curve.look && known.theory == curve.theory) {
             Some(known) if known.name != curve.name => return None,
             Some(_) => {}
             None => curves.push(curve),
@@ -144,8 +155,10 @@ fn shared_legend(curves: &[&Line], area: &Area, (left, top): Place, width: i32) 
 
 fn legend_entry(line: &Line, area: &Area, (x, y): Place, width: i32) -> Drawn {
     let middle = y + (LABEL * 0.42) as i32;
-    stroke(area, line.look, &[(x, middle), (x + SWATCH - 14, middle)])?;
-    marker(area, line.look, (x + (SWATCH - 14) / 2, middle))?;
+    stroke(area, line, &[(x, middle), (x + SWATCH - 14, middle)])?;
+    if !line.theory {
+        marker(area, line.look, (x + (SWATCH - 14) / 2, middle))?;
+    }
     write(area, &line.name, &text(LABEL, BLACK, false), (x + SWATCH, y), width - SWATCH)
 }
 
@@ -162,7 +175,7 @@ fn draw_panel(panel: &Panel, area: &Area, legend_rows: i32) -> Drawn {
     write(area, &about, &text(ABOUT, GREY, false), (0, 46), width)?;
     let head = 96;
     if legend_rows > 0 {
-        for (i, line) in (0..).zip(&panel.curves) {
+        for (i, line) in (0..).zip(named(panel)) {
             legend_entry(line, area, (0, head + i * ROW), width)?;
         }
     }
@@ -171,15 +184,35 @@ fn draw_panel(panel: &Panel, area: &Area, legend_rows: i32) -> Drawn {
     draw_curves(panel, y, &chart, area)
 }
 
-fn draw_curves(panel: &Panel, y: Axis, chart: &Area, area: &Area) -> Drawn {
-    let width = chart.dim_in_pixel().0 as usize;
-    let x = Axis::steps(panel.x_end, width / 95);
+/// Both axes of a panel whose chart has so many pixels, labels included.
+fn axes(panel: &Panel, y: Axis, (width, height): (u32, u32)) -> (Axis, Axis) {
+    let count = width as usize / 95;
+    if panel.across == Across::Steps {
+        return (Axis::steps(panel.x_end, count), y);
+    }
+    let points = panel.curves.iter().flat_map(|line| &line.points);
+    let across = points.clone().map(|(x, _)| *x);
+    if panel.across == Across::Numbers {
+        return (Axis::linear(across, count.saturating_sub(1)), y);
+    }
+    let room = (f64::from(width as i32 - RIGHT - beside(&y)), f64::from(height as i32 - TOP - BELOW));
+    let room = (room.0.max(1.0), room.1.max(1.0));
+    Axis::at_one_scale(across, points.map(|(_, y)| *y), room, (count.saturating_sub(1), 5))
+}
+
+/// Room for the labels of a vertical axis.
+fn beside(y: &Axis) -> i32 {
     let longest = y.marks.iter().map(|m| y.label(*m).chars().count()).max().unwrap_or(1) as i32;
+    20 * longest + 26
+}
+
+fn draw_curves(panel: &Panel, y: Axis, chart: &Area, area: &Area) -> Drawn {
+    let (x, y) = axes(panel, y, chart.dim_in_pixel());
     let mut context = ChartBuilder::on(chart)
-        .margin_right(22)
-        .margin_top(16)
-        .x_label_area_size(98)
-        .y_label_area_size(20 * longest + 26)
+        .margin_right(RIGHT)
+        .margin_top(TOP)
+        .x_label_area_size(BELOW)
+        .y_label_area_size(beside(&y))
         .build_cartesian_2d(x.clone(), y.clone())?;
     context
         .configure_mesh()
@@ -207,7 +240,7 @@ fn draw_curves(panel: &Panel, y: Axis, chart: &Area, area: &Area) -> Drawn {
             let value = y.place(*value).filter(|v| (y.start..=y.end).contains(v))?;
             Some(pixel(*step, value))
         };
-        draw_line(line, place, area)?;
+        draw_line(line, place, panel.across, area)?;
     }
     Ok(())
 }
@@ -227,11 +260,21 @@ fn write_labels(panel: &Panel, (x, y): (&Axis, &Axis), pixel: impl Fn(f64, f64) 
     area.draw_text(&panel.x, &under, (px, py + 54))
 }
 
-fn draw_line(line: &Line, pixel: impl Fn(&(f64, f64)) -> Option<Place>, area: &Area) -> Drawn {
+fn draw_line(line: &Line, pixel: impl Fn(&(f64, f64)) -> Option<Place>, across: Across, area: &Area) -> Drawn {
     let places: Vec<Place> = line.points.iter().filter_map(pixel).collect();
-    stroke(area, line.look, &places)?;
+    stroke(area, line, &places)?;
+    if line.theory {
+        return Ok(());
+    }
     // Markers that would touch each other hide the line: then only some are drawn, the last one always.
-    let span = places.last().map_or(0, |p| p.0) - places.first().map_or(0, |p| p.0);
+    let span = match across {
+        // A path may go any way.
+        Across::SameScale => {
+            let far = |pair: &[Place]| f64::from(pair[1].0 - pair[0].0).hypot(f64::from(pair[1].1 - pair[0].1));
+            places.windows(2).map(far).sum::<f64>() as i32
+        }
+        _ => places.last().map_or(0, |p| p.0) - places.first().map_or(0, |p| p.0),
+    };
     let fitting = (span / 30).max(1) as usize;
     let every = places.len().div_ceil(fitting).max(1);
     for (i, place) in places.iter().enumerate() {
@@ -242,12 +285,15 @@ fn draw_line(line: &Line, pixel: impl Fn(&(f64, f64)) -> Option<Place>, area: &A
     Ok(())
 }
 
-fn stroke(area: &Area, look: usize, places: &[Place]) -> Drawn {
+fn stroke(area: &Area, line: &Line, places: &[Place]) -> Drawn {
     if places.len() < 2 {
         return Ok(());
     }
-    let style = COLOURS[look % COLOURS.len()].stroke_width(LINE_WIDTH);
-    let (dash, gap) = DASHES[look % DASHES.len()];
+    let (width, (dash, gap)) = match line.theory {
+        true => (THEORY_WIDTH, THEORY_DASH),
+        false => (LINE_WIDTH, DASHES[line.look % DASHES.len()]),
+    };
+    let style = COLOURS[line.look % COLOURS.len()].stroke_width(width);
     if gap == 0 {
         return area.draw(&PathElement::new(places.to_vec(), style));
     }

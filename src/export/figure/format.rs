@@ -59,7 +59,7 @@ impl Format {
             Format::Svg => Ok(figure.svg()?.into_bytes()),
             Format::Pdf => pdf(figure),
             Format::Csv => Ok(csv(figure).into_bytes()),
-            Format::Json => Ok((serde_json::to_string_pretty(&as_json(figure)).map_err(refused)? + "\n").into_bytes()),
+            Format::Json => Ok((serde_json::to_string_pretty(&figure.as_json()).map_err(refused)? + "\n").into_bytes()),
         }
     }
 }
@@ -80,6 +80,19 @@ impl Figure {
     /// As [`Figure::svg`].
     pub fn png(&self) -> Result<Vec<u8>> {
         png_bytes(&pixels(self)?)
+    }
+
+    /// The words and the numbers; null for one that is not finite.
+    pub fn as_json(&self) -> Value {
+        let mut panels = vec![];
+        for panel in &self.panels {
+            let curve = |curve: &super::Line| json!({ "name": curve.name, "points": curve.points });
+            let curves: Vec<Value> = panel.curves.iter().map(curve).collect();
+            panels.push(
+                json!({ "y": panel.y, "about": panel.about, "x": panel.x, "logarithmic": panel.log, "curves": curves }),
+            );
+        }
+        json!({ "title": self.title, "subtitle": self.subtitle, "note": self.note, "panels": panels })
     }
 }
 
@@ -132,19 +145,6 @@ fn csv(figure: &Figure) -> String {
 /// A field of a CSV file: in quotes where it holds a comma, a quote or a line break (RFC 4180).
 fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
-}
-
-/// The words and the numbers; null for one that is not finite.
-fn as_json(figure: &Figure) -> Value {
-    let mut panels = vec![];
-    for panel in &figure.panels {
-        let curve = |curve: &super::Line| json!({ "name": curve.name, "points": curve.points });
-        let curves: Vec<Value> = panel.curves.iter().map(curve).collect();
-        panels.push(
-            json!({ "y": panel.y, "about": panel.about, "x": panel.x, "logarithmic": panel.log, "curves": curves }),
-        );
-    }
-    json!({ "title": figure.title, "subtitle": figure.subtitle, "note": figure.note, "panels": panels })
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 
 use super::{PROMPT, Parts, Plot};
 use crate::error::{Error, Result};
-use crate::export::figure::{Figure, Line, Panel};
+use crate::export::figure::{Figure, LOOKS, Line, Panel};
 use crate::export::settings;
 use crate::trace::reader::Run;
 
 /// More runs than this cannot be told apart.
-pub const MOST_RUNS: usize = 6;
+pub const MOST_RUNS: usize = LOOKS;
 
 /// The figure of several runs.
 ///
@@ -51,7 +51,8 @@ fn panels(parts: &[(usize, Parts)], names: &[String]) -> Vec<Panel> {
     for (place, own) in parts {
         for panel in &own.panels {
             for curve in &panel.curves {
-                let line = Line { name: names[*place].clone(), points: curve.points.clone(), look: *place };
+                let line =
+                    Line { name: names[*place].clone(), points: curve.points.clone(), look: *place, theory: false };
                 let key = (panel.y.clone(), curve.name.clone());
                 if let Some((_, known)) = together.iter_mut().find(|(other, _)| *other == key) {
                     known.x_end = known.x_end.max(panel.x_end);
