@@ -4,6 +4,7 @@ mod animations;
 mod dataset;
 mod eval;
 mod hires;
+mod layers;
 mod models;
 mod numbers;
 mod report;
@@ -18,6 +19,7 @@ use clap::{Arg, Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use eval::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
 pub use hires::HiresArgs;
+pub use layers::{FeaturesArgs, LayersArgs};
 pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
@@ -70,7 +72,7 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Print a prompt as the text encoder sees it: pieces, ids, places
     Tokens(TokensArgs),
-    /// Plot a run: schedule, norms, guidance, change, distance
+    /// Plot a run: schedule, norms, guidance, change, distance; the geometry of its way; what its layers add
     Plot(PlotArgs),
     /// Compare two runs: where they part, and how far
     Diff(DiffArgs),
@@ -78,6 +80,8 @@ pub enum Command {
     Video(VideoArgs),
     /// Show latents as colours: three channels animated, or a sheet of all
     Latents(LatentsArgs),
+    /// Show what a layer holds as colours: principal components of a recorded site, over the steps and several runs
+    Features(FeaturesArgs),
     /// Fit a linear map from latents to colours, and see how far it gets
     Preview(PreviewArgs),
     /// Put some steps of a run on one picture
@@ -279,6 +283,9 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub keep: KeepArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub layers: LayersArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub on_step: OnStepArgs,

@@ -42,6 +42,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Diff(args) => commands::diff::run(&args, talk),
         Command::Video(args) => commands::video::run(&args, talk),
         Command::Latents(args) => commands::latents::run(&args, talk),
+        Command::Features(args) => commands::features::run(&args, talk),
         Command::Preview(args) => commands::preview::run(&args, talk),
         Command::Filmstrip(args) => commands::filmstrip::run(&args, talk),
         Command::Frames(args) => commands::frames::run(&args, talk),

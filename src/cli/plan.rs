@@ -2,7 +2,7 @@
 
 mod sweep;
 
-use super::args::{KeepArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};
+use super::args::{KeepArgs, LayersArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};
 use super::like::tag_warning;
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
@@ -14,7 +14,7 @@ use crate::record::hires::Hires;
 use crate::record::inputs::{Resize, USUAL_STRENGTH};
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::scheduler::SchedulerKind;
-use crate::trace::on_step;
+use crate::trace::{on_step, sites};
 use std::path::PathBuf;
 use std::time::Duration;
 pub use sweep::{Asked, shard, sweep_plan};
@@ -193,6 +193,20 @@ pub fn on_step(args: &OnStepArgs) -> Result<Option<on_step::Options>> {
     let limit =
         limit.ok_or_else(|| Error::invalid(format!("a limit of {seconds} s"), "give a number above 0; 60 is usual"))?;
     Ok(Some(on_step::Options { command, limit, strict: args.strict }))
+}
+
+/// What is kept of the sites, if anything.
+///
+/// # Errors
+/// When the precision or the branch is unknown.
+pub fn sites(args: &LayersArgs) -> Result<Option<sites::Options>> {
+    let half = match args.sites_dtype.as_str() {
+        "f16" => true,
+        "f32" => false,
+        other => return Err(Error::unknown("precision of sites", other, ["f16", "f32"])),
+    };
+    let options = sites::Options { patterns: args.sites.clone(), half, rows: args.sites_branches.parse()? };
+    Ok((!args.sites.is_empty()).then_some(options))
 }
 
 /// What `--record`, `--decode` and `--decode-what` mean.

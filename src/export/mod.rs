@@ -9,6 +9,7 @@ pub mod animate;
 pub mod diff;
 pub mod diff_maps;
 pub mod encode;
+pub mod features;
 pub mod figure;
 pub mod filmstrip;
 mod footer;

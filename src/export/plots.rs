@@ -3,6 +3,7 @@
 //! Enters: runs. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
 //! come from [`super::measures`] and [`super::geometry`].
 
+mod layers;
 mod together;
 
 use super::figure::{Across, Figure, Format, Line, Panel};
@@ -37,6 +38,8 @@ pub enum Plot {
     Distance,
     /// The geometry of its way.
     Geometry(Measure),
+    /// What each layer adds.
+    Layers,
 }
 
 impl Plot {
@@ -45,7 +48,7 @@ impl Plot {
 
     /// All plots.
     pub fn all() -> impl Iterator<Item = Plot> {
-        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry))
+        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry)).chain([Plot::Layers])
     }
 
     /// Its name: `--what` takes it, the file bears it.
@@ -57,6 +60,7 @@ impl Plot {
             Plot::Change => "change",
             Plot::Distance => "distance",
             Plot::Geometry(measure) => measure.name(),
+            Plot::Layers => "blocks",
         }
     }
 
@@ -97,6 +101,7 @@ impl Plot {
             Plot::Guidance => guidance(run, batch),
             Plot::Change => change(run, batch),
             Plot::Distance => distance(run, batch),
+            Plot::Layers => layers::parts(run, batch),
             // These are made of all runs together.
             Plot::Geometry(_) => Err(Error::Broken(format!("the {self} of one run among others"))),
         }?;
@@ -227,7 +232,7 @@ fn second_pass(run: &Run, plot: Plot) -> Option<String> {
     let second = run.record().hires.as_ref()?;
     let begins = format!("A second pass, {}×{}, begins at step {}", second.width, second.height, second.first_step);
     Some(match plot {
-        Plot::Schedule | Plot::Guidance | Plot::Change => format!("{begins}."),
+        Plot::Schedule | Plot::Guidance | Plot::Change | Plot::Layers => format!("{begins}."),
         Plot::Norms => format!("{begins}: its vectors have more numbers, and are longer."),
         Plot::Distance => format!("{begins}; steps of another size than the last have no distance."),
         Plot::Geometry(_) => return None,

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod conditions;
 pub mod hires;
 pub mod inputs;
+pub mod layers;
 pub mod model;
 pub mod numbers;
 pub mod plan;

@@ -4,11 +4,13 @@
 use crate::error::{Error, IoContext, Result};
 use crate::files::lock;
 use crate::files::pictures;
+use crate::record::layers::{self, BLOCKS_FILE, LayerRow, SITES_FOLDER};
 use crate::record::plan::Quantity;
 use crate::record::schema::{
     self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SWEEP_FILE, SiteRow, Status,
 };
 use crate::trace::reader::{Run, Source};
+use crate::trace::site_file;
 use image::RgbImage;
 use ndarray::Array4;
 use safetensors::{Dtype, SafeTensors};
@@ -33,7 +35,11 @@ impl Folder {
     }
 
     fn numbered(&self, number: impl Fn(&str) -> Option<usize>) -> Result<Vec<usize>> {
-        let folder = self.0.join(STEPS_FOLDER);
+        self.numbered_in(STEPS_FOLDER, number)
+    }
+
+    fn numbered_in(&self, folder: &str, number: impl Fn(&str) -> Option<usize>) -> Result<Vec<usize>> {
+        let folder = self.0.join(folder);
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -121,12 +127,23 @@ impl Source for Folder {
     }
 
     fn shapes(&self) -> Result<Vec<SiteRow>> {
-        let path = self.0.join(SHAPES_FILE);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
-            Err(e) => Err(e).at("read", &path),
-        }
+        lines(&self.0.join(SHAPES_FILE))
+    }
+
+    fn site_steps(&self) -> Result<Vec<usize>> {
+        self.numbered_in(SITES_FOLDER, |name| name.strip_suffix(".safetensors")?.parse().ok())
+    }
+
+    fn site_keys(&self, step: usize) -> Result<Vec<String>> {
+        site_file::keys(&self.0.join(layers::site_file(step)))
+    }
+
+    fn site(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>> {
+        site_file::tensor(&self.0.join(layers::site_file(step)), key)
+    }
+
+    fn layers(&self) -> Result<Vec<LayerRow>> {
+        lines(&self.0.join(BLOCKS_FILE))
     }
 }
 
@@ -152,6 +169,15 @@ fn read_record(dir: &Path) -> Result<RunRecord> {
         ));
     }
     serde_json::from_value(json).map_err(|e| Error::bad_file(&path, "run record", e))
+}
+
+/// The objects of a file that has one a line, if it is there. A last line that was not finished is passed over.
+fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+        Err(e) => Err(e).at("read", path),
+    }
 }
 
 fn read_picture(path: &Path) -> Result<Option<RgbImage>> {

@@ -1,5 +1,7 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
+#[cfg(feature = "libtorch")]
+pub mod blocks;
 mod folder;
 pub mod memory;
 pub mod metadata;
@@ -14,6 +16,11 @@ pub mod reservoir;
 pub mod samplers;
 #[cfg(feature = "libtorch")]
 pub mod shapes;
+mod site_file;
+#[cfg(feature = "libtorch")]
+pub mod sites;
+#[cfg(feature = "libtorch")]
+pub mod stopwatch;
 pub mod texts;
 #[cfg(feature = "libtorch")]
 pub mod writer;

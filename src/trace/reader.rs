@@ -5,6 +5,7 @@
 //! demand the tensors and pictures of the steps that are whole.
 
 use crate::error::{Error, Result};
+use crate::record::layers::LayerRow;
 use crate::record::plan::Quantity;
 use crate::record::schema::{Level, RunRecord, SiteRow};
 use image::RgbImage;
@@ -68,6 +69,38 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// # Errors
     /// When it is there but cannot be read.
     fn shapes(&self) -> Result<Vec<SiteRow>>;
+
+    /// The steps of which tensors at sites were kept.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn site_steps(&self) -> Result<Vec<usize>> {
+        Ok(vec![])
+    }
+
+    /// The keys of the sites that were kept of a step.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read.
+    fn site_keys(&self, _step: usize) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
+
+    /// The tensor of this key, `[batch, channels, height, width]`, if it was kept.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read, or the tensor lies on no image.
+    fn site(&self, _step: usize, _key: &str) -> Result<Option<Array4<f32>>> {
+        Ok(None)
+    }
+
+    /// What each layer adds; empty where it was not kept.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    fn layers(&self) -> Result<Vec<LayerRow>> {
+        Ok(vec![])
+    }
 }
 
 /// A recorded run, in a folder or in memory. A clone shares what it holds.
@@ -201,5 +234,37 @@ impl Run {
     /// When the file is there but cannot be read.
     pub fn site_rows(&self) -> Result<Vec<SiteRow>> {
         self.source.shapes()
+    }
+
+    /// The steps of which tensors at sites were kept, in order.
+    ///
+    /// # Errors
+    /// As [`Run::steps`].
+    pub fn site_steps(&self) -> Result<Vec<usize>> {
+        self.source.site_steps()
+    }
+
+    /// The keys of the sites that were kept of a step: names, with `@uncond` for the negative prompt's rows.
+    ///
+    /// # Errors
+    /// As [`Run::tensors`].
+    pub fn site_keys(&self, step: usize) -> Result<Vec<String>> {
+        self.source.site_keys(step)
+    }
+
+    /// The tensor at a site, `[batch, channels, height, width]`, if it was kept.
+    ///
+    /// # Errors
+    /// As [`Run::tensors`]; also when it lies on no image.
+    pub fn site(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>> {
+        self.source.site(step, key)
+    }
+
+    /// What each layer adds at each step, in the order of computation; empty where `--blocks` was not given.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read.
+    pub fn layer_rows(&self) -> Result<Vec<LayerRow>> {
+        self.source.layers()
     }
 }

@@ -12,6 +12,7 @@ use crate::files::lock::{self, Hold, LOCK_FILE};
 use crate::files::pictures;
 use crate::record::answers::OnStepRecord;
 use crate::record::inputs::{INIT_FILE, MASK_FILE};
+use crate::record::layers::{BLOCKS_FILE, SITES_FOLDER};
 use crate::record::plan::{Decode, Quantity};
 use crate::record::schema::{
     self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, START_SITES, STEPS_FOLDER, SiteRow, Status, Timings,
@@ -352,7 +353,7 @@ fn clear(dir: &Path) -> Result<()> {
     let replaced = dir.join(RECORD_FILE).is_file();
     if replaced {
         mark_replaced(dir)?;
-        for folder in [STEPS_FOLDER, "exports"] {
+        for folder in [STEPS_FOLDER, SITES_FOLDER, "exports"] {
             let path = dir.join(folder);
             if path.is_dir() {
                 std::fs::remove_dir_all(&path).at("remove", &path)?;
@@ -365,7 +366,7 @@ fn clear(dir: &Path) -> Result<()> {
         let name = name.to_string_lossy();
         // The record stays until that of the new run takes its place, and the lock as long as it is held.
         let left = is_of_the_moment(&name) && name != LOCK_FILE;
-        let ours = [SHAPES_FILE, INIT_FILE, MASK_FILE, "index.html"].contains(&&*name)
+        let ours = [SHAPES_FILE, BLOCKS_FILE, INIT_FILE, MASK_FILE, "index.html"].contains(&&*name)
             || (name.starts_with("final") && name.ends_with(".png"));
         if entry.path().is_file() && (left || replaced && ours) {
             std::fs::remove_file(entry.path()).at("remove", &entry.path())?;

@@ -17,6 +17,18 @@ pub struct InspectArgs {
     /// pattern such as `unet.mid_block.**` (`*` is one part of a name, `**` any number)
     #[arg(long, num_args = 0..=1, default_missing_value = "**", value_name = "PATTERN")]
     pub sites: Option<String>,
+    /// Measure instead how long each block of the UNet takes, at the model's own size with guidance
+    #[arg(long, conflicts_with = "sites")]
+    pub time: bool,
+    /// How many forward passes to measure, after one that is not counted
+    #[arg(long, default_value_t = 5, value_name = "N", requires = "time")]
+    pub repeat: usize,
+    /// Where to measure: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, default_value = "auto", value_name = "DEVICE", requires = "time")]
+    pub device: String,
+    /// In which precision: auto (f16 on CUDA, else f32), f32, bf16 or f16
+    #[arg(long, default_value = "auto", value_name = "DTYPE", requires = "time")]
+    pub dtype: String,
     /// Weight files to take, as in `*.fp16.safetensors`
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,

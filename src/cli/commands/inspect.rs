@@ -1,6 +1,7 @@
 //! `sdviz inspect`: a model's components, the tree of its tensors, parameters and output shapes. The shapes come from a
 //! forward pass at the smallest size, seen through the same sites as a trace.
 
+use super::timing;
 use crate::cli::advice;
 use crate::cli::args::InspectArgs;
 use crate::cli::report;
@@ -36,6 +37,9 @@ struct Natural(Option<u64>, String);
 /// Prints the model.
 pub fn run(args: InspectArgs) -> Result<ExitCode> {
     let choice = resolve::resolve(args.model.as_deref())?;
+    if args.time {
+        return timing::run(&args, &choice);
+    }
     if let Some(pattern) = &args.sites {
         let log = one_step(&choice, args.variant.as_deref(), ShapeLog::of_every_site())?;
         return print_sites(&log.rows, pattern, args.json);

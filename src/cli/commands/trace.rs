@@ -10,8 +10,10 @@ use crate::model::vae_override;
 use crate::pipeline::Pipeline;
 use crate::record::schema::Stage;
 use crate::run::{self, Company, Ended, Hashes, Job};
+use crate::trace::blocks::BlockLog;
 use crate::trace::on_step::OnStep;
 use crate::trace::progress::Progress;
+use crate::trace::sites::SiteRecorder;
 use crate::trace::writer::{self, Recorder};
 use crate::watch::observer::Observer;
 use anyhow::Result;
@@ -28,6 +30,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let init = plan::init_image(&args.picture, &mut plan)?;
     let options = plan::load_options(&args.model.loading)?;
     let on_step = plan::on_step(&args.on_step)?;
+    let sites = plan::sites(&args.layers)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     vae_override::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
@@ -59,7 +62,12 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let mut recorder = Recorder::create(out, &plan)?;
     let on_step = on_step.map(|options| OnStep::new(options, out, interrupted.clone())).transpose()?;
     let mut progress = Progress::new(talk.quiet);
-    let (observers, before): (Vec<&mut dyn Observer>, _) = (vec![&mut progress], vec![load]);
+    let (mut observers, before): (Vec<&mut dyn Observer>, _) = (vec![&mut progress], vec![load]);
+    // After the recorder: a step that has these files is whole.
+    let mut blocks = args.layers.blocks.then(|| BlockLog::new(out));
+    let mut sites = sites.map(|options| SiteRecorder::new(out, options)).transpose()?;
+    observers.extend(blocks.as_mut().map(|log| log as &mut dyn Observer));
+    observers.extend(sites.as_mut().map(|sites| sites as &mut dyn Observer));
     let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, resolved, Hashes::Of(&choice)) };
     let company = Company { observers, on_step, interrupted, ..Company::default() };
     let Ended { outcome, kept, hashes, timings, answers, asked_to_stop } = run::carry_out(job, &mut recorder, company);

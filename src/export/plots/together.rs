@@ -21,6 +21,9 @@ pub(super) fn figure(plot: Plot, runs: &[&Run], batch: usize) -> Result<Figure> 
         let message = format!("{} runs are too many for one plot", runs.len());
         return Err(Error::invalid(message, format!("name {MOST_RUNS} at most")));
     }
+    if plot == Plot::Layers {
+        return Err(Error::invalid("the layers of several runs do not fit in one plot", "name one run"));
+    }
     let names = settings::names(runs, batch);
     let (mut parts, mut missing, mut first_error): (Vec<(usize, Parts)>, _, _) = (vec![], vec![], None);
     for (place, run) in runs.iter().enumerate() {

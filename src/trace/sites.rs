@@ -1,0 +1,174 @@
+//! The sites' recorder: an observer that keeps the tensors at some of the UNet's sites.
+//!
+//! Enters: tensors at sites. Leaves: `sites/NNN.safetensors`, one file a step, whole or not there, written after the step's
+//! own file. Tensors stay on their device until the step is done: nothing waits in between.
+
+use crate::error::{Error, Result};
+use crate::files::atomic::write_atomically;
+use crate::record::layers::{SiteRows, SitesMetadata, site_file, site_key};
+use crate::record::schema::SCHEMA_VERSION;
+use crate::watch::observer::{Ask, Event, Flow, Observer};
+use crate::watch::site::{Axes, Branch, Pattern, Site, is_inner};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// What is to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Patterns over site names.
+    pub patterns: Vec<String>,
+    /// Half precision, which takes half the space.
+    pub half: bool,
+    /// Which rows.
+    pub rows: SiteRows,
+}
+
+/// Writes the tensors of the sites that fit.
+#[derive(Debug)]
+pub struct SiteRecorder {
+    dir: PathBuf,
+    options: Options,
+    patterns: Vec<Pattern>,
+    /// Of the step that goes on: by key, the tensor and the grid of its places.
+    kept: BTreeMap<String, (Tensor, Option<(usize, usize)>)>,
+    found: bool,
+}
+
+impl SiteRecorder {
+    /// For the run that is recorded in `dir`.
+    ///
+    /// # Errors
+    /// When a pattern speaks of another part of the model than the UNet.
+    pub fn new(dir: &Path, options: Options) -> Result<SiteRecorder> {
+        for pattern in &options.patterns {
+            let first = pattern.split('.').next().unwrap_or_default();
+            if !["unet", "*", "**"].contains(&first) {
+                return Err(no_site(pattern));
+            }
+        }
+        let patterns = options.patterns.iter().map(|text| Pattern::new(text)).collect();
+        Ok(SiteRecorder { dir: dir.to_path_buf(), options, patterns, kept: BTreeMap::new(), found: false })
+    }
+
+    fn fits(&self, name: &str) -> bool {
+        let asked = |(pattern, text): (&Pattern, &String)| {
+            // What lies inside a module is for who names it.
+            pattern.matches(name) && (!is_inner(name) || !text.ends_with('*'))
+        };
+        name.starts_with("unet.") && self.patterns.iter().zip(&self.options.patterns).any(asked)
+    }
+
+    fn keep(&mut self, site: &Site, tensor: &Tensor) -> Result<()> {
+        let grid = match site.axes {
+            Axes::Image | Axes::Text => None,
+            Axes::Places((height, width)) => Some((height as usize, width as usize)),
+            _ => {
+                let message = format!("`{}` is no image and no row of places: it cannot be kept as a site", site.name);
+                return Err(Error::invalid(
+                    message,
+                    "name outputs of layers, as `unet.**.attn2`; `sdviz inspect --sites` lists them",
+                ));
+            }
+        };
+        self.found = true;
+        let kind = if self.options.half { Kind::Half } else { Kind::Float };
+        for (rows, part) in chosen(site, self.options.rows) {
+            let part = match part {
+                Some(range) => tensor.narrow(0, range.start, range.end - range.start),
+                None => tensor.shallow_clone(),
+            };
+            // A copy, whatever the kind: the tensor may be changed after this.
+            self.kept.insert(site_key(site.name, &rows), (part.to_kind(kind).copy(), grid));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, step: usize) -> Result<()> {
+        let kept = std::mem::take(&mut self.kept);
+        let path = self.dir.join(site_file(step));
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+                action: "create",
+                path: folder.into(),
+                source,
+            })?;
+        }
+        let mut metadata = SitesMetadata { schema_version: SCHEMA_VERSION, step, ..SitesMetadata::default() };
+        let (dtype, size) = if self.options.half { (Dtype::F16, 2) } else { (Dtype::F32, 4) };
+        let mut tensors = vec![];
+        for (key, (tensor, grid)) in kept {
+            let bytes = bytes(&tensor, size)?;
+            if self.options.half && bytes.chunks_exact(2).any(|b| u16::from_le_bytes([b[0], b[1]]) & 0x7c00 == 0x7c00) {
+                let message = format!("`{key}` of step {step} has numbers that half precision cannot hold");
+                return Err(Error::invalid(message, "keep it with `--sites-dtype f32`"));
+            }
+            metadata.grids.extend(grid.map(|grid| (key.clone(), grid)));
+            tensors.push((key, bytes, tensor.size()));
+        }
+        let bad = |e: safetensors::SafeTensorError| Error::bad_file(&path, "safetensors file", e);
+        let mut views = vec![];
+        for (key, bytes, size) in &tensors {
+            let shape = size.iter().map(|d| *d as usize).collect();
+            views.push((key.as_str(), TensorView::new(dtype, shape, bytes).map_err(bad)?));
+        }
+        let about = serde_json::to_string(&metadata).map_err(|e| Error::bad_file(&path, "safetensors file", e))?;
+        let about = HashMap::from([("sdviz".to_string(), about)]);
+        write_atomically(&path, &safetensors::serialize(views, Some(about)).map_err(bad)?)
+    }
+}
+
+impl Observer for SiteRecorder {
+    fn wants(&self, ask: Ask) -> bool {
+        matches!(ask, Ask::Site(name, _) if self.fits(name))
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        match event {
+            Event::Tensor(site, tensor) if self.fits(site.name) => self.keep(site, tensor)?,
+            Event::Step(step) if step.timestep.is_some() => {
+                if !self.found {
+                    return Err(no_site(&self.options.patterns.join("`, `")));
+                }
+                self.write(step.index)?;
+            }
+            _ => {}
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+fn no_site(pattern: &str) -> Error {
+    let hint = "`sdviz inspect --sites` lists them; those of the UNet are kept, and `*` is one part of a name, `**` any number";
+    Error::invalid(format!("no site of the UNet fits `{pattern}`"), hint)
+}
+
+/// The rows that are kept, with the ending of their key; all where a row belongs to no branch.
+fn chosen(site: &Site, rows: SiteRows) -> Vec<(String, Option<std::ops::Range<i64>>)> {
+    if site.rows.branches.is_empty() {
+        return vec![(String::new(), None)];
+    }
+    let wanted = |branch: &&Branch| match branch {
+        Branch::Uncond => rows != SiteRows::Text,
+        Branch::Text(_) => rows != SiteRows::Uncond,
+        Branch::Donor(_) => false,
+    };
+    let key = |branch: &Branch| match branch {
+        Branch::Uncond => "uncond".to_string(),
+        Branch::Text(part) if *part > 0 => format!("text{part}"),
+        _ => String::new(),
+    };
+    let kept = site.rows.branches.iter().filter(wanted);
+    kept.map(|branch| (key(branch), site.rows.of(*branch))).collect()
+}
+
+/// The numbers as they lie in memory, row by row.
+fn bytes(tensor: &Tensor, size: usize) -> Result<Vec<u8>> {
+    let tensor = tensor.to_device(Device::Cpu).contiguous();
+    let count = tensor.numel();
+    let mut bytes = vec![0; count * size];
+    tensor.f_copy_data_u8(&mut bytes, count)?;
+    Ok(bytes)
+}
