@@ -59,13 +59,13 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
     let interrupted = interrupt::listen(talk)?;
+    let mut sites = sites.map(|options| SiteRecorder::new(out, options)).transpose()?;
     let mut recorder = Recorder::create(out, &plan)?;
     let on_step = on_step.map(|options| OnStep::new(options, out, interrupted.clone())).transpose()?;
     let mut progress = Progress::new(talk.quiet);
     let (mut observers, before): (Vec<&mut dyn Observer>, _) = (vec![&mut progress], vec![load]);
     // After the recorder: a step that has these files is whole.
     let mut blocks = args.layers.blocks.then(|| BlockLog::new(out));
-    let mut sites = sites.map(|options| SiteRecorder::new(out, options)).transpose()?;
     observers.extend(blocks.as_mut().map(|log| log as &mut dyn Observer));
     observers.extend(sites.as_mut().map(|sites| sites as &mut dyn Observer));
     let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, resolved, Hashes::Of(&choice)) };

@@ -94,7 +94,7 @@ impl Features {
         let mut finders: Vec<RangeFinder> = (0..COLOURS).map(|_| RangeFinder::new(options.normalise)).collect();
         for (place, run) in runs.iter().enumerate() {
             for at in 0..self.steps[place].len() {
-                let Some(projected) = self.project(run, place, at, options)? else { continue };
+                let Some(projected) = self.coordinates(run, place, at, options)? else { continue };
                 for (finder, plane) in finders.iter_mut().zip(projected.axis_iter(Axis(0))) {
                     if finder.needs_data() {
                         finder.push(plane.iter().copied());
@@ -108,8 +108,11 @@ impl Features {
         Ok(())
     }
 
-    /// Three numbers for each place, `[3, height, width]`, of the `at`-th step of the `place`-th run.
-    fn project(&self, run: &Run, place: usize, at: usize, options: &Options) -> Result<Option<Array3<f32>>> {
+    /// Three numbers for each place, `[3, height, width]`, of the `at`-th step of the `place`-th run: what becomes colours.
+    ///
+    /// # Errors
+    /// When the step cannot be read.
+    pub fn coordinates(&self, run: &Run, place: usize, at: usize, options: &Options) -> Result<Option<Array3<f32>>> {
         let Some(values) = values(run, self.steps[place][at], options)? else { return Ok(None) };
         let basis = match &self.bases {
             Bases::Channels(triple) => return Ok(Some(values.select(Axis(0), &triple.0))),
@@ -129,7 +132,7 @@ impl Features {
     /// When the step cannot be read.
     pub fn picture(&self, runs: &[&Run], place: usize, step: usize, options: &Options) -> Result<Option<RgbImage>> {
         let Some(at) = self.steps[place].iter().position(|known| *known == step) else { return Ok(None) };
-        let Some(projected) = self.project(runs[place], place, at, options)? else { return Ok(None) };
+        let Some(projected) = self.coordinates(runs[place], place, at, options)? else { return Ok(None) };
         let ranges: Vec<_> = projected
             .axis_iter(Axis(0))
             .zip(&self.ranges)
