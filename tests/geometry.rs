@@ -363,7 +363,11 @@ fn the_command_writes_files_and_refuses_in_words() {
     for (arguments, message, hint) in [
         ("plot run --what plane --of pictures", "there is no plane of pictures", "`--of` x, x0, noise"),
         ("plot run --what bands --of x", "there is no bands of x", "`--of` x0, pictures"),
-        ("plot run --what pca --channels 1,4", "`run` has no channel 4: it has 4", "counted from 0"),
+        (
+            "plot run --what pca --channels 1,4",
+            "`run/steps/000.safetensors` has no channel 4: it has 4",
+            "counted from 0",
+        ),
         ("plot run --what spectrum --of pictures --channels 1", "`--channels` are those of latents", "leave out"),
         ("plot run --what pca --of noise", "`run` did not record noise_guided", "--record noise_guided"),
         ("plot run --what planes", "unknown plot `planes`; did you mean `plane`?", "one of: schedule"),
@@ -377,5 +381,8 @@ fn the_command_writes_files_and_refuses_in_words() {
     let path = home.path().join("run/steps/003.safetensors");
     write_tensors(&path, &[("latents", Array4::from_elem((1, 4, 8, 8), f32::NAN))]);
     let (code, _, error) = sdviz("plot run --what plane");
-    assert!(code == Some(2) && error.contains("x of step 3 of `run` holds numbers that are not finite"), "{error}");
+    assert!(
+        code == Some(2) && error.contains("x in `run/steps/003.safetensors` holds numbers that are not finite"),
+        "{error}"
+    );
 }

@@ -239,9 +239,13 @@ fn features_are_drawn_and_what_is_missing_is_named() {
     assert_eq!(features(&["watched", places, "--channels", "0,5,9", "--format", "png"]).0, Some(0));
     for (arguments, message, hint) in [
         (&["watched"][..], "no site is named", "sdviz features run unet.mid_block"),
-        (&["watched", "unet.mid"], "`watched` did not keep the site `unet.mid`", "its `sites/` hold unet."),
+        (&["watched", "unet.mid"], "`watched` did not keep the site `unet.mid`", "`watched/sites` holds unet."),
         (&["plain", "unet.mid_block"], "`plain` did not keep the site `unet.mid_block`", "`--sites unet.mid_block`"),
-        (&["watched", BOTH, "--channels", "0,5,99"], "has 96 channels, and 100 are asked for", "counted from 0"),
+        (
+            &["watched", BOTH, "--channels", "0,5,99"],
+            "has 96 channels in `watched/sites/001.safetensors`, and 100 are asked for",
+            "counted from 0",
+        ),
         (&["watched", BOTH, "--fit", "runs"], "unknown fit `runs`; did you mean `run`?", "one of: run, step"),
         (&["watched", BOTH, "--batch", "1"], "the batch has no picture 1", "counted from 0"),
     ] {

@@ -18,7 +18,7 @@ use super::latents::DEFAULT_SIZE;
 use super::panels::Size;
 use super::{Outputs, animate::Pace};
 use crate::error::{Error, Result};
-use crate::record::layers::SITES_FOLDER;
+use crate::record::layers::{SITES_FOLDER, site_file};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::viz::latents::ChannelTriple;
@@ -120,7 +120,8 @@ pub(super) fn values(run: &Run, step: usize, options: &Options) -> Result<Option
     let Some(all) = run.site(step, &options.site)? else { return Ok(None) };
     super::words::check_batch(run, options.batch)?;
     if options.batch >= all.len_of(Axis(0)) {
-        let message = format!("`{}` of `{}` has no picture {}", options.site, run.name().display(), options.batch);
+        let (file, batch) = (run.name().join(site_file(step)), options.batch);
+        let message = format!("`{}` in `{}` has no picture {batch}", options.site, file.display());
         return Err(Error::invalid(message, "pictures of a batch are counted from 0"));
     }
     Ok(Some(all.index_axis_move(Axis(0), options.batch)))
@@ -132,7 +133,7 @@ fn not_kept(run: &Run, site: &str) -> Result<Error> {
     let keys = first.map_or(Ok(vec![]), |step| run.site_keys(step))?;
     let hint = match keys.as_slice() {
         [] => format!("trace again with `--sites {site}`; `sdviz inspect --sites` lists the sites"),
-        keys => format!("its `{SITES_FOLDER}/` hold {}", keys.join(", ")),
+        keys => format!("`{}` holds {}", run.name().join(SITES_FOLDER).display(), keys.join(", ")),
     };
     Ok(Error::NotRecorded { message: format!("`{}` did not keep the site `{site}`", run.name().display()), hint })
 }

@@ -49,6 +49,9 @@ const STRIP: &str = "filmstrip {d}/run -o {d}/out";
 const FRAMES: &str = "frames {d}/run -o {d}/out";
 const PREVIEW: &str = "preview {d}/run --format gif -o {d}/out";
 const PLOT: &str = "plot {d}/run --format svg -o {d}/out";
+const GEOMETRY: &str = "plot {d}/run --what plane,pca,cosines,spectrum,bands --format svg -o {d}/out";
+const LAYERS: &str = "plot {d}/run --what blocks --format svg -o {d}/out";
+const FEATURES: &str = "features {d}/run unet.mid_block --format png,gif -o {d}/out";
 const DIFF: &str = "diff {d}/run {d}/other --maps -o {d}/out";
 const SHAPES: &str = "shapes {d}/run --full";
 const LIKE: &str = "trace --like {d}/it.png --model {d}/model --steps 1 -o {d}/out";
@@ -108,6 +111,10 @@ pub const TARGETS: &[Target] = &[
     target("run", "run/shapes.jsonl", &[SHAPES]),
     target("run", "run/steps/001.safetensors", &[PLOT, DIFF, LATENTS, PREVIEW, "latents {d}/run --sheet -o {d}/out"]),
     target("run", "run/steps/002.safetensors", &[PLOT, DIFF, LATENTS, PREVIEW]),
+    target("run", "run/run.json", &[GEOMETRY, LAYERS, FEATURES]),
+    target("run", "run/steps/002.safetensors", &[GEOMETRY]),
+    target("run", "run/sites/001.safetensors", &[FEATURES]),
+    target("run", "run/blocks.jsonl", &[LAYERS]),
     target("run", "run/steps/001.png", &[VIDEO, STRIP, FRAMES, PREVIEW]),
     target("run", "run/final.png", &[VIDEO, "metadata {d}/run/final.png"]),
     target("map", "map.json", &["preview {d}/run --map {d}/map.json --format gif -o {d}/out"]),
@@ -221,7 +228,7 @@ impl Shelf {
     fn runs(&self) {
         let at = |name: &str| self.0.path().join(name);
         let run = "trace -p a -n b --steps 2 -W 32 -H 32 --record all --decode-what latents,x0 --model {d}/model";
-        done(&format!("{run} -o {{d}}/run"), &at("run"));
+        done(&format!("{run} --blocks --sites unet.mid_block -o {{d}}/run"), &at("run"));
         done(&format!("{run} -o {{d}}/other --seed 1"), &at("run"));
         copy(&at("run/run"), &at("map/run"));
         done("preview {d}/run --format gif -o {d}/exports --save {d}/map.json", &at("map"));

@@ -3,6 +3,7 @@
 use super::{Fit, Options, not_kept, values};
 use crate::error::{Error, Result};
 use crate::export::geometry::eigen;
+use crate::record::layers::site_file;
 use crate::trace::reader::Run;
 use crate::viz::latents::ChannelTriple;
 use crate::viz::normalise::{RangeFinder, Ranges};
@@ -166,18 +167,19 @@ impl Features {
 
 /// Refuses what has too few channels, others than before, or numbers that are none.
 fn check(run: &Run, step: usize, values: &Array3<f32>, before: Option<usize>, options: &Options) -> Result<()> {
-    let (site, name, channels) = (&options.site, run.name().display(), values.len_of(Axis(0)));
+    let (site, file, channels) = (&options.site, run.name().join(site_file(step)), values.len_of(Axis(0)));
+    let file = file.display();
     if let Some(before) = before.filter(|before| *before != channels) {
-        let message = format!("`{site}` has {channels} channels in `{name}`, and {before} in what came before");
+        let message = format!("`{site}` has {channels} channels in `{file}`, and {before} in what came before");
         return Err(Error::invalid(message, "runs of one model can be seen in one basis"));
     }
     let needed = options.channels.map_or(COLOURS, |triple| 1 + triple.0.into_iter().max().unwrap_or(0));
     if channels < needed {
-        let message = format!("`{site}` has {channels} channels, and {needed} are asked for");
+        let message = format!("`{site}` has {channels} channels in `{file}`, and {needed} are asked for");
         return Err(Error::invalid(message, "channels are counted from 0"));
     }
     if values.iter().any(|value| !value.is_finite()) {
-        let message = format!("`{site}` of step {step} of `{name}` holds numbers that are not finite");
+        let message = format!("`{site}` in `{file}` holds numbers that are not finite");
         return Err(Error::invalid(message, "trace again with `--dtype f32`"));
     }
     Ok(())

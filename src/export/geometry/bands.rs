@@ -90,7 +90,7 @@ fn gaussian(lambda: f64, sigma: f64) -> f64 {
 
 /// The first place from which on the error stays low; none where it is not low at the end.
 fn settled(error: &[f64]) -> Option<usize> {
-    let last_high = error.iter().rposition(|error| !(*error <= SETTLED));
+    let last_high = error.iter().rposition(|error| error.is_nan() || *error > SETTLED);
     match last_high {
         None => (!error.is_empty()).then_some(0),
         Some(at) => (at + 1 < error.len()).then_some(at + 1),

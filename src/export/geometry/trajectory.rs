@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::export::{measures, words};
 use crate::record::plan::Quantity;
-use crate::record::schema::Level;
+use crate::record::schema::{self, Level};
 use crate::trace::reader::Run;
 use image::RgbImage;
 use ndarray::{Array1, Array3, Axis};
@@ -127,7 +127,7 @@ impl Trajectory {
             }
             let Some(way) = ways.last_mut() else { continue };
             if way.values.first().is_some_and(|first| first.dim() != values.dim()) {
-                let message = format!("the steps of `{}` have different sizes: see step {step}", run.name().display());
+                let message = format!("`{}` has another size than the steps before", file(run, step));
                 return Err(Error::invalid(message, "was a step of another run copied here?"));
             }
             way.steps.push(step);
@@ -226,16 +226,21 @@ fn read(run: &Run, step: usize, of: Of, choice: &Choice, batch: usize) -> Result
     if let Some(channels) = &choice.channels {
         let there = values.len_of(Axis(0));
         if let Some(missing) = channels.iter().find(|channel| **channel >= there) {
-            let message = format!("`{}` has no channel {missing}: it has {there}", run.name().display());
+            let message = format!("`{}` has no channel {missing}: it has {there}", file(run, step));
             return Err(Error::invalid(message, "channels are counted from 0"));
         }
         values = values.select(Axis(0), channels);
     }
     if values.iter().any(|value| !value.is_finite()) {
-        let message = format!("{} of step {step} of `{}` holds numbers that are not finite", of, run.name().display());
+        let message = format!("{of} in `{}` holds numbers that are not finite", file(run, step));
         return Err(Error::invalid(message, "such a run has no geometry: trace again, with `--dtype f32`"));
     }
     Ok(Some(values))
+}
+
+/// The file of a step, for messages.
+fn file(run: &Run, step: usize) -> String {
+    run.name().join(schema::step_file(step)).display().to_string()
 }
 
 /// The luma of a picture, `[1, height, width]`.
