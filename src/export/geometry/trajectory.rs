@@ -143,7 +143,7 @@ impl Trajectory {
     fn begin(run: &Run, of: Of, pass: usize) -> Trajectory {
         let record = run.record();
         let planned = match &record.hires {
-            Some(second) if pass == 1 => second.first_step - 1,
+            Some(second) if pass == 1 => second.first_step.saturating_sub(1),
             _ => record.last_step(),
         };
         let (name, run) = (String::new(), run.name().display().to_string());
