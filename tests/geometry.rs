@@ -217,6 +217,15 @@ fn a_line_is_straight_and_has_one_component() {
     let turned = run_of(&home.path().join("turned"), &backwards);
     let other = &numbers(Measure::Components, &[&turned], &Choice::default())[0];
     assert_eq!(other["members"][0]["scores"], pca["members"][0]["scores"], "the sign of all numbers means nothing");
+    // Whichever value comes last, it stands on the positive side of every component.
+    let bent: Vec<Array3<f32>> = latents.iter().enumerate().map(|(k, x)| x + &a * (k as f32 * 1.7).sin()).collect();
+    for first in 0..5 {
+        let order: Vec<Array3<f32>> = (0..5).map(|k| bent[(first + k) % 5].clone()).collect();
+        let run = run_of(&home.path().join(format!("order-{first}")), &order);
+        let pca = &numbers(Measure::Components, &[&run], &Choice::default())[0];
+        let last = flat(&pca["members"][0]["scores"][4]);
+        assert!(last.iter().all(|score| *score >= 0.0), "{first}: {last:?}");
+    }
     // A line through the origin has no second direction.
     let ray: Vec<Array3<f32>> = (1..4).map(|k| &a * k as f32).collect();
     let plane = &numbers(Measure::Plane, &[&run_of(&home.path().join("ray"), &ray)], &Choice::default())[0];
