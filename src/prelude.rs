@@ -16,12 +16,14 @@ pub use crate::draw::tokens::TokenTable;
 pub use crate::draw::{guided, no_noise};
 pub use crate::error::{Error, Result};
 pub use crate::export::figure::Figure;
+pub use crate::record::attention::{AttentionPlan, Detail, Prediction};
 pub use crate::record::plan::Decode::{self, Every};
 pub use crate::record::plan::{Plan, Quantity};
 pub use crate::record::schema::{RunRecord, Status};
 #[cfg(feature = "libtorch")]
 pub use crate::scheduler::{Noise, NoiseLevel, Scheduler, StepOutput};
 pub use crate::show::animation::Animation;
+pub use crate::show::attention::WordMaps;
 pub use crate::show::figure::plot_runs;
 pub use crate::show::latents::Latents;
 pub use crate::show::picture::{Picture, sheet, sheet_of};

@@ -1,10 +1,12 @@
 //! What was typed. Nothing is looked up or checked here beyond its form.
 
 mod animations;
+mod attention;
 mod dataset;
 mod eval;
 mod hires;
 mod layers;
+mod maps;
 mod models;
 mod numbers;
 mod report;
@@ -15,11 +17,13 @@ mod train;
 
 use super::axes::AxisArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
+pub use attention::AttentionArgs;
 use clap::{Arg, Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
-pub use eval::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
+pub use eval::{EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
 pub use hires::HiresArgs;
 pub use layers::{FeaturesArgs, LayersArgs};
+pub use maps::MapsArgs;
 pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
@@ -72,7 +76,7 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Print a prompt as the text encoder sees it: pieces, ids, places
     Tokens(TokensArgs),
-    /// Plot a run: schedule, norms, guidance, change, distance; the geometry of its way; what its layers add
+    /// Plot a run: schedule, norms, guidance, change, distance; the geometry of its way; layers; attention
     Plot(PlotArgs),
     /// Compare two runs: where they part, and how far
     Diff(DiffArgs),
@@ -82,6 +86,8 @@ pub enum Command {
     Latents(LatentsArgs),
     /// Show what a layer holds as colours: principal components of a recorded site, over the steps and several runs
     Features(FeaturesArgs),
+    /// Show where the words of a prompt are looked at, step by step
+    Attention(Box<MapsArgs>),
     /// Fit a linear map from latents to colours, and see how far it gets
     Preview(PreviewArgs),
     /// Put some steps of a run on one picture
@@ -286,6 +292,9 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub layers: LayersArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub attention: AttentionArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub on_step: OnStepArgs,

@@ -1,5 +1,6 @@
 //! What was typed, made into a plan and checked before any work.
 
+mod attention;
 mod sweep;
 
 use super::args::{KeepArgs, LayersArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};
@@ -73,6 +74,7 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         hires: second_pass(args, steps)?,
         vae_tile: None,
         record,
+        attention: attention::attention(&args.attention)?,
         decode,
         decode_what,
     })

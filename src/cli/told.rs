@@ -4,10 +4,12 @@ use crate::cli::advice;
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::pipeline::Pipeline;
+use crate::pipeline::attention::attention_bytes;
 use crate::record::answers::OnStepRecord;
 use crate::record::plan::Plan;
 use crate::record::schema::{self, RunRecord, Stage, Timings};
 use crate::trace::writer::Recorded;
+use crate::units;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -43,6 +45,20 @@ pub fn second_pass(record: &RunRecord, talk: Talk) {
     let (width, height) = (second.width, second.height);
     talk.say(format!("second pass: {width}×{height} ({}), from step {}{rounded}", asked.upscaler, second.first_step));
     talk.say(format!("its start: {}", begin.why));
+}
+
+/// What is kept of attention, and what it takes.
+pub fn attention(record: &RunRecord, talk: Talk) {
+    let Some(kept) = &record.attention else { return };
+    let columns = kept.texts.iter().map(|text| text.columns.len()).max().unwrap_or_default();
+    let also = [("self-attention", kept.own), ("chosen places", !kept.queries.is_empty())];
+    let also: String = also.iter().filter(|(_, kept)| *kept).map(|(what, _)| format!(", {what}")).collect();
+    let bytes = units::size(attention_bytes(kept, record) as f64);
+    talk.say(format!(
+        "attention: {}, {} of up to {columns} columns{also}; about {bytes}",
+        kept.detail,
+        units::count(kept.predictions.len(), "prediction")
+    ));
 }
 
 /// A word on what of the prompts is not seen.

@@ -6,6 +6,7 @@ use crate::draw::model::Model;
 use crate::error::{Error, Result, caught};
 use crate::pipeline::init_image::Input;
 use crate::pipeline::{hires, noise, start};
+use crate::record::attention::AttentionPlan;
 use crate::record::hires::Hires;
 use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::plan::{Decode, Plan, Quantity};
@@ -40,6 +41,7 @@ pub struct Drawing {
     /// Its steps are the first pass's where they are 0.
     hires: Option<Hires>,
     keep: Keep,
+    attention: Option<AttentionPlan>,
     decode: Decode,
     out: Option<PathBuf>,
     force: bool,
@@ -73,6 +75,7 @@ impl Drawing {
             mask: None,
             hires: None,
             keep: Keep::from(usual.record),
+            attention: None,
             decode: usual.decode,
             out: None,
             force: false,
@@ -198,6 +201,14 @@ impl Drawing {
         self
     }
 
+    /// Keeps where each word of the prompt is looked at from, too: `.attention(AttentionPlan::default())`, or with more of it.
+    /// [`Run::attention`] reads it.
+    #[must_use]
+    pub fn attention(mut self, what: AttentionPlan) -> Drawing {
+        self.attention = Some(what);
+        self
+    }
+
     /// Which steps are decoded to pictures; every one unless it is said.
     #[must_use]
     pub fn decode(mut self, which: Decode) -> Drawing {
@@ -313,6 +324,7 @@ impl Drawing {
             mask: init.as_ref().and_then(|init| init.mask.as_ref()).map(|(_, about)| about.clone()),
             hires: second,
             record: self.keep.quantities.clone(),
+            attention: self.attention.clone(),
             decode: self.decode,
             decode_what: self.decode_what(),
             ..Plan::default()

@@ -97,7 +97,7 @@ impl Thing {
 }
 
 /// The median of each channel over the picture's border.
-fn border_colour(picture: &RgbImage) -> [u8; 3] {
+pub fn border_colour(picture: &RgbImage) -> [u8; 3] {
     let (width, height) = picture.dimensions();
     let wide = ((f64::from(width.min(height)) * BORDER).round() as u32).max(1);
     let outer = |x: u32, y: u32| x < wide || y < wide || x + wide >= width || y + wide >= height;

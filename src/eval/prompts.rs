@@ -73,7 +73,7 @@ pub struct Shots {
 }
 
 /// Something to draw: object and background.
-type Subject = (usize, Option<usize>);
+pub(super) type Subject = (usize, Option<usize>);
 
 /// Draws and judges. `done` hears of every picture.
 ///
@@ -150,7 +150,7 @@ impl Studio<'_> {
 }
 
 /// All objects on all backgrounds in shuffled order, over and over in other orders; `count` of them.
-fn subjects(classes: &Classes, seed: u64, count: usize) -> Vec<Subject> {
+pub(super) fn subjects(classes: &Classes, seed: u64, count: usize) -> Vec<Subject> {
     let backgrounds = 0..classes.backgrounds.len();
     let all = (0..classes.objects.len()).flat_map(|o| backgrounds.clone().map(move |b| (o, Some(b))));
     rounds(all.collect(), seed, count)

@@ -6,6 +6,7 @@
 //! the program; an SVG names them and falls back to the viewer's own.
 
 mod axis;
+pub mod bands;
 mod draw;
 mod format;
 
@@ -52,6 +53,8 @@ pub struct Panel {
     pub log: bool,
     /// The curves. A panel of one curve has no legend.
     pub curves: Vec<Line>,
+    /// Whether the curves are parts of a whole: they are drawn as bands that stand on each other, the first at the bottom.
+    pub stacked: bool,
 }
 
 /// What a horizontal axis holds.

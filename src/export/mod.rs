@@ -6,6 +6,7 @@
 //! verb of its own too; the registry runs it with the defaults.
 
 pub mod animate;
+pub mod attention;
 pub mod diff;
 pub mod diff_maps;
 pub mod encode;
@@ -50,7 +51,7 @@ pub struct Exporter {
 pub const EXPORTERS: &[Exporter] = &[
     Exporter {
         name: "plot",
-        about: "schedule, norms, guidance, change and distance over the steps, as PNG",
+        about: "schedule, norms, guidance, change, distance and recorded attention over the steps, as PNG",
         make: plots::export,
     },
     Exporter {
@@ -67,6 +68,11 @@ pub const EXPORTERS: &[Exporter] = &[
         name: "preview",
         about: "a linear map from latents to colours, fitted on the run, beside the decoder, as MP4",
         make: preview::export,
+    },
+    Exporter {
+        name: "attention",
+        about: "recorded attention: the words of the prompt over the picture, as a sheet, GIF and MP4",
+        make: attention::export,
     },
     Exporter { name: "filmstrip", about: "eight steps on one picture", make: filmstrip::export },
     Exporter { name: "frames", about: "the decoded pictures as numbered PNGs", make: frames::export },

@@ -1,8 +1,10 @@
-//! The plots of a run, and of several in one: schedule, norms, guidance, change, distance, and the geometry of its way.
+//! The plots of a run, and of several in one: schedule, norms, guidance, change, distance, the geometry of its way, what
+//! its layers add, and who gets the attention.
 //!
 //! Enters: runs. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
 //! come from [`super::measures`] and [`super::geometry`].
 
+pub mod attention;
 mod layers;
 mod together;
 
@@ -40,15 +42,17 @@ pub enum Plot {
     Geometry(Measure),
     /// What each layer adds.
     Layers,
+    /// Who gets the attention, and how words' maps move.
+    Attention,
 }
 
 impl Plot {
-    /// The plots that are made unasked, in their order.
+    /// The plots that every run can have, made unasked, in their order.
     pub const USUAL: [Plot; 5] = [Plot::Schedule, Plot::Norms, Plot::Guidance, Plot::Change, Plot::Distance];
 
     /// All plots.
     pub fn all() -> impl Iterator<Item = Plot> {
-        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry)).chain([Plot::Layers])
+        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry)).chain([Plot::Layers, Plot::Attention])
     }
 
     /// Its name: `--what` takes it, the file bears it.
@@ -61,6 +65,7 @@ impl Plot {
             Plot::Distance => "distance",
             Plot::Geometry(measure) => measure.name(),
             Plot::Layers => "blocks",
+            Plot::Attention => "attention",
         }
     }
 
@@ -102,6 +107,7 @@ impl Plot {
             Plot::Change => change(run, batch),
             Plot::Distance => distance(run, batch),
             Plot::Layers => layers::parts(run, batch),
+            Plot::Attention => attention::parts(run, batch),
             // These are made of all runs together.
             Plot::Geometry(_) => Err(Error::Broken(format!("the {self} of one run among others"))),
         }?;
@@ -160,7 +166,9 @@ impl Default for Options {
 /// # Errors
 /// As [`make`].
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
-    make(&[run], &Options::default(), outputs).map(drop)
+    let mut options = Options::default();
+    options.what.extend(run.record().attention.as_ref().map(|_| Plot::Attention));
+    make(&[run], &options, outputs).map(drop)
 }
 
 /// Makes `plot-NAME.png` and so on of each plot; of several runs `plot-NAME-compared.png`. What was not recorded is left
@@ -232,7 +240,7 @@ fn second_pass(run: &Run, plot: Plot) -> Option<String> {
     let second = run.record().hires.as_ref()?;
     let begins = format!("A second pass, {}×{}, begins at step {}", second.width, second.height, second.first_step);
     Some(match plot {
-        Plot::Schedule | Plot::Guidance | Plot::Change | Plot::Layers => format!("{begins}."),
+        Plot::Schedule | Plot::Guidance | Plot::Change | Plot::Layers | Plot::Attention => format!("{begins}."),
         Plot::Norms => format!("{begins}: its vectors have more numbers, and are longer."),
         Plot::Distance => format!("{begins}; steps of another size than the last have no distance."),
         Plot::Geometry(_) => return None,
@@ -367,7 +375,7 @@ fn panel(run: &Run, y: &str, about: &str, log: bool, curves: Vec<Line>) -> Panel
     let x = if words::counts_calls(run) { "model call" } else { "step" };
     let last = curves.iter().flat_map(|line| line.points.last()).map(|p| p.0).fold(0.0, f64::max);
     let x_end = last.max(run.record().last_step() as f64);
-    Panel { y: y.into(), about: about.into(), x: x.into(), x_end, across: Across::Steps, log, curves }
+    Panel { y: y.into(), about: about.into(), x: x.into(), x_end, across: Across::Steps, log, curves, stacked: false }
 }
 
 fn line(name: &str, look: usize, curve: Curve) -> Line {

@@ -34,6 +34,7 @@ pub fn figure(schedules: &[NamedSchedule], model: &str, steps: usize) -> Figure 
         across: Across::Steps,
         log,
         curves: schedules.iter().enumerate().map(|(look, s)| line(s, look, steps, value)).collect(),
+        stacked: false,
     };
     let calls: Vec<String> = schedules
         .iter()

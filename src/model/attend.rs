@@ -94,7 +94,12 @@ impl Attend<'_, '_> {
         let Some((rows, chosen)) = self.wanted_rows(&probe.rows()) else { return Ok(()) };
         let choose = |t: &Tensor| chosen.as_ref().map_or(t.shallow_clone(), |index| t.index_select(0, index));
         let (q, k) = (choose(self.q), choose(self.k));
-        for (first, count) in self.pieces(q.size()[0]) {
+        let few = axes.grid(&q.size()).and_then(|grid| probe.wanted_queries([&names.scores, &names.probs], grid));
+        let pieces: Vec<(i64, i64)> = match few {
+            Some(queries) => queries.into_iter().map(|query| (query, 1)).collect(),
+            None => self.pieces(q.size()[0]).collect(),
+        };
+        for (first, count) in pieces {
             let scores = self.scores(&q.narrow(2, first, count), &k, first);
             if scores_wanted {
                 probe.see_rows(&names.scores, axes, &rows, first, &scores)?;

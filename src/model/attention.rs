@@ -136,6 +136,19 @@ impl TransformerBlock {
     }
 }
 
+/// A transformer block's two attentions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttentionLayer {
+    /// The site of that to the image itself.
+    pub own: String,
+    /// The site of that to the text.
+    pub cross: String,
+    /// Heads of each.
+    pub heads: usize,
+    /// How often its image is halved, as a power of two.
+    pub factor: usize,
+}
+
 /// What a [`Transformer2D`] needs to know beside its channels.
 #[derive(Debug, Clone, Copy)]
 pub struct TransformerShape {
@@ -192,6 +205,16 @@ impl Transformer2D {
             proj_in: Projection::new(&at / "proj_in", channels, shape.linear_projection)?,
             blocks: (0..shape.layers as usize).map(block).collect::<Result<_>>()?,
             proj_out: Projection::new(&at / "proj_out", channels, shape.linear_projection)?,
+        })
+    }
+
+    /// Its attentions, on an image of this factor.
+    pub fn attention_layers(&self, factor: usize) -> impl Iterator<Item = AttentionLayer> + '_ {
+        self.blocks.iter().map(move |block| AttentionLayer {
+            own: block.attn1.site.clone(),
+            cross: block.attn2.site.clone(),
+            heads: block.attn2.heads as usize,
+            factor,
         })
     }
 

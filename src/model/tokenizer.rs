@@ -13,6 +13,7 @@ use crate::model::config::TextConfig;
 use crate::model::files::ModelFiles;
 use crate::record::schema::Token;
 use std::collections::HashMap;
+use std::ops::Range;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -129,14 +130,14 @@ impl Tokenizer {
         Ok(i64::from(first))
     }
 
-    /// The tokens of a text, and where in it each begins.
-    fn pieces(&self, text: &str) -> Result<Vec<(u32, usize)>> {
+    /// The tokens of a text, and which of its bytes each stands for. Those of a word that stands for several share its.
+    fn pieces(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
         let refused = |e: tokenizers::Error| Error::invalid(format!("cannot tokenize `{text}`: {e}"), "reword it");
         let encoding = self.inner.encode(text, false).map_err(refused)?;
         let found = encoding.get_ids().iter().zip(encoding.get_offsets());
-        let all = |(id, (start, _)): (&u32, &(usize, usize))| {
+        let all = |(id, (start, end)): (&u32, &(usize, usize))| {
             let all = self.words.get(id).map_or(std::slice::from_ref(id), Vec::as_slice);
-            all.iter().map(|id| (*id, *start)).collect::<Vec<_>>()
+            all.iter().map(|id| (*id, *start..*end)).collect::<Vec<_>>()
         };
         Ok(found.flat_map(all).collect())
     }
@@ -159,6 +160,19 @@ impl Tokenizer {
         Ok(self.pieces(text)?.into_iter().map(|(id, _)| self.token(id)).collect())
     }
 
+    /// The same, each with the bytes of the text that it stands for.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn spelt(&self, text: &str) -> Result<Vec<(Token, Range<usize>)>> {
+        Ok(self.pieces(text)?.into_iter().map(|(id, span)| (self.token(id), span)).collect())
+    }
+
+    /// What fills windows.
+    pub fn padding(&self) -> Token {
+        self.token(self.pad)
+    }
+
     /// The ids of all places of a window that holds these tokens: begin-of-text, the tokens, end-of-text, padding.
     pub fn places(&self, tokens: impl IntoIterator<Item = u32>) -> Vec<i64> {
         let mut ids: Vec<u32> = [self.bos].into_iter().chain(tokens).chain([self.eos]).collect();
@@ -178,7 +192,7 @@ impl Tokenizer {
         let pieces = self.pieces(prompt)?;
         let kept = pieces.len().min(self.window.saturating_sub(2));
         // Offsets are bytes of the prompt as it was written; the first token that does not fit says where it was cut.
-        let cut = pieces.get(kept).and_then(|(_, start)| prompt.get(*start..)).map(|s| s.trim().to_string());
+        let cut = pieces.get(kept).and_then(|(_, span)| prompt.get(span.start..)).map(|s| s.trim().to_string());
         let ids = || pieces[..kept].iter().map(|(id, _)| *id);
         let [bos, eos] = self.ends();
         let tokens = [bos].into_iter().chain(ids().map(|id| self.token(id))).chain([eos]).collect();

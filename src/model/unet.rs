@@ -3,7 +3,7 @@
 //! Enters: latents, timesteps, text embeddings. Leaves: a tensor of the latents' shape. On the way down each block leaves
 //! its outputs for the block of the same size on the way up.
 
-use super::attention::{Transformer2D, TransformerShape};
+use super::attention::{AttentionLayer, Transformer2D, TransformerShape};
 use super::layers::{Conv2d, GroupNorm, Linear, silu, timestep_embedding};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::weights::{WeightFile, Weights};
@@ -169,6 +169,20 @@ impl UNet {
     /// The configuration it was built from.
     pub fn config(&self) -> &UNetConfig {
         &self.config
+    }
+
+    /// Its attentions, in the order of computation.
+    pub fn attention_layers(&self) -> Vec<AttentionLayer> {
+        let last = self.down_blocks.len() - 1;
+        let down = self
+            .down_blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(i, (block, _))| block.attentions.iter().map(move |a| (i, a)));
+        let up = self.up_blocks.iter().enumerate();
+        let up = up.flat_map(|(i, (block, _))| block.attentions.iter().map(move |a| (last - i, a)));
+        let all = down.chain([(last, &self.mid_block.attention)]).chain(up);
+        all.flat_map(|(level, transformer)| transformer.attention_layers(1 << level)).collect()
     }
 
     /// Predicts the noise (or v).

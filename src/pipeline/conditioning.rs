@@ -53,6 +53,16 @@ impl TextRequest {
         }
     }
 
+    /// How many windows each text fills.
+    pub fn chunks(&self) -> usize {
+        self.key.chunks
+    }
+
+    /// Whether there is a prediction with the negative prompt.
+    pub fn is_guided(&self) -> bool {
+        self.guidance_scale.is_some()
+    }
+
     /// The negative prompt, where there is guidance, and the prompt.
     fn plain(plan: &Plan, tokenizer: &Tokenizer) -> Result<TextRequest> {
         let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);

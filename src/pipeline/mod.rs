@@ -5,6 +5,7 @@
 //! stands in [`denoise`].
 
 pub mod allocator;
+pub mod attention;
 pub mod batch;
 pub mod clock;
 pub mod conditioning;

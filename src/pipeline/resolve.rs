@@ -74,7 +74,7 @@ impl Pipeline {
         plan.vae_tile = self.vae_tile(largest.0, largest.1);
         let draws = if scheduler.is_stochastic() && hires.is_none() { 1 + calls } else { 1 };
         self.check_memory(&plan, largest, draws)?;
-        let record = RunRecord {
+        let mut record = RunRecord {
             schema_version: SCHEMA_VERSION,
             sdviz_version: env!("CARGO_PKG_VERSION").into(),
             status: Status::Running,
@@ -86,10 +86,12 @@ impl Pipeline {
             schedule,
             begin,
             hires,
+            attention: None,
             on_step: None,
             environment: self.environment(),
             timings: Timings::default(),
         };
+        self.resolve_attention(&mut record)?;
         Ok(Resolved { record, scheduler, second_scheduler })
     }
 

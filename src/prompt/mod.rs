@@ -6,6 +6,7 @@
 
 pub mod attention;
 pub mod chunks;
+pub mod columns;
 pub mod compose;
 pub mod conditions;
 pub mod extras;

@@ -1,6 +1,7 @@
 //! What a run directory holds, as data: what was asked for, what it means, how it ended. Knows neither libtorch nor a model.
 
 pub mod answers;
+pub mod attention;
 pub mod conditions;
 pub mod hires;
 pub mod inputs;

@@ -1,6 +1,7 @@
 //! What was asked for: the plan of a run, which of its tensors are kept, which steps are decoded.
 
 use crate::error::{Error, Result};
+use crate::record::attention::AttentionPlan;
 use crate::record::conditions::PromptSyntax;
 use crate::record::hires::Hires;
 use crate::record::inputs::{InputFile, Resize};
@@ -64,6 +65,9 @@ pub struct Plan {
     pub hires: Option<Hires>,
     /// What is kept of each step.
     pub record: Vec<Quantity>,
+    /// What is kept of attention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionPlan>,
     /// Which steps are decoded to pictures.
     pub decode: Decode,
     /// What is decoded of them.
@@ -94,6 +98,7 @@ impl Default for Plan {
             vae_tile: None,
             hires: None,
             record: vec![Quantity::Latents, Quantity::PredictedOriginal],
+            attention: None,
             decode: Decode::Every(1),
             decode_what: vec![Quantity::Latents],
         }

@@ -4,6 +4,7 @@
 //! prose. Fields that an older or newer version lacks take their defaults.
 
 use crate::record::answers::OnStepRecord;
+use crate::record::attention::AttentionRecord;
 use crate::record::conditions::Conditions;
 use crate::record::hires::SecondPass;
 use crate::record::inputs::Begin;
@@ -62,6 +63,9 @@ pub struct RunRecord {
     /// The second pass of a run at high resolution. Its levels follow the first pass's in `schedule`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hires: Option<SecondPass>,
+    /// What is kept of attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionRecord>,
     /// What the command after `--on-step` answered, written at the end of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_step: Option<OnStepRecord>,

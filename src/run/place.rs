@@ -65,6 +65,7 @@ impl Place for Reservoir {
                 component.sha256.clone_from(hash);
             }
         }
+        self.end_attention()?;
         Ok(Recorded { last_step, finished: self.images.len() })
     }
 }

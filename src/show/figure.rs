@@ -41,7 +41,7 @@ impl fmt::Display for Figure {
 }
 
 /// The figure of several runs, by its name: `schedule`, `norms`, `guidance`, `change`, `distance`, `plane`, `pca`,
-/// `cosines`, `spectrum` or `bands`.
+/// `cosines`, `spectrum`, `bands`, `blocks` or `attention`.
 ///
 /// # Errors
 /// When there is no such figure, when no run has recorded what it shows, or there are too many runs.

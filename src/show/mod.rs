@@ -6,6 +6,7 @@
 //! libtorch.
 
 pub mod animation;
+pub mod attention;
 pub(crate) mod display;
 pub mod figure;
 pub mod latents;

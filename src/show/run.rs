@@ -170,7 +170,7 @@ impl Run {
     }
 
     /// The figure of this name: `schedule`, `norms`, `guidance`, `change`, `distance`, `plane`, `pca`, `cosines`,
-    /// `spectrum` or `bands`.
+    /// `spectrum`, `bands`, `blocks` or `attention`.
     ///
     /// # Errors
     /// When there is no such figure, or the run has not recorded what it shows.

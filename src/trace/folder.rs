@@ -39,17 +39,7 @@ impl Folder {
     }
 
     fn numbered_in(&self, folder: &str, number: impl Fn(&str) -> Option<usize>) -> Result<Vec<usize>> {
-        let folder = self.0.join(folder);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(e) => return Err(e).at("read", &folder),
-        };
-        let mut steps = vec![];
-        for entry in entries {
-            let name = entry.at("read", &folder)?.file_name();
-            steps.extend(name.to_str().and_then(&number));
-        }
+        let mut steps: Vec<usize> = self.names(folder)?.iter().filter_map(|name| number(name)).collect();
         steps.sort_unstable();
         Ok(steps)
     }
@@ -124,6 +114,24 @@ impl Source for Folder {
 
     fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>> {
         read(&self.0.join(schema::final_file(batch)))
+    }
+
+    fn names(&self, folder: &str) -> Result<Vec<String>> {
+        let folder = self.0.join(folder);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(e) => return Err(e).at("read", &folder),
+        };
+        let mut names = vec![];
+        for entry in entries {
+            names.extend(entry.at("read", &folder)?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn bytes(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        read(&self.0.join(file))
     }
 
     fn shapes(&self) -> Result<Vec<SiteRow>> {

@@ -26,6 +26,8 @@ pub struct Memory {
     pub pictures: BTreeMap<(usize, Quantity, usize), RgbImage>,
     /// The finished pictures, one per batch item.
     pub finished: Vec<RgbImage>,
+    /// Other files, by their path in a run directory, as their bytes there: those in `attention/`.
+    pub files: BTreeMap<String, Vec<u8>>,
     /// The shape log.
     pub shapes: Vec<SiteRow>,
 }
@@ -92,6 +94,15 @@ impl Source for Memory {
 
     fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>> {
         self.finished.get(batch).map(|picture| png_with_metadata(picture, &self.record, batch)).transpose()
+    }
+
+    fn names(&self, folder: &str) -> Result<Vec<String>> {
+        let within = |file: &String| file.strip_prefix(folder)?.strip_prefix('/').map(String::from);
+        Ok(self.files.keys().filter_map(within).filter(|name| !name.contains('/')).collect())
+    }
+
+    fn bytes(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.files.get(file).cloned())
     }
 
     fn shapes(&self) -> Result<Vec<SiteRow>> {

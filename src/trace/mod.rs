@@ -1,5 +1,12 @@
 //! The trace: what can be watched while a picture is made, who watches it, and the record on disk.
 
+pub mod attention;
+#[cfg(feature = "libtorch")]
+pub mod attention_file;
+#[cfg(feature = "libtorch")]
+pub mod attention_log;
+#[cfg(feature = "libtorch")]
+pub mod attention_maps;
 #[cfg(feature = "libtorch")]
 pub mod blocks;
 mod folder;

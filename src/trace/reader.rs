@@ -64,6 +64,18 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// As [`Source::final_picture`].
     fn final_file(&self, batch: usize) -> Result<Option<Vec<u8>>>;
 
+    /// The names of the files in a folder of the record (`attention/cross`); none where there is no such folder.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn names(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// What a file of the record holds, by its path in the run directory; `None` where it is not there.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    fn bytes(&self, file: &str) -> Result<Option<Vec<u8>>>;
+
     /// The shape log; empty where none was kept.
     ///
     /// # Errors
@@ -226,6 +238,25 @@ impl Run {
     /// The noise level of the latents in step `step`.
     pub fn level(&self, step: usize) -> Option<&Level> {
         self.record.schedule.get(step)
+    }
+
+    /// The steps that have a file of tensors in a folder of the record, in order.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(super) fn numbered(&self, folder: &str) -> Result<Vec<usize>> {
+        let number = |name: String| name.strip_suffix(".safetensors")?.parse().ok();
+        let mut steps: Vec<usize> = self.source.names(folder)?.into_iter().filter_map(number).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// What a file of the record holds, by its path in the run directory.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub(super) fn bytes(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        self.source.bytes(file)
     }
 
     /// The rows of the shape log. A last line that a killed run left unfinished is passed over.

@@ -6,10 +6,12 @@
 use crate::error::{Error, Result};
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::record::schema::{RunRecord, START_SITES};
+use crate::trace::attention_log::AttentionLog;
 use crate::trace::memory::Memory;
 use crate::trace::reader::Run;
 use crate::trace::shapes::ShapeLog;
 use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
+use crate::watch::site::{Branch, Grid};
 use image::RgbImage;
 use ndarray::Array4;
 use std::collections::BTreeMap;
@@ -38,6 +40,9 @@ pub struct Reservoir {
     pub run: Option<RunRecord>,
     /// The shape log, if one is kept.
     shapes: Option<ShapeLog>,
+    /// Attention, if the run keeps it, and its files by their paths in a run directory.
+    attention: AttentionLog,
+    files: BTreeMap<String, Vec<u8>>,
     /// The steps that came.
     steps: Vec<usize>,
     /// What the run begins with beside the latents, and the step in whose file it stands.
@@ -58,6 +63,8 @@ impl Reservoir {
             images: vec![],
             run: None,
             shapes: None,
+            attention: AttentionLog::default(),
+            files: BTreeMap::new(),
             steps: vec![],
             begun_with: vec![],
         }
@@ -95,10 +102,24 @@ impl Reservoir {
             }
         }
         let shapes = self.shapes.map_or(vec![], |log| log.rows);
-        Run::in_memory(Memory { record, steps, pictures, finished: self.images, shapes }).map(Some)
+        Run::in_memory(Memory { record, steps, pictures, finished: self.images, files: self.files, shapes }).map(Some)
     }
 
-    fn keep(&mut self, step: &Step) {
+    /// Keeps what is known of attention only at the end.
+    ///
+    /// # Errors
+    /// When a tensor is refused.
+    pub fn end_attention(&mut self) -> Result<()> {
+        if let Some(file) = self.attention.mean_file() {
+            self.files.insert(file.name.clone(), file.bytes()?);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, step: &Step) -> Result<()> {
+        for file in self.attention.files(step.index, step.timestep) {
+            self.files.insert(file.name.clone(), file.bytes()?);
+        }
         self.steps.push(step.index);
         for (what, tensor) in step.tensors.iter().filter(|(what, _)| self.record.contains(what)) {
             let copy = on_cpu(tensor);
@@ -114,6 +135,7 @@ impl Reservoir {
             };
             reservoir.push((step.index, pictures.clone()));
         }
+        Ok(())
     }
 }
 
@@ -131,18 +153,27 @@ impl Observer for Reservoir {
             Ask::Picture { what, step, last } => self.decode_what.contains(&what) && self.decode.includes(step, last),
             Ask::Site(name, _) => {
                 let begins = self.record.contains(&Quantity::Latents) && START_SITES.contains(&name);
-                begins || self.shapes.as_ref().is_some_and(|log| log.wants(ask))
+                begins || self.shapes.as_ref().is_some_and(|log| log.wants(ask)) || self.attention.wants(ask)
             }
         }
+    }
+
+    fn wants_branch(&self, branch: Branch) -> bool {
+        self.attention.wants_branch(branch)
+    }
+
+    fn wants_queries(&self, site: &str, step: usize, grid: Grid) -> Option<Vec<i64>> {
+        self.attention.wants_queries(site, step, grid)
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
         if let Some(log) = &mut self.shapes {
             log.on_event(event)?;
         }
+        self.attention.on_event(event)?;
         match event {
             Event::Begin(record) => self.run = Some((*record).clone()),
-            Event::Step(step) => self.keep(step),
+            Event::Step(step) => self.keep(step)?,
             Event::Finished(images) => self.images = images.to_vec(),
             Event::Tensor(site, tensor) => {
                 let known = START_SITES.into_iter().find(|name| *name == site.name);

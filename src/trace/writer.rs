@@ -4,6 +4,8 @@
 //! and renamed, so a run that is killed stays readable up to its last whole step. At no moment does `run.json` say of a
 //! run that it is complete when some of it is missing.
 
+use super::attention_file::MapFile;
+use super::attention_log::AttentionLog;
 use super::metadata::{png_bytes, png_with_metadata, step_png};
 use super::shapes::ShapeLog;
 use crate::error::{Error, IoContext, Result};
@@ -11,6 +13,7 @@ use crate::files::atomic::{self, write_atomically, write_durably};
 use crate::files::lock::{self, Hold, LOCK_FILE};
 use crate::files::pictures;
 use crate::record::answers::OnStepRecord;
+use crate::record::attention::ATTENTION_FOLDER;
 use crate::record::inputs::{INIT_FILE, MASK_FILE};
 use crate::record::layers::{BLOCKS_FILE, SITES_FOLDER};
 use crate::record::plan::{Decode, Quantity};
@@ -18,6 +21,7 @@ use crate::record::schema::{
     self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, START_SITES, STEPS_FOLDER, SiteRow, Status, Timings,
 };
 use crate::watch::observer::{Ask, Event, Flow, Observer, Step};
+use crate::watch::site::{Branch, Grid};
 use image::RgbImage;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
@@ -35,6 +39,7 @@ pub struct Recorder {
     record: Vec<Quantity>,
     decode: Decode,
     decode_what: Vec<Quantity>,
+    attention: AttentionLog,
     shapes: ShapeLog,
     /// How much of the shape log is on disk.
     shapes_written: usize,
@@ -140,6 +145,7 @@ impl Recorder {
             record: plan.record.clone(),
             decode: plan.decode,
             decode_what: plan.decode_what.clone(),
+            attention: AttentionLog::default(),
             shapes: ShapeLog::default(),
             shapes_written: 0,
             run: None,
@@ -188,7 +194,8 @@ impl Recorder {
         for (component, hash) in run.model.components.iter_mut().zip(hashes) {
             component.sha256.clone_from(hash);
         }
-        let whole = self.sign_pictures(&run).and_then(|()| self.sync_steps(status));
+        let means = self.attention.mean_file().map_or(Ok(()), |file| self.write_maps(&file));
+        let whole = means.and_then(|()| self.sign_pictures(&run)).and_then(|()| self.sync_steps(status));
         if let (Err(error), Status::Complete) = (&whole, status) {
             (run.status, run.failure) = (Status::Failed, Some(error.to_string()));
         }
@@ -231,16 +238,28 @@ impl Recorder {
         if status != Status::Complete {
             return Ok(());
         }
-        let steps = self.dir.join(STEPS_FOLDER);
         let pictures = (0..self.finished).map(|batch| self.dir.join(schema::final_file(batch)));
-        let files = std::fs::read_dir(&steps).at("read", &steps)?.flatten().map(|entry| entry.path());
-        for path in files.chain(pictures) {
+        let mut files = files_below(&self.dir.join(STEPS_FOLDER))?;
+        if self.dir.join(ATTENTION_FOLDER).is_dir() {
+            files.extend(files_below(&self.dir.join(ATTENTION_FOLDER))?);
+        }
+        for path in files.into_iter().chain(pictures) {
             std::fs::File::open(&path).and_then(|file| file.sync_all()).at("write", &path)?;
         }
         Ok(())
     }
 
+    fn write_maps(&self, file: &MapFile) -> Result<()> {
+        let path = self.dir.join(&file.name);
+        let folder = path.parent().unwrap_or(&self.dir);
+        std::fs::create_dir_all(folder).at("create", folder)?;
+        write_atomically(&path, &file.bytes()?)
+    }
+
     fn write_step(&mut self, step: &Step) -> Result<()> {
+        for file in self.attention.files(step.index, step.timestep) {
+            self.write_maps(&file)?;
+        }
         for (what, pictures) in &step.pictures {
             for (batch, picture) in pictures.iter().enumerate().filter(|_| self.decode_what.contains(what)) {
                 let bytes = match &self.run {
@@ -298,12 +317,21 @@ impl Observer for Recorder {
         match ask {
             Ask::Quantity(what, _) => self.record.contains(&what),
             Ask::Picture { what, step, last } => self.decode_what.contains(&what) && self.decode.includes(step, last),
-            Ask::Site(..) => self.shapes.wants(ask),
+            Ask::Site(..) => self.shapes.wants(ask) || self.attention.wants(ask),
         }
+    }
+
+    fn wants_branch(&self, branch: Branch) -> bool {
+        self.attention.wants_branch(branch)
+    }
+
+    fn wants_queries(&self, site: &str, step: usize, grid: Grid) -> Option<Vec<i64>> {
+        self.attention.wants_queries(site, step, grid)
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
         self.shapes.on_event(event)?;
+        self.attention.on_event(event)?;
         match event {
             Event::Begin(run) => {
                 let json = json(run, &self.dir)?;
@@ -340,6 +368,16 @@ fn f32_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
+/// The files in a folder and in those within.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder).at("read", folder)?.flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
+}
+
 /// The text of run.json.
 fn json(run: &impl serde::Serialize, dir: &Path) -> Result<Vec<u8>> {
     let bad = |e| Error::bad_file(&dir.join(RECORD_FILE), "run record", e);
@@ -353,7 +391,7 @@ fn clear(dir: &Path) -> Result<()> {
     let replaced = dir.join(RECORD_FILE).is_file();
     if replaced {
         mark_replaced(dir)?;
-        for folder in [STEPS_FOLDER, SITES_FOLDER, "exports"] {
+        for folder in [STEPS_FOLDER, SITES_FOLDER, ATTENTION_FOLDER, "exports"] {
             let path = dir.join(folder);
             if path.is_dir() {
                 std::fs::remove_dir_all(&path).at("remove", &path)?;

@@ -29,6 +29,7 @@ pub fn figure(stage: &str, lines: &[LogLine], steps: u64) -> Figure {
         across: Across::Steps,
         log,
         curves,
+        stacked: false,
     };
     let rate =
         vec![Line { name: "learning rate".into(), points: points(|line| line.learning_rate), look: 1, theory: false }];

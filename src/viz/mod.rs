@@ -13,3 +13,4 @@ pub mod linear_map;
 pub mod normalise;
 pub mod pixels;
 pub mod text;
+pub mod upsample;

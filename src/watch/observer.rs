@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::record::plan::Quantity;
 use crate::record::schema::{Level, RunRecord};
-use crate::watch::site::{Branch, Site};
+use crate::watch::site::{Branch, Grid, Site};
 use image::RgbImage;
 use tch::Tensor;
 
@@ -88,6 +88,12 @@ pub trait Observer {
     /// rows of a site that it wants.
     fn wants_branch(&self, _branch: Branch) -> bool {
         true
+    }
+
+    /// Of attention scores and probabilities that it wants: the queries that are enough for it, where it does not want those
+    /// of all places. Each then comes by itself.
+    fn wants_queries(&self, _site: &str, _step: usize, _grid: Grid) -> Option<Vec<i64>> {
+        None
     }
 
     /// Shows it an event. It may see more than it asked for when another observer did.

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::watch::editor::Editor;
 use crate::watch::observer::{Ask, Event, Flow, Observer};
-use crate::watch::site::{Axes, Branch, Rows, Site};
+use crate::watch::site::{Axes, Branch, Grid, Rows, Site};
 use std::cell::{Cell, RefCell};
 use tch::Tensor;
 
@@ -62,6 +62,20 @@ impl<'a> Probe<'a> {
     pub fn wants_branch(&self, name: &str, branch: Branch) -> bool {
         let ask = Ask::Site(name, self.step.get());
         self.observers.borrow().iter().any(|o| o.wants(ask) && o.wants_branch(branch))
+    }
+
+    /// The queries that are enough for all observers who want one of these sites, in their order; `None` where one of them
+    /// wants those of all places.
+    pub fn wanted_queries(&self, names: [&str; 2], grid: Grid) -> Option<Vec<i64>> {
+        let (step, mut all) = (self.step.get(), vec![]);
+        for name in names {
+            for observer in self.observers.borrow().iter().filter(|o| o.wants(Ask::Site(name, step))) {
+                all.extend(observer.wants_queries(name, step, grid)?);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        Some(all)
     }
 
     /// Whether anybody may change anything.
@@ -211,6 +225,10 @@ impl Observer for Through<'_, '_> {
 
     fn wants_branch(&self, branch: Branch) -> bool {
         self.probe.observers.borrow().iter().any(|o| o.wants_branch(branch))
+    }
+
+    fn wants_queries(&self, site: &str, _: usize, grid: Grid) -> Option<Vec<i64>> {
+        self.probe.wanted_queries([site, site], grid)
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {

@@ -120,6 +120,7 @@ impl Made {
             schedule: schedule.collect(),
             begin: None,
             hires: None,
+            attention: None,
             on_step: None,
             environment: Environment::default(),
             timings: Default::default(),

@@ -11,6 +11,8 @@ pub enum EvalCommand {
     Prompts(EvalPromptsArgs),
     /// Encode and decode pictures, and compare
     Vae(EvalVaeArgs),
+    /// Draw objects on backgrounds, and see whether the word's map of attention lies on the object
+    Attention(EvalAttentionArgs),
     /// Show the judge pictures whose content is known, as they are and through the autoencoder
     Judge(EvalJudgeArgs),
 }
@@ -48,6 +50,35 @@ pub struct EvalPromptsArgs {
     /// Folder for report.json and sheets of the pictures
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+}
+
+/// `sdviz eval attention`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalAttentionArgs {
+    /// Pictures
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub count: usize,
+    /// Steps
+    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
+    pub steps: usize,
+    /// How strongly to follow the prompt
+    #[arg(long, short, default_value_t = 5.0, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
+    pub guidance_scale: f64,
+    /// Scheduler, see `sdviz schedulers` [default: the model's own]
+    #[arg(long, value_name = "NAME")]
+    pub scheduler: Option<String>,
+    /// Seed of the order of prompts; the pictures' seeds count up from it
+    #[arg(long, short, default_value_t = 0)]
+    pub seed: u64,
+    /// A map counts as the object where it is above this share of the way from its least to its greatest number
+    #[arg(long, default_value_t = 0.4, value_name = "SHARE", allow_negative_numbers = true)]
+    pub cut: f64,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

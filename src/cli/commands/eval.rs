@@ -1,10 +1,13 @@
 //! `sdviz eval`: how well a model obeys, how well its autoencoder keeps pictures, how good the judge is.
 
-use crate::cli::args::{EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs};
+use crate::cli::args::{
+    EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs,
+};
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
 use crate::dataset::manifest::{Dataset, Row, pictures};
 use crate::error::{Error, IoContext, Result as LibResult};
+use crate::eval::attention::{self, Settings};
 use crate::eval::judge::Judge;
 use crate::eval::measure::{self, accuracy, fidelity};
 use crate::eval::prompts::{self, EvalSettings, Shot, Shots};
@@ -28,6 +31,7 @@ pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
     match command {
         EvalCommand::Prompts(args) => prompts(args, talk)?,
         EvalCommand::Vae(args) => vae(args, talk)?,
+        EvalCommand::Attention(args) => attention(args, talk)?,
         EvalCommand::Judge(args) => judge(args, talk)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -225,5 +229,59 @@ fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
     add(&mut table, "pictures as they are", &plain);
     add(&mut table, "through the autoencoder", &decoded);
     show(table);
+    Ok(())
+}
+
+fn attention(args: &EvalAttentionArgs, talk: Talk) -> Result<()> {
+    if args.count == 0 || args.steps == 0 {
+        return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual").into());
+    }
+    if !(0.0..1.0).contains(&args.cut) {
+        let message = format!("cannot cut maps at `{}`", args.cut);
+        return Err(Error::invalid(message, "`--cut` goes from 0, the least number, to below 1, the greatest").into());
+    }
+    let options = plan::load_options(&args.model.loading)?;
+    let judge = load_judge(None, options.device)?;
+    let choice = choose(&args.model, talk)?;
+    let pipeline = Pipeline::load(&choice, options)?;
+    let scheduler = match &args.scheduler {
+        Some(name) => SchedulerKind::parse(name)?,
+        None => pipeline.default_scheduler()?,
+    };
+    let settings = Settings {
+        count: args.count,
+        steps: args.steps,
+        guidance_scale: args.guidance_scale,
+        scheduler: scheduler.name().into(),
+        seed: args.seed,
+        cut: args.cut,
+    };
+    let bar = report::bar(args.count, talk);
+    let found = attention::evaluate(&pipeline, judge.classes(), &choice.id, &settings, || bar.inc(1))?;
+    bar.finish_and_clear();
+    if args.json {
+        report::print(serde_json::to_string_pretty(&found)?);
+        return Ok(());
+    }
+    let mut table = report::table(&["map of the object’s word", "steps", "mIoU", "95 %"]);
+    for row in &found.rows {
+        let numbers = [format!("{:.1} %", 100.0 * row.miou), format!("± {:.1}", 100.0 * row.margin)];
+        table.add_row([&[row.map.clone(), row.steps.clone()], &numbers[..]].concat());
+    }
+    report::align_right(&mut table, 2..4);
+    report::print_table(&table);
+    report::print(format!(
+        "\n{} pictures of {} steps, {}, guidance {}; the object takes {:.1} % of the picture in the mean{}",
+        found.pictures,
+        settings.steps,
+        settings.scheduler,
+        settings.guidance_scale,
+        100.0 * found.area,
+        if found.left_out == 0 {
+            String::new()
+        } else {
+            format!("; {} without a clear object left out", found.left_out)
+        }
+    ));
     Ok(())
 }

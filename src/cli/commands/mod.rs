@@ -1,5 +1,6 @@
 //! The verbs, one per file.
 
+pub mod attention;
 pub mod convert;
 pub mod dataset;
 pub mod diff;

@@ -55,6 +55,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
     told::start(&record, &pipeline, talk);
     told::second_pass(&record, talk);
+    told::attention(&record, talk);
     record.plan.vae_tile.iter().for_each(|side| talk.say(format!("decoding in tiles of {side}×{side} pixels")));
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 

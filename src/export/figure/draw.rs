@@ -4,6 +4,7 @@
 //! where it hides none. How wide a text becomes is measured with the fonts that draw it in the end.
 
 use super::axis::Axis;
+use super::bands;
 use super::{Across, Figure, LOOKS, Line, Panel};
 use crate::viz::fonts::FAMILIES;
 use crate::viz::text::TextStyle as Letters;
@@ -12,13 +13,13 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Failure = DrawingAreaErrorKind<std::io::Error>;
-type Drawn = Result<(), Failure>;
-type Place = (i32, i32);
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Failure = DrawingAreaErrorKind<std::io::Error>;
+pub(super) type Drawn = Result<(), Failure>;
+pub(super) type Place = (i32, i32);
 
 /// Colours of Okabe and Ito, the ones that stand out on white first.
-const COLOURS: [RGBColor; LOOKS] = [
+pub(super) const COLOURS: [RGBColor; LOOKS] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -44,14 +45,14 @@ const TITLE: f64 = 54.0;
 const SUBTITLE: f64 = 36.0;
 const NAME: f64 = 38.0;
 const ABOUT: f64 = 31.0;
-const LABEL: f64 = 34.0;
+pub(super) const LABEL: f64 = 34.0;
 /// What plotters divides a size by: the em of its text in an SVG.
 const EM: f64 = 1.24;
 /// Height of a line of the legend, and width of the sample before its name.
 const ROW: i32 = 42;
 const SWATCH: i32 = 92;
 
-fn text(size: f64, colour: RGBColor, bold: bool) -> TextStyle<'static> {
+pub(super) fn text(size: f64, colour: RGBColor, bold: bool) -> TextStyle<'static> {
     let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
     FontDesc::new(FontFamily::Name(FAMILIES), size, style).color(&colour).pos(Pos::new(HPos::Left, VPos::Top))
 }
@@ -62,7 +63,7 @@ fn letters(style: &TextStyle) -> Letters {
     if matches!(style.font.get_style(), FontStyle::Bold) { letters.bold() } else { letters }
 }
 
-fn wide(text: &str, style: &TextStyle) -> i32 {
+pub(super) fn wide(text: &str, style: &TextStyle) -> i32 {
     letters(style).width(text) as i32
 }
 
@@ -107,7 +108,7 @@ pub(super) fn figure(figure: &Figure, area: &Area) -> Drawn {
     let most = figure.panels.iter().map(|p| named(p).count()).max().unwrap_or(0) as i32;
     let mut legend_rows = if most > 1 { most } else { 0 };
     if let (Some(curves), 1..) = (shared_curves(figure), legend_rows) {
-        top = shared_legend(&curves, area, (MARGIN, top), inner)?;
+        top = shared_legend(&curves, area, (MARGIN, top), (inner, figure.panels.iter().all(|panel| panel.stacked)))?;
         legend_rows = 0;
     }
     let rows = figure.rows() as i32;
@@ -125,7 +126,7 @@ fn named(panel: &Panel) -> impl Iterator<Item = &Line> {
     panel.curves.iter().filter(|curve| !curve.name.is_empty())
 }
 
-/// The curves of all panels, each once, if there are several panels and each look stands for one thing.
+/// The curves of all panels, each once, if there are several panels or bands and each look stands for one thing.
 fn shared_curves(figure: &Figure) -> Option<Vec<&Line>> {
     let mut curves: Vec<&Line> = vec![];
     for curve in figure.panels.iter().flat_map(named) {
@@ -136,25 +137,34 @@ fn shared_curves(figure: &Figure) -> Option<Vec<&Line>> {
         }
     }
     curves.sort_by_key(|curve| curve.look);
-    (figure.panels.len() > 1).then_some(curves)
+    (figure.panels.len() > 1 || figure.panels.iter().any(|panel| panel.stacked)).then_some(curves)
 }
 
-/// One legend for all panels, in lines across the figure; gives the height at which it ends.
-fn shared_legend(curves: &[&Line], area: &Area, (left, top): Place, width: i32) -> Result<i32, Failure> {
+/// One legend for all panels, in lines across the figure, of bands or of lines; gives the height at which it ends.
+fn shared_legend(
+    curves: &[&Line],
+    area: &Area,
+    (left, top): Place,
+    (width, bands): (i32, bool),
+) -> Result<i32, Failure> {
     let (mut x, mut y) = (left, top);
     for curve in curves {
         let needed = SWATCH + wide(&curve.name, &text(LABEL, BLACK, false));
         if x > left && x + needed > left + width {
             (x, y) = (left, y + ROW);
         }
-        legend_entry(curve, area, (x, y), width)?;
+        legend_entry(curve, area, (x, y), (width, bands))?;
         x += needed + 44;
     }
     Ok(y + ROW + 24)
 }
 
-fn legend_entry(line: &Line, area: &Area, (x, y): Place, width: i32) -> Drawn {
+fn legend_entry(line: &Line, area: &Area, (x, y): Place, (width, band): (i32, bool)) -> Drawn {
     let middle = y + (LABEL * 0.42) as i32;
+    if band || bands::is_grey(line.look) {
+        bands::swatch(line.look, area, (x, middle), SWATCH - 14)?;
+        return write(area, &line.name, &text(LABEL, BLACK, false), (x + SWATCH, y), width - SWATCH);
+    }
     stroke(area, line, &[(x, middle), (x + SWATCH - 14, middle)])?;
     if !line.theory {
         marker(area, line.look, (x + (SWATCH - 14) / 2, middle))?;
@@ -166,7 +176,11 @@ fn draw_panel(panel: &Panel, area: &Area, legend_rows: i32) -> Drawn {
     let (width, height) = area.dim_in_pixel();
     let (width, height) = (width as i32, height as i32);
     let values = panel.curves.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
-    let y = if panel.log { Axis::log(values) } else { Axis::linear(values, 5) };
+    let y = match (panel.stacked, panel.log) {
+        (true, _) => Axis::linear(bands::sums(panel).into_iter(), 5),
+        (_, true) => Axis::log(values),
+        _ => Axis::linear(values, 5),
+    };
     write(area, &panel.y, &text(NAME, BLACK, true), (0, 0), width)?;
     let about = match y.cut_at() {
         Some(start) => format!("{} · axis from {start}", panel.about),
@@ -176,7 +190,7 @@ fn draw_panel(panel: &Panel, area: &Area, legend_rows: i32) -> Drawn {
     let head = 96;
     if legend_rows > 0 {
         for (i, line) in (0..).zip(named(panel)) {
-            legend_entry(line, area, (0, head + i * ROW), width)?;
+            legend_entry(line, area, (0, head + i * ROW), (width, false))?;
         }
     }
     let top = head + legend_rows * ROW + 6;
@@ -235,6 +249,9 @@ fn draw_curves(panel: &Panel, y: Axis, chart: &Area, area: &Area) -> Drawn {
         (x - left, y - top)
     };
     write_labels(panel, (&x, &y), pixel, area)?;
+    if panel.stacked {
+        return bands::draw(panel, pixel, area);
+    }
     for line in &panel.curves {
         let place = |(step, value): &(f64, f64)| {
             let value = y.place(*value).filter(|v| (y.start..=y.end).contains(v))?;

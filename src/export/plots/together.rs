@@ -52,7 +52,8 @@ pub(super) fn figure(plot: Plot, runs: &[&Run], batch: usize) -> Result<Figure> 
 fn panels(parts: &[(usize, Parts)], names: &[String]) -> Vec<Panel> {
     let mut together: Vec<((String, String), Panel)> = vec![];
     for (place, own) in parts {
-        for panel in &own.panels {
+        // The parts of a whole are those of one run.
+        for panel in own.panels.iter().filter(|panel| !panel.stacked) {
             for curve in &panel.curves {
                 let line =
                     Line { name: names[*place].clone(), points: curve.points.clone(), look: *place, theory: false };

@@ -44,7 +44,7 @@ fn percent(values: &[f64]) -> Vec<f64> {
 
 /// A panel over numbers named `x`.
 fn panel((x, across): (&str, Across), y: &str, about: &str, curves: Vec<Line>) -> Panel {
-    Panel { y: y.into(), about: about.into(), x: x.into(), x_end: 0.0, across, log: false, curves }
+    Panel { y: y.into(), about: about.into(), x: x.into(), x_end: 0.0, across, log: false, curves, stacked: false }
 }
 
 /// A panel over the steps.
