@@ -27,6 +27,8 @@ pub mod cli;
 pub mod dataset;
 #[cfg(feature = "libtorch")]
 pub mod draw;
+#[cfg(feature = "libtorch")]
+pub mod edit;
 pub mod error;
 #[doc(hidden)]
 #[cfg(feature = "libtorch")]

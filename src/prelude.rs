@@ -14,6 +14,8 @@ pub use crate::draw::teach::Lesson;
 pub use crate::draw::tokens::TokenTable;
 #[cfg(feature = "libtorch")]
 pub use crate::draw::{guided, no_noise};
+#[cfg(feature = "libtorch")]
+pub use crate::edit::{Edit, Op, Selector};
 pub use crate::error::{Error, Result};
 pub use crate::export::figure::Figure;
 pub use crate::record::attention::{AttentionPlan, Detail, Prediction};

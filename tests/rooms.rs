@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From left to right.
-const ROOMS: [&str; 26] = [
+const ROOMS: [&str; 27] = [
     "arithmetic",
     "units",
     "error",
@@ -18,6 +18,7 @@ const ROOMS: [&str; 26] = [
     "scheduler",
     "model",
     "prompt",
+    "edit",
     "pipeline",
     "trace",
     "run",

@@ -1,10 +1,14 @@
 //! What was typed. Nothing is looked up or checked here beyond its form.
 
+mod ablate;
 mod animations;
 mod attention;
 mod dataset;
+mod donors;
+mod edits;
 mod eval;
 mod hires;
+mod inside;
 mod layers;
 mod maps;
 mod models;
@@ -16,12 +20,16 @@ mod serve;
 mod train;
 
 use super::axes::AxisArgs;
+pub use ablate::AblateArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
 pub use attention::AttentionArgs;
 use clap::{Arg, Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
+pub use donors::DonorArgs;
+pub use edits::EditArgs;
 pub use eval::{EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
 pub use hires::HiresArgs;
+pub use inside::{EffectsArgs, PatchArgs};
 pub use layers::{FeaturesArgs, LayersArgs};
 pub use maps::MapsArgs;
 pub use models::{
@@ -100,6 +108,12 @@ pub enum Command {
     Report(ReportArgs),
     /// Draw a picture for every combination of some settings, and put them beside each other
     Sweep(Box<SweepArgs>),
+    /// Change a model's sites one at a time, in windows of steps, and measure what each does to the picture
+    Ablate(Box<AblateArgs>),
+    /// Copy what a run has at each site, in windows of steps, into another run, and measure what that recovers
+    Patch(Box<PatchArgs>),
+    /// Measure what each site adds to one prediction of a recorded run
+    Effects(Box<EffectsArgs>),
     /// Put the pictures of a sweep beside each other, still or moving
     Grid(GridArgs),
     /// Show runs in a browser and make new ones there, for one or for a class
@@ -213,7 +227,7 @@ pub struct OnStepArgs {
 #[command(mut_arg("decode_what", |what| usual(what, "both with a small model, else latents")))]
 pub struct TraceArgs {
     /// What to draw; "" draws without a prompt
-    #[arg(long, short, value_name = "TEXT", required_unless_present = "like")]
+    #[arg(long, short, value_name = "TEXT", required_unless_present_any = ["like", "branch"])]
     pub prompt: Option<String>,
     /// What to stay away from; used when the guidance scale is above 1
     #[arg(long, short, value_name = "TEXT")]
@@ -228,6 +242,10 @@ pub struct TraceArgs {
     /// Take prompts, seed, steps, guidance, size and scheduler from a picture, where they are not given here
     #[arg(long, value_name = "PICTURE")]
     pub like: Option<PathBuf>,
+    /// Go on from a step of a recorded run, as it was or with another prompt, negative prompt, guidance scale, clip skip or
+    /// eta from there on; without @STEP from its last one, where a run that was cut short goes on
+    #[arg(long, value_name = "RUN[@STEP]", conflicts_with = "like")]
+    pub branch: Option<String>,
     /// Folder for the record [default: run, or the first of run-2, run-3, … that is free]
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
@@ -283,6 +301,12 @@ pub struct TraceArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub hires: HiresArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub edits: EditArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub donors: DonorArgs,
     /// Pictures at once, with seeds that follow each other
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     pub batch_size: usize,

@@ -8,12 +8,14 @@ use super::args::{Seed, TraceArgs};
 use crate::error::{Error, Result};
 use crate::prompt::extras;
 use crate::record::model::{EmbeddingRecord, LoraRecord, ModelRecord};
+use crate::record::plan::Parent;
 use crate::trace::parameters::{Own, PictureSettings};
 use serde_json::Value;
 use std::path::Path;
 
 /// Pairs that are taken over, have a word of their own below, or make no difference to a picture.
-const HANDLED: [&str; 31] = [
+const HANDLED: [&str; 32] = [
+    "Edits",
     "Steps",
     "Sampler",
     "Schedule type",
@@ -94,6 +96,10 @@ fn filled(mut args: TraceArgs, said: PictureSettings) -> TraceArgs {
     if args.prompt.is_none() {
         args.prompt_syntax = args.prompt_syntax.or(said.prompt_syntax.map(|syntax| syntax.name().into()));
     }
+    // Edits that were typed take the place of the picture's.
+    if args.edits.edit.is_empty() && args.edits.edits.is_none() {
+        args.edits.edit = said.edits;
+    }
     args.prompt = args.prompt.or(Some(said.prompt));
     args.negative_prompt = args.negative_prompt.or(Some(said.negative_prompt));
     args.clip_skip = args.clip_skip.or(said.clip_skip);
@@ -167,6 +173,18 @@ fn beyond_settings_of_ours(typed: &TraceArgs, own: &Own) -> Vec<String> {
             "the picture began from `{}` (strength {strength}): name it with `--init-image`, or this one begins from noise",
             picture.file
         ));
+    }
+    if let Some(parent) = &plan.branch {
+        let (run, step) = (&parent.run, parent.step);
+        words.push(format!(
+            "the picture's run went on from step {step} of `{run}`: `--branch {run}@{step}` does so again; this one draws \
+             all steps with its settings"
+        ));
+    }
+    if typed.donors.donor.is_empty() {
+        let named =
+            |donor: &Parent| format!("the picture's run copied from `{0}`: name it with `--donor {0}`", donor.run);
+        words.extend(plan.donors.iter().map(named));
     }
     if let (Some(mask), None) = (&plan.mask, &typed.picture.mask) {
         words.push(format!("the picture was repainted behind the mask `{}`: name it with `--mask`", mask.file));

@@ -5,7 +5,10 @@
 mod advice;
 pub mod args;
 pub mod axes;
+mod branch;
 mod commands;
+mod donors;
+mod inside;
 mod interrupt;
 mod like;
 pub mod parse;
@@ -50,6 +53,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Export(args) => commands::export::run(&args, talk),
         Command::Report(args) => commands::report::run(&args, talk),
         Command::Sweep(args) => commands::sweep::run(&args, talk),
+        Command::Ablate(args) => commands::ablate::run(&args, talk),
+        Command::Patch(args) => commands::patch::run(&args, talk),
+        Command::Effects(args) => commands::effects::run(&args, talk),
         Command::Grid(args) => commands::grid::run(&args, talk),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(&args, talk),

@@ -1,16 +1,19 @@
 //! What was typed, made into a plan and checked before any work.
 
+pub mod ablation;
 mod attention;
 mod sweep;
 
-use super::args::{KeepArgs, LayersArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};
+use super::args::{EditArgs, KeepArgs, LayersArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};
 use super::like::tag_warning;
+use crate::edit::{self, Edit};
 use crate::error::{Error, Result};
 use crate::model::embedding::EmbeddingChoice;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::init_image::InitImage;
 use crate::pipeline::{LoadOptions, Pipeline, device, hires, noise, start};
 use crate::prompt::{conditions, extras};
+use crate::record::edits::PlannedEdit;
 use crate::record::hires::Hires;
 use crate::record::inputs::{Resize, USUAL_STRENGTH};
 use crate::record::plan::{Decode, Plan, Quantity};
@@ -72,7 +75,10 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         mask: None,
         paste: args.picture.paste,
         hires: second_pass(args, steps)?,
+        edits: edits(&args.edits)?,
         vae_tile: None,
+        branch: None,
+        donors: vec![],
         record,
         attention: attention::attention(&args.attention)?,
         decode,
@@ -176,6 +182,15 @@ pub fn init_image(args: &PictureArgs, plan: &mut Plan) -> Result<Option<InitImag
 /// How a picture is made to fit, if that was said.
 fn resize(args: &PictureArgs) -> Result<Option<Resize>> {
     args.resize.as_deref().map(str::parse::<Resize>).transpose()
+}
+
+/// The edits that were typed, those of the file first. Each is read here once, so that what is wrong with it is told before
+/// a model is loaded.
+fn edits(args: &EditArgs) -> Result<Vec<PlannedEdit>> {
+    let mut texts = args.edits.as_deref().map_or(Ok(vec![]), edit::file::read)?;
+    texts.extend(args.edit.iter().cloned());
+    texts.iter().try_for_each(|text| text.parse::<Edit>().map(drop))?;
+    Ok(texts.into_iter().map(PlannedEdit::asked).collect())
 }
 
 /// What is done on each step, if anything.

@@ -32,6 +32,13 @@ pub fn start(record: &RunRecord, pipeline: &Pipeline, talk: Talk) {
     }
 }
 
+/// Where a branch goes on, and how much of it is left to make.
+pub fn branch(record: &RunRecord, talk: Talk) {
+    let Some(parent) = &record.plan.branch else { return };
+    let (step, last) = (parent.step, record.last_step());
+    talk.say(format!("branch: steps 0 to {step} are those of `{}`, {} to {last} are made now", parent.run, step + 1));
+}
+
 /// What the second pass is, for a run at high resolution.
 pub fn second_pass(record: &RunRecord, talk: Talk) {
     let (plan, Some(second)) = (&record.plan, &record.hires) else { return };
@@ -59,6 +66,22 @@ pub fn attention(record: &RunRecord, talk: Talk) {
         kept.detail,
         units::count(kept.predictions.len(), "prediction")
     ));
+}
+
+/// What each edit will change, a line each.
+pub fn edits(record: &RunRecord, talk: Talk) {
+    for edit in &record.plan.edits {
+        let sites = match edit.sites.as_slice() {
+            [one] => format!("`{one}`"),
+            several => format!("{} sites", several.len()),
+        };
+        let when = match (edit.steps.as_str(), edit.steps.contains(['-', ','])) {
+            ("", _) => "at no step".into(),
+            (one, false) => format!("at step {one}"),
+            (several, true) => format!("at steps {several}"),
+        };
+        talk.say(format!("edit: {}: changes {sites} {when}", edit.edit));
+    }
 }
 
 /// A word on what of the prompts is not seen.
@@ -95,7 +118,7 @@ pub fn conditions(record: &RunRecord, talk: Talk) {
 
 /// Where the record is, where the time went, and what to do next.
 pub fn success(out: &Path, plan: &Plan, record: &RunRecord, timings: &Timings, talk: Talk) {
-    let calls = record.calls();
+    let calls = record.calls_made();
     let part = |stage: &Stage| match stage.count {
         1 => format!("{} {}", stage.name, seconds(stage.seconds)),
         n => format!("{} {} ({n}×)", stage.name, seconds(stage.seconds)),

@@ -7,9 +7,12 @@ use crate::error::{Error, Result, caught};
 use crate::pipeline::init_image::Input;
 use crate::pipeline::{hires, noise, start};
 use crate::record::attention::AttentionPlan;
+use crate::record::edits::PlannedEdit;
 use crate::record::hires::Hires;
 use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::plan::{Decode, Plan, Quantity};
+use crate::run::branch::Fork;
+use crate::run::donor;
 use crate::run::{self, Company, Ended, Hashes, Job};
 use crate::scheduler::SchedulerKind;
 use crate::trace::parameters::PictureSettings;
@@ -40,6 +43,9 @@ pub struct Drawing {
     mask: Option<Source>,
     /// Its steps are the first pass's where they are 0.
     hires: Option<Hires>,
+    edits: Vec<String>,
+    donors: Vec<Run>,
+    fork: Option<Fork>,
     keep: Keep,
     attention: Option<AttentionPlan>,
     decode: Decode,
@@ -74,6 +80,9 @@ impl Drawing {
             strength: None,
             mask: None,
             hires: None,
+            edits: vec![],
+            donors: vec![],
+            fork: None,
             keep: Keep::from(usual.record),
             attention: None,
             decode: usual.decode,
@@ -92,7 +101,28 @@ impl Drawing {
         self.eta = eta.unwrap_or(self.eta);
         let (prompt, negative_prompt, seed) = (said.prompt, said.negative_prompt, said.seed);
         let (guidance_scale, scheduler, hires) = (said.guidance_scale, said.scheduler, said.hires);
+        self.edits = said.edits;
         Drawing { prompt, negative_prompt, seed, guidance_scale, scheduler, hires, ..self }
+    }
+
+    /// Going on from a step of a run, with its settings.
+    pub(super) fn forked(mut self, fork: Fork) -> Drawing {
+        let plan = fork.plan().clone();
+        self.prompt_syntax = Some(plan.prompt_syntax.to_string());
+        (self.prompt, self.negative_prompt, self.clip_skip) = (plan.prompt, plan.negative_prompt, plan.clip_skip);
+        (self.seed, self.steps, self.guidance_scale) = (Some(plan.seed), plan.steps, Some(plan.guidance_scale));
+        (self.scheduler, self.eta, self.hires) = (Some(plan.scheduler), plan.eta, plan.hires);
+        (self.size, self.batch) = (Some((plan.width, plan.height)), plan.batch_size);
+        self.edits = plan.edits.into_iter().map(|edit| edit.edit).collect();
+        (self.keep.quantities, self.decode, self.fork) = (plan.record, plan.decode, Some(fork));
+        self
+    }
+
+    /// What to draw: another prompt than before.
+    #[must_use]
+    pub fn prompt(mut self, text: impl Into<String>) -> Drawing {
+        self.prompt = text.into();
+        self
     }
 
     /// What to stay away from.
@@ -193,6 +223,22 @@ impl Drawing {
         self
     }
 
+    /// Changes tensors on their way, as `--edit` says it: `zero unet.mid_block steps=1-5`. Said again, it adds another edit,
+    /// which comes after those before.
+    #[must_use]
+    pub fn edit(mut self, edit: impl Into<String>) -> Drawing {
+        self.edits.push(edit.into());
+        self
+    }
+
+    /// A recorded run of the same size and noise levels that edits copy from, `copy unet.mid_block steps=1-8`. Said again, it
+    /// names another, `from=1`. Where no edit copies, its rows are there at every step for an editor of one's own.
+    #[must_use]
+    pub fn donor(mut self, run: &Run) -> Drawing {
+        self.donors.push(run.clone());
+        self
+    }
+
     /// What is kept of each step: [`All`](crate::draw::keep::All), or quantities. Latents and predicted originals unless it
     /// is said.
     #[must_use]
@@ -267,7 +313,13 @@ impl Drawing {
         let (plan, input) = caught(|| self.prepare())?;
         let model = self.model.loaded();
         let hashes = model.hashes.get().map_or(Hashes::Of(&model.choice), |known| Hashes::Known(known));
-        let resolved = caught(|| model.pipeline.resolve(&plan))?;
+        let resolved = caught(|| {
+            let resolved = match &self.fork {
+                None => model.pipeline.resolve(&plan),
+                Some(fork) => fork.resolve(&model.pipeline, &plan, model.hashes()?),
+            };
+            donor::lend(resolved?, &self.donors)
+        })?;
         let job = Job { input: input.as_ref(), ..Job::new(&model.pipeline, resolved, hashes) };
         let keep_hashes = |ended: &Ended| {
             if ended.outcome.is_ok() {
@@ -323,6 +375,8 @@ impl Drawing {
             resize: init.as_ref().map(|_| Default::default()),
             mask: init.as_ref().and_then(|init| init.mask.as_ref()).map(|(_, about)| about.clone()),
             hires: second,
+            edits: self.edits.iter().map(PlannedEdit::asked).collect(),
+            donors: self.donors.iter().map(donor::planned).collect::<Result<_>>()?,
             record: self.keep.quantities.clone(),
             attention: self.attention.clone(),
             decode: self.decode,
@@ -331,6 +385,10 @@ impl Drawing {
         };
         if let Some(init) = &init {
             (plan.width, plan.height) = init.size(width, height, self.model.model().vae_scale_factor);
+        }
+        if let Some(fork) = &self.fork {
+            fork.apply(&mut plan)?;
+            return Ok((plan, fork.input()?));
         }
         self.model.complete(&mut plan)?;
         let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
@@ -346,6 +404,12 @@ impl Drawing {
         }
         if self.decode == Decode::Every(0) {
             return Err(Error::invalid("cannot decode every 0th step", "`Every(1)` decodes all"));
+        }
+        if self.fork.is_some() && self.init_image.is_some() {
+            return Err(Error::invalid(
+                "a branch goes on from a run, not from a picture",
+                "leave out `.init_image(…)`",
+            ));
         }
         match (&self.init_image, &self.mask, self.strength) {
             (None, Some(_), _) => Err(Error::invalid(lone("mask"), hint)),

@@ -5,6 +5,7 @@
 //! owned, no gradients are kept, and libtorch's refusals leave as errors.
 
 mod begin;
+mod branch;
 pub mod drawing;
 mod floor;
 pub mod keep;

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, caught};
 use crate::model::components;
 use crate::model::embedding::EmbeddingChoice;
+use crate::model::fingerprint::Fingerprints;
 use crate::model::lora::LoraChoice;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::{LoadOptions, Pipeline, device};
@@ -32,6 +33,15 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// The weights' hashes, computed if no run has done so.
+    pub(super) fn hashes(&self) -> Result<&[String]> {
+        if self.hashes.get().is_none() {
+            let computed = Fingerprints::start(&self.choice, self.pipeline.model()).finish()?;
+            return Ok(self.hashes.get_or_init(|| computed));
+        }
+        Ok(self.hashes.get().map_or(&[], Vec::as_slice))
+    }
+
     /// What finds the model's files again.
     pub(super) fn name(&self) -> &str {
         match self.folder {

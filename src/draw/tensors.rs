@@ -6,10 +6,11 @@ use crate::record::plan::Quantity;
 use crate::show::latents::Latents;
 use crate::show::picture::Picture;
 use crate::trace::reader::Run;
+use crate::trace::recorded::tensor;
 use crate::trace::reservoir::array;
 use crate::viz::colour::ColourMap;
 use crate::viz::normalise::Range;
-use ndarray::{Array2, Array4};
+use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
 impl Latents {
@@ -23,7 +24,7 @@ impl Latents {
 
     /// The numbers as a tensor, f32 on the CPU: for `predict_noise`, `decode` and a scheduler's `step`.
     pub fn tensor(&self) -> Tensor {
-        as_tensor(self.array())
+        tensor(self.array())
     }
 }
 
@@ -34,13 +35,8 @@ impl Run {
     /// When the run has no such step, or did not record it.
     pub fn quantity(&self, step: usize, what: Quantity) -> Result<Tensor> {
         let array = self.tensors(step, what)?.ok_or_else(|| not_recorded(self, &[what]))?;
-        Ok(as_tensor(&array))
+        Ok(tensor(&array))
     }
-}
-
-fn as_tensor(array: &Array4<f32>) -> Tensor {
-    let shape: Vec<i64> = array.shape().iter().map(|n| *n as i64).collect();
-    Tensor::from_slice(array.as_standard_layout().as_slice().unwrap_or_default()).view(&shape[..])
 }
 
 impl Picture {

@@ -56,6 +56,15 @@ pub struct Verdict {
     pub background: usize,
 }
 
+/// How sure a judge is of each of its classes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Certainty {
+    /// The probability of each object; together 1.
+    pub objects: Vec<f64>,
+    /// The share of the border's pixels that are nearest to each background's colour; together 1.
+    pub backgrounds: Vec<f64>,
+}
+
 impl Classes {
     /// The classes of a data set.
     pub fn of(config: &Config) -> Classes {
@@ -76,13 +85,26 @@ impl Classes {
 
     /// The background of a picture: the named colour nearest to the median of its border.
     pub fn background_of(&self, picture: &RgbImage) -> usize {
-        let middle = border_colour(picture);
+        self.nearest(border_colour(picture))
+    }
+
+    /// The named colour nearest to this one.
+    fn nearest(&self, colour: [u8; 3]) -> usize {
         let distance = |background: &Background| -> u32 {
-            let squares = background.rgb.iter().zip(middle).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2));
+            let squares = background.rgb.iter().zip(colour).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2));
             squares.sum()
         };
         let nearest = self.backgrounds.iter().enumerate().min_by_key(|(_, background)| distance(background));
         nearest.map_or(0, |(place, _)| place)
+    }
+
+    /// The share of a picture's border that is nearest to each background's colour.
+    pub fn border_shares(&self, picture: &RgbImage) -> Vec<f64> {
+        let (border, mut shares) = (border(picture), vec![0.0; self.backgrounds.len()]);
+        for pixel in &border {
+            shares[self.nearest(pixel.0)] += 1.0 / border.len() as f64;
+        }
+        shares
     }
 }
 
@@ -96,12 +118,17 @@ impl Thing {
     }
 }
 
-/// The median of each channel over the picture's border.
-pub fn border_colour(picture: &RgbImage) -> [u8; 3] {
+/// The pixels of a picture's border.
+fn border(picture: &RgbImage) -> Vec<&Rgb<u8>> {
     let (width, height) = picture.dimensions();
     let wide = ((f64::from(width.min(height)) * BORDER).round() as u32).max(1);
     let outer = |x: u32, y: u32| x < wide || y < wide || x + wide >= width || y + wide >= height;
-    let border: Vec<&Rgb<u8>> = picture.enumerate_pixels().filter(|(x, y, _)| outer(*x, *y)).map(|p| p.2).collect();
+    picture.enumerate_pixels().filter(|(x, y, _)| outer(*x, *y)).map(|p| p.2).collect()
+}
+
+/// The median of each channel over the picture's border.
+pub fn border_colour(picture: &RgbImage) -> [u8; 3] {
+    let border = border(picture);
     [0, 1, 2].map(|channel| {
         let mut values: Vec<u8> = border.iter().map(|pixel| pixel.0[channel]).collect();
         let middle = values.len() / 2;
@@ -198,6 +225,21 @@ impl Judge {
     /// What it can tell apart.
     pub fn classes(&self) -> &Classes {
         &self.classes
+    }
+
+    /// How sure it is of each class, for each picture: its verdict is the likeliest object.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn probabilities(&self, pictures: &[RgbImage]) -> Result<Vec<Certainty>> {
+        let _no_gradients = tch::no_grad_guard();
+        let mut all = vec![];
+        for picture in pictures {
+            let scores = self.network.forward(&input(picture).to_device(self.device));
+            let objects = Vec::try_from(scores.softmax(-1, Kind::Double).to_device(Device::Cpu).view(-1))?;
+            all.push(Certainty { objects, backgrounds: self.classes.border_shares(picture) });
+        }
+        Ok(all)
     }
 
     /// What it sees in each picture.

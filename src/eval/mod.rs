@@ -2,6 +2,7 @@
 //!
 //! Enters: a model, a judge, a data set. Leaves: reports of counts, as tables, JSON and sheets.
 
+pub mod ablation;
 pub mod attention;
 pub mod judge;
 pub mod measure;

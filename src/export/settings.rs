@@ -3,6 +3,7 @@
 //! Enters: runs. Leaves: `“a red apple” · PNDM · 25 steps · guidance 7.5 · seed 0 · pocket` of one run; of several what
 //! they have in common, and for each what sets it apart, which is its name in the figure.
 
+use crate::record::plan::Plan;
 use crate::record::schema::Status;
 use crate::scheduler::SchedulerKind;
 use crate::trace::reader::Run;
@@ -67,10 +68,19 @@ fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
         Setting::perhaps((plan.clip_skip != 1).then(|| format!("CLIP skip {}", plan.clip_skip)), "no CLIP skip"),
         Setting { hidden: plan.prompt_syntax.is_plain(), ..Setting::of(format!("{} syntax", plan.prompt_syntax)) },
         Setting::perhaps(vae.map(|name| format!("VAE {}", last_part(name))), "the model’s VAE"),
+        Setting::perhaps(branched(plan, length), "no branch"),
         Setting::perhaps(Some(last_part(&record.model.id)).filter(|name| !name.is_empty()), "another model"),
     ];
     all.push(Setting { hidden: record.status == Status::Complete, ..Setting::of(record.status.to_string()) });
     all
+}
+
+/// Which step of which run it goes on from, and what that was asked to draw, if it was something else.
+fn branched(plan: &Plan, length: usize) -> Option<String> {
+    let parent = plan.branch.as_ref()?;
+    let other = parent.plan.prompt != plan.prompt;
+    let before = if other { format!(" “{}”", shortened(&parent.plan.prompt, length)) } else { String::new() };
+    Some(format!("from step {} of{} {}", parent.step, before, last_part(&parent.run)))
 }
 
 /// What a run was asked for, in one line. Prompts have at most `length` characters.

@@ -58,6 +58,8 @@ impl Pipeline {
             first_call: 0,
             first_step: 0,
             kept: None,
+            past: None,
+            donors: &[],
             probe: &probe,
             clock: &clock,
         }

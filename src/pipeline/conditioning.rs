@@ -3,10 +3,11 @@
 //! Enters: the texts of a run as ids and token weights, and which of them holds when. Leaves: for each step one tensor,
 //! the negative prompt's embeddings first. A plain prompt holds for all steps and counts once.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tokenizer::Tokenizer;
-use crate::record::conditions::{Conditions, PromptSyntax, WeightedToken, at};
+use crate::prompt::conditions;
+use crate::record::conditions::{Conditions, Phase, PromptPart, PromptSyntax, WeightedToken, at};
 use crate::record::plan::Plan;
 use crate::record::schema::RunRecord;
 use crate::watch::probe::Probe;
@@ -113,6 +114,29 @@ impl TextRequest {
         TextRequest { key, ids, weights, phases, parts, guidance_scale: guided.then_some(plan.guidance_scale.max(1.0)) }
     }
 
+    /// For one text by itself, read as the run's prompts are and as long as they are: what an edit has the model told.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses it, or it is longer than the run's prompts.
+    pub fn alone(record: &RunRecord, text: &str, tokenizer: &Tokenizer) -> Result<TextRequest> {
+        let plan = Plan { prompt: text.into(), guidance_scale: 1.0, ..record.plan.clone() };
+        let Some(run) = &record.conditions else { return TextRequest::plain(&plan, tokenizer) };
+        let mut conditions = conditions::read(tokenizer, text, "", record.last_step())?;
+        let chunks = run.chunks();
+        let first = at(&conditions.prompt[0].schedule, 1);
+        let mut only = conditions.texts.swap_remove(first);
+        if only.chunks.len() > chunks {
+            return Err(Error::invalid(
+                format!("`{text}` fills {} windows, the run's prompts fill {chunks}", only.chunks.len()),
+                "make it shorter, or the run's own prompt longer",
+            ));
+        }
+        only.chunks.resize(chunks, vec![]);
+        let prompt = vec![PromptPart { weight: 1.0, schedule: vec![Phase { until: usize::MAX, text: 0 }] }];
+        let alone = Conditions { texts: vec![only], prompt, negative_prompt: vec![] };
+        Ok(TextRequest::composed(&plan, &alone, tokenizer))
+    }
+
     /// Encodes the texts, in one batch: `[texts, chunks·window, width]`, in the encoder's dtype.
     ///
     /// # Errors
@@ -120,7 +144,7 @@ impl TextRequest {
     pub fn encode(&self, encoder: &TextEncoder, device: Device, probe: &Probe) -> Result<Tensor> {
         let rows: Vec<Tensor> = self.ids.iter().map(|ids| Tensor::from_slice(ids)).collect();
         let ids = Tensor::stack(&rows, 0).to_device(device);
-        probe.set_rows(Rows::plain(ids.size()[0]));
+        probe.set_rows(self.rows());
         probe.see("tokens", Axes::Prompts, &ids)?;
         let mut embeddings = encoder.forward_skipping(&ids, self.key.clip_skip, probe)?;
         if self.weights.iter().flatten().any(|weight| *weight != 1.0) {
@@ -135,6 +159,18 @@ impl TextRequest {
         }
         let (_, _, width) = embeddings.size3()?;
         Ok(embeddings.reshape([self.key.texts.len() as i64, -1, width]))
+    }
+
+    /// Whose the rows are that are encoded: those of the predictions, where each has one text for the whole run.
+    fn rows(&self) -> Rows {
+        let branches = branches(self.guidance_scale, &self.parts);
+        let in_order = branches.len() == self.key.texts.len();
+        match &self.phases[..] {
+            [(_, places)] if in_order && places.iter().enumerate().all(|(index, place)| index == *place) => {
+                Rows { branches, ..Rows::plain(self.key.chunks as i64) }
+            }
+            _ => Rows::plain(self.ids.len() as i64),
+        }
     }
 
     /// Puts the embeddings of the texts in order for a batch of pictures.

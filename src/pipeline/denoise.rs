@@ -7,7 +7,9 @@
 
 use super::clock::Clock;
 use super::conditioning::Conditioning;
+use super::donors::{self, Beside};
 use super::noise::NoiseStream;
+use super::past::Past;
 use super::sentinel;
 use super::start::Preserved;
 use super::step_reporter::StepReporter;
@@ -36,6 +38,10 @@ pub struct Denoise<'a, 'p> {
     pub first_step: usize,
     /// What of a picture is put back after each step, where a mask says so.
     pub kept: Option<&'a Preserved>,
+    /// The steps that an earlier run has made.
+    pub past: Option<&'a Past>,
+    /// The runs that run beside it.
+    pub donors: &'a [Beside],
     /// Who watches the tensors.
     pub probe: &'a Probe<'p>,
     /// Where the time goes.
@@ -62,33 +68,58 @@ impl Denoise<'_, '_> {
         self.probe.set_step(self.first_step);
         self.probe.set_rows(pictures.clone());
         let begins = if self.first_step == 0 { "starting_latents" } else { "hires.starting_latents" };
-        latents = self.probe.pass(begins, Axes::Image, latents)?;
-        sentinel::check(self.first_step, &[("the starting latents", &latents)])?;
-        if reporter.tell(self.first_step, None, &[(Quantity::Latents, &latents)])? == Flow::Stop {
+        let past = |step| self.past.filter(|past| past.covers(step));
+        let begun = match past(self.first_step) {
+            Some(past) => {
+                self.probe.see(begins, Axes::Image, &latents)?;
+                past.tell(self.first_step, None, latents.device(), self.probe, reporter)?.1
+            }
+            None => {
+                latents = self.probe.pass(begins, Axes::Image, latents)?;
+                sentinel::check(self.first_step, &[("the starting latents", &latents)])?;
+                reporter.tell(self.first_step, None, &[(Quantity::Latents, &latents)])?
+            }
+        };
+        if begun == Flow::Stop {
             return Ok(Denoised { latents, stopped: true });
         }
         let timesteps = self.scheduler.timesteps().to_vec();
         for (call, &timestep) in timesteps.iter().enumerate().skip(self.first_call) {
             let step = self.first_step + call + 1 - self.first_call;
             self.probe.set_step(step);
-            self.probe.set_rows(predictions.clone());
+            if let Some(past) = self.past.filter(|past| past.covers(step)) {
+                self.probe.set_rows(pictures.clone());
+                let (made, flow) = self.again(past, (step, call), &latents, reporter)?;
+                latents = made;
+                if flow == Flow::Stop && !reporter.is_last(step) {
+                    return Ok(Denoised { latents, stopped: true });
+                }
+                continue;
+            }
 
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
             let input = self.scheduler.scale_model_input(&latents, call)?;
             let times = predictions.branches.len();
             let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
+            let text = self.conditioning.at(step).shallow_clone();
+            let own = donors::Input { latents: input, text, rows: predictions.clone() };
+            let donors::Input { latents: input, text, rows } =
+                donors::put_beside(self.donors, own, self.scheduler, (step, call))?;
+            self.probe.set_rows(rows);
             let input = self.probe.pass("unet.sample", Axes::Image, input)?;
 
             // 2. Predict the noise, without and with the prompt.
             let t = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
-            let text = self.conditioning.at(step);
-            let noise = self.clock.time("unet", || self.unet.forward(&input, &t, text, self.probe))?;
+            let noise = self.clock.time("unet", || self.unet.forward(&input, &t, &text, self.probe))?;
             let noise = self.probe.pass("noise_pred", Axes::Image, noise.to_kind(Kind::Float))?;
             if !sentinel::is_finite(&noise) {
                 return Err(sentinel::first_bad_site(step, self.probe, |probe| {
-                    self.unet.forward(&input, &t, text, probe)
+                    self.unet.forward(&input, &t, &text, probe)
                 }));
             }
+
+            // What is predicted for donors' rows is of no use.
+            let noise = noise.narrow(0, 0, predictions.count());
 
             // 3. Guidance: beyond the one, towards the other (Ho & Salimans 2022).
             self.probe.set_rows(pictures.clone());

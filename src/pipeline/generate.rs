@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::conditioning::{Conditioning, TextRequest};
 use super::denoise::Denoise;
+use super::edited::check_carried;
 use super::init_image::Input;
 use super::load::Pipeline;
 use super::resolve::Resolved;
@@ -78,7 +79,9 @@ impl Pipeline {
         probe: &Probe,
     ) -> Result<Outcome> {
         let _no_gradients = tch::no_grad_guard();
-        let Resolved { record, mut scheduler, second_scheduler } = resolved;
+        let Resolved { record, mut scheduler, second_scheduler, edits: _, past, donors } = resolved;
+        check_carried(&record, probe)?;
+        let past = past.as_ref();
         let planned = record.plan.seeds();
         let seeds = seeds.unwrap_or(&planned);
         if seeds.len() != record.plan.batch_size {
@@ -86,7 +89,7 @@ impl Pipeline {
             return Err(Error::invalid(message, "give each picture its seed"));
         }
         let plan = &record.plan;
-        check_input(plan, input)?;
+        check_input(plan, input, past.is_some())?;
         let clock = Clock::new(self.options.device);
         if probe.tell(&Event::Begin(&record))? == Flow::Stop {
             return Err(Error::Cancelled);
@@ -94,26 +97,43 @@ impl Pipeline {
 
         let conditioning = &clock.time("text", || self.condition(&record, shared, probe))?;
 
+        let donors = &clock.time("text", || self.beside(donors, plan.batch_size))?;
+
         let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
-        let draws = start::draws(input) + if scheduler.is_stochastic() { calls } else { 0 };
+        let draws = start::draws(plan) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
         let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };
-        let start = match input {
-            None => start::from_noise(scheduler.as_ref(), &mut noise, encoder.device, probe),
-            Some(input) => encoder.start(input, scheduler.as_ref(), first_call, &mut noise),
+        let start = match (past, input) {
+            (Some(past), _) => past.start(plan, &mut noise, encoder.device, probe),
+            (None, None) => start::from_noise(scheduler.as_ref(), &mut noise, encoder.device, probe),
+            (None, Some(input)) => encoder.start(input, scheduler.as_ref(), first_call, &mut noise),
         }?;
 
         let mut reporter = StepReporter::new(&self.vae, probe, &clock, &record);
         let (unet, factor, clock) = (&self.unet, self.model.vae_scale_factor, &clock);
         let (kept, scheduler, noise) = (start.kept.as_ref(), scheduler.as_mut(), &mut noise);
-        let mut denoise =
-            Denoise { unet, scheduler, conditioning, noise, first_call, first_step: 0, kept, probe, clock };
+        let mut denoise = Denoise {
+            unet,
+            scheduler,
+            conditioning,
+            noise,
+            first_call,
+            first_step: 0,
+            kept,
+            past,
+            donors,
+            probe,
+            clock,
+        };
         let mut denoised = denoise.run(start.latents, &mut reporter)?;
         let second = record.hires.as_ref().zip(second_scheduler).filter(|_| !denoised.stopped);
         if let Some((second, mut scheduler)) = second {
             let enlarge = hires::Enlarge { encoder, second, factor, seeds, drawn: draws };
-            let (start, mut noise) = enlarge.start(&denoised.latents, scheduler.as_ref(), &mut reporter)?;
+            let (start, mut noise) = match past.filter(|past| past.covers(second.first_step)) {
+                Some(past) => enlarge.again(past, &denoised.latents, scheduler.as_ref()),
+                None => enlarge.start(&denoised.latents, scheduler.as_ref(), &mut reporter),
+            }?;
             let (first_call, first_step) = (second.begin.first_call, second.first_step);
             let (scheduler, noise) = (scheduler.as_mut(), &mut noise);
             let mut denoise = Denoise { scheduler, noise, first_call, first_step, kept: None, ..denoise };
@@ -146,10 +166,12 @@ impl Pipeline {
     }
 }
 
-/// The picture is there if and only if the plan has a strength, and fits it.
-fn check_input(plan: &Plan, input: Option<&Input>) -> Result<()> {
+/// The picture is there if and only if the plan has a strength, and fits it. A run that goes on from an earlier one needs it
+/// only to put its pixels back.
+fn check_input(plan: &Plan, input: Option<&Input>, goes_on: bool) -> Result<()> {
     match (plan.strength, input) {
         (None, None) => Ok(()),
+        (Some(_), None) if goes_on && !plan.paste => Ok(()),
         (Some(_), None) => {
             Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`"))
         }

@@ -83,11 +83,8 @@ impl Enlarge<'_, '_> {
     ) -> Result<(Tensor, NoiseStream)> {
         let (second, device, probe) = (self.second, self.encoder.device, self.encoder.probe);
         probe.set_step(second.first_step);
-        let (height, width) = ((second.height / self.factor) as i64, (second.width / self.factor) as i64);
-        let before = latents.size()[1..].to_vec();
-        let count = self.draws(scheduler);
-        let draw = |seed: &u64| noise::draw_after(*seed, (&before, self.drawn), &[before[0], height, width], count);
-        let mut noise = NoiseStream::of(&self.seeds.iter().map(draw).collect::<Vec<_>>());
+        let (height, width) = self.places();
+        let mut noise = self.noise(latents, scheduler);
         let encoded = match second.asked.upscaler {
             Upscaler::Latent => enlarged_latents(latents, height, width),
             Upscaler::Lanczos => {
@@ -104,12 +101,25 @@ impl Enlarge<'_, '_> {
         Ok((noised, noise))
     }
 
-    /// How often the second pass draws noise: for the posterior where a picture is encoded, for the start, and for each
-    /// call of a stochastic scheduler.
-    fn draws(&self, scheduler: &dyn Scheduler) -> usize {
+    /// All the noise of the second pass, which follows that of the first pass with its latents `first`.
+    pub(super) fn noise(&self, first: &Tensor, scheduler: &dyn Scheduler) -> NoiseStream {
         let begin = &self.second.begin;
         let calls = if scheduler.is_stochastic() { begin.scheduled_calls - begin.first_call } else { 0 };
-        1 + usize::from(self.second.asked.upscaler == Upscaler::Lanczos) + calls
+        let ((height, width), before) = (self.places(), first.size()[1..].to_vec());
+        let (shape, count) = ([before[0], height, width], self.draws_before() + calls);
+        let draw = |seed: &u64| noise::draw_after(*seed, (&before, self.drawn), &shape, count);
+        NoiseStream::of(&self.seeds.iter().map(draw).collect::<Vec<_>>())
+    }
+
+    /// How often the second pass draws noise before its first step: for the posterior where a picture is encoded, and for
+    /// the start.
+    pub(super) fn draws_before(&self) -> usize {
+        1 + usize::from(self.second.asked.upscaler == Upscaler::Lanczos)
+    }
+
+    /// Height and width of its latents.
+    fn places(&self) -> (i64, i64) {
+        ((self.second.height / self.factor) as i64, (self.second.width / self.factor) as i64)
     }
 }
 

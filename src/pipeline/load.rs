@@ -2,6 +2,7 @@
 //!
 //! Enters: a model's files. Leaves: tokenizer, networks and configuration that fit each other.
 
+use crate::edit::site::KnownSite;
 use crate::error::{Error, Result};
 use crate::model::about::About;
 use crate::model::components::{Component, SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
@@ -21,6 +22,7 @@ use crate::record::model::{ComponentRecord, ModelRecord};
 use crate::record::plan::Plan;
 use crate::scheduler::{SchedulerConfig, SchedulerKind};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use tch::{Device, Kind};
 
 /// The most parameters of a small model. The pocket model has 11 million, Stable Diffusion 1.x a thousand million.
@@ -73,6 +75,8 @@ pub struct Pipeline {
     weight_files: Vec<PathBuf>,
     notes: Vec<String>,
     pub(super) options: LoadOptions,
+    /// Where a run can be changed, once somebody has asked.
+    pub(super) sites: OnceLock<Vec<KnownSite>>,
 }
 
 impl Pipeline {
@@ -136,6 +140,7 @@ impl Pipeline {
             weight_files,
             notes,
             options,
+            sites: OnceLock::new(),
         })
     }
 

@@ -4,6 +4,7 @@
 //! Enters: a model and a plan. Leaves: pictures, latents, and on the way events for whoever watches. The step loop itself
 //! stands in [`denoise`].
 
+mod again;
 pub mod allocator;
 pub mod attention;
 pub mod batch;
@@ -11,17 +12,21 @@ pub mod clock;
 pub mod conditioning;
 pub mod denoise;
 pub mod device;
+pub mod donors;
+mod edited;
 mod generate;
 pub mod hires;
 pub mod init_image;
 pub mod limits;
 mod load;
 pub mod noise;
+pub mod past;
 mod resolve;
 mod sentinel;
 pub mod shared;
 pub mod start;
 mod step_reporter;
+mod taking;
 
 pub use generate::Outcome;
 pub use load::{LoadOptions, Pipeline};

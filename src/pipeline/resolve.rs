@@ -2,9 +2,12 @@
 //!
 //! Enters: a plan. Leaves: tokens, schedule, every setting as it takes effect, and the schedulers that carry it out.
 
+use super::donors::Donor;
 use super::limits::{self, Demand};
 use super::load::Pipeline;
+use super::past::Past;
 use super::{device, hires, start};
+use crate::edit::edits::Edits;
 use crate::error::Result;
 use crate::prompt::conditions;
 use crate::record::conditions::{Conditions, at};
@@ -21,6 +24,12 @@ pub struct Resolved {
     pub scheduler: Box<dyn Scheduler>,
     /// That of the second pass, if there is one.
     pub second_scheduler: Option<Box<dyn Scheduler>>,
+    /// The editor that its plan has, if it has one.
+    pub edits: Option<Edits>,
+    /// The steps that are made already, if it goes on from an earlier run.
+    pub past: Option<Past>,
+    /// The runs that run beside it.
+    pub donors: Vec<Donor>,
 }
 
 impl Pipeline {
@@ -87,12 +96,15 @@ impl Pipeline {
             begin,
             hires,
             attention: None,
+            edits_fired: vec![],
             on_step: None,
             environment: self.environment(),
             timings: Timings::default(),
         };
         self.resolve_attention(&mut record)?;
-        Ok(Resolved { record, scheduler, second_scheduler })
+        let edits = self.edits(&record)?;
+        record.plan.edits = edits.as_ref().map(Edits::planned).unwrap_or_default();
+        Ok(Resolved { record, scheduler, second_scheduler, edits, past: None, donors: vec![] })
     }
 
     /// Refuses pictures of a size, or a batch of them, for which there is no memory. The devices that have their own say so

@@ -11,6 +11,7 @@ use super::sentinel;
 use crate::error::{Error, Result};
 use crate::model::vae::{Posterior, Vae};
 use crate::record::inputs::Begin;
+use crate::record::plan::Plan;
 use crate::scheduler::Scheduler;
 use crate::viz::pixels;
 use crate::watch::probe::Probe;
@@ -63,11 +64,11 @@ pub fn begin_behind_mask(scheduler: &dyn Scheduler, steps: usize, strength: f64)
 }
 
 /// How often a run draws noise before its first step, for each picture of the batch.
-pub fn draws(input: Option<&Input>) -> usize {
-    match input {
-        None => 1,
-        Some(Input { mask: None, .. }) => 2,
-        Some(Input { mask: Some(_), .. }) => 3,
+pub fn draws(plan: &Plan) -> usize {
+    match (plan.strength, &plan.mask) {
+        (None, _) => 1,
+        (Some(_), None) => 2,
+        (Some(_), Some(_)) => 3,
     }
 }
 
@@ -99,11 +100,11 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Preserved {
     /// 1 where to repaint, 0 where to keep, `[1, 1, height/8, width/8]`.
-    mask: Tensor,
+    pub(super) mask: Tensor,
     /// The encoded picture, `[batch, 4, height/8, width/8]`.
-    encoded: Tensor,
+    pub(super) encoded: Tensor,
     /// The starting noise, of the same shape: the same at each step, so that the kept part does not flicker.
-    noise: Tensor,
+    pub(super) noise: Tensor,
 }
 
 impl Preserved {

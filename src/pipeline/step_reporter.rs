@@ -39,6 +39,20 @@ impl<'a, 'p> StepReporter<'a, 'p> {
     /// # Errors
     /// When a picture cannot be decoded, or an observer fails.
     pub fn tell(&mut self, index: usize, timestep: Option<f64>, quantities: &[(Quantity, &Tensor)]) -> Result<Flow> {
+        self.tell_with(index, timestep, quantities, |_, _| Ok(None))
+    }
+
+    /// The same for a step of which `known` may have the pictures: those it has are not decoded.
+    ///
+    /// # Errors
+    /// As [`StepReporter::tell`]; those of `known`.
+    pub fn tell_with(
+        &mut self,
+        index: usize,
+        timestep: Option<f64>,
+        quantities: &[(Quantity, &Tensor)],
+        known: impl Fn(&RunRecord, Quantity) -> Result<Option<Vec<RgbImage>>>,
+    ) -> Result<Flow> {
         let (last, level) = (self.record.last_step(), self.record.schedule[index]);
         let ends_pass = self.record.ends_pass(index);
         let wanted = quantities.iter().filter(|(what, _)| self.probe.wants(Ask::Quantity(*what, index)));
@@ -50,7 +64,10 @@ impl<'a, 'p> StepReporter<'a, 'p> {
             }
             // The predicted original has the variance of clean latents whatever the scheduler's convention.
             let scale = if *what == Quantity::Latents { level.latent_scale } else { 1.0 };
-            let decoded = self.decode(&(*tensor / scale), index)?;
+            let decoded = match known(self.record, *what)? {
+                Some(pictures) => pictures,
+                None => self.decode(&(*tensor / scale), index)?,
+            };
             if ends_pass && *what == Quantity::Latents {
                 self.finished = Some((index, decoded.clone()));
             }

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod attention;
 pub mod conditions;
+pub mod edits;
 pub mod hires;
 pub mod inputs;
 pub mod layers;

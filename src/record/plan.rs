@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::record::attention::AttentionPlan;
 use crate::record::conditions::PromptSyntax;
+use crate::record::edits::{self, PlannedEdit};
 use crate::record::hires::Hires;
 use crate::record::inputs::{InputFile, Resize};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,15 @@ pub struct Plan {
     /// A second pass over the enlarged result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hires: Option<Hires>,
+    /// What is changed on the way, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "edits::read")]
+    pub edits: Vec<PlannedEdit>,
+    /// The run whose steps it goes on from; none begins anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Box<Parent>>,
+    /// The runs that its edits copy from, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub donors: Vec<Parent>,
     /// What is kept of each step.
     pub record: Vec<Quantity>,
     /// What is kept of attention.
@@ -97,6 +107,9 @@ impl Default for Plan {
             paste: false,
             vae_tile: None,
             hires: None,
+            edits: vec![],
+            branch: None,
+            donors: vec![],
             record: vec![Quantity::Latents, Quantity::PredictedOriginal],
             attention: None,
             decode: Decode::Every(1),
@@ -110,6 +123,22 @@ impl Plan {
     pub fn seeds(&self) -> Vec<u64> {
         (0..self.batch_size as u64).map(|i| self.seed.wrapping_add(i)).collect()
     }
+}
+
+/// A run that another takes from: one that it goes on from, whose steps up to one are the other's too, or one that it
+/// copies from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parent {
+    /// What it was called: its folder, or `memory`.
+    pub run: String,
+    /// The step that it is gone on from; of one that is copied from the last step.
+    pub step: usize,
+    /// SHA-256 of that step's latents, or of all steps' latents of one that is copied from: the numbers as little-endian
+    /// f32, hexadecimal.
+    pub sha256: String,
+    /// What it was asked for.
+    pub plan: Plan,
 }
 
 fn is_one(value: &usize) -> bool {

@@ -66,6 +66,9 @@ pub struct RunRecord {
     /// What is kept of attention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionRecord>,
+    /// How often each edit of the plan changed a tensor, written at the end of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits_fired: Vec<usize>,
     /// What the command after `--on-step` answered, written at the end of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_step: Option<OnStepRecord>,
@@ -86,6 +89,13 @@ impl RunRecord {
     /// How often the model is called: once a step, but for the steps that a pass begins with.
     pub fn calls(&self) -> usize {
         self.last_step().saturating_sub(usize::from(self.hires.is_some()))
+    }
+
+    /// How often the model is called for this run itself: the steps that it goes on from were made before.
+    pub fn calls_made(&self) -> usize {
+        let Some(parent) = &self.plan.branch else { return self.calls() };
+        let first = self.hires.as_ref().map(|second| second.first_step);
+        (parent.step + 1..=self.last_step()).filter(|step| Some(*step) != first).count()
     }
 
     /// Which pass a step belongs to, 1 or 2.

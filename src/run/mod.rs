@@ -5,8 +5,11 @@
 //! memory), and who else watches or changes the run. Leaves: the record, finished with status, hashes and timings whatever
 //! happened, and word of how it ended. libtorch's refusals, which arrive as panics, leave as errors.
 
+pub mod branch;
+pub mod donor;
 mod place;
 
+use crate::edit::edits::Edits;
 use crate::error::{Error, Result, caught};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::ModelChoice;
@@ -95,7 +98,8 @@ pub struct Ended {
 
 /// Makes a run and finishes its record.
 pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
-    let Job { pipeline, resolved, seeds, input, shared, hashes: known, started, before } = job;
+    let Job { pipeline, mut resolved, seeds, input, shared, hashes: known, started, before } = job;
+    let mut edits = resolved.edits.take();
     let Company { editors, mut observers, mut on_step, interrupted } = company;
     let drawn = caught(|| {
         input.map_or(Ok(()), |input| place.keep_input(input))?;
@@ -109,10 +113,19 @@ pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
         all.extend(on_step.as_mut().map(|on_step| on_step as &mut dyn Observer));
         all.push(&mut interrupt);
         all.extend(observers.iter_mut().map(|observer| &mut **observer as &mut dyn Observer));
-        let editors = editors.into_iter().map(|editor| editor as &mut dyn Editor).collect();
+        if let Some(edits) = &mut edits {
+            edits.of_pictures(&seeds.clone().unwrap_or_else(|| resolved.record.plan.seeds()));
+            pipeline.tell_prompts(edits, &resolved.record)?;
+        }
+        let own = edits.iter_mut().map(|edits| edits as &mut dyn Editor);
+        let editors = own.chain(editors.into_iter().map(|editor| editor as &mut dyn Editor)).collect();
         let (probe, nothing) = (Probe::new(all).with_editors(editors), Shared::nothing());
         let shared = shared.unwrap_or(&nothing);
         let outcome = pipeline.generate_resolved(resolved, seeds.as_deref(), shared, input, &probe)?;
+        drop(probe);
+        if !outcome.stopped {
+            edits.as_ref().map_or(Ok(()), Edits::check_fired)?;
+        }
         let computed = fingerprints.map(Fingerprints::finish).transpose()?;
         let known = if let Hashes::Known(known) = known { known.to_vec() } else { vec![] };
         Ok((outcome, computed.unwrap_or(known)))
@@ -130,7 +143,15 @@ pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
     };
     let stages = outcome.as_ref().map(|outcome| outcome.stages.clone()).unwrap_or_default();
     let timings = timings(started, [before, stages].concat());
-    let kept = place.finish(&Ending { status, failure, hashes: &hashes, timings: &timings, answers: answers.as_ref() });
+    let edits_fired = edits.as_ref().map(Edits::fired).unwrap_or_default();
+    let kept = place.finish(&Ending {
+        status,
+        failure,
+        hashes: &hashes,
+        timings: &timings,
+        answers: answers.as_ref(),
+        edits_fired: &edits_fired,
+    });
     Ended { outcome, kept, hashes, timings, answers, asked_to_stop }
 }
 

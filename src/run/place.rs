@@ -21,6 +21,8 @@ pub struct Ending<'a> {
     pub timings: &'a Timings,
     /// What the command answered that was handed the steps.
     pub answers: Option<&'a OnStepRecord>,
+    /// How often each edit of its plan changed a tensor.
+    pub edits_fired: &'a [usize],
 }
 
 /// Keeps the record of a run.
@@ -47,6 +49,7 @@ impl Place for Recorder {
         if let Some(answers) = ending.answers {
             self.note_on_step(answers.clone());
         }
+        self.note_edits(ending.edits_fired);
         Recorder::finish(self, ending.status, ending.failure.clone(), ending.hashes, ending.timings.clone())
     }
 }
@@ -61,6 +64,7 @@ impl Place for Reservoir {
         if let Some(run) = &mut self.run {
             (run.status, run.failure, run.timings) = (ending.status, ending.failure.clone(), ending.timings.clone());
             run.on_step = ending.answers.cloned();
+            run.edits_fired = ending.edits_fired.to_vec();
             for (component, hash) in run.model.components.iter_mut().zip(ending.hashes) {
                 component.sha256.clone_from(hash);
             }

@@ -56,6 +56,10 @@ impl Scheduler for Ddim {
         self.eta > 0.0
     }
 
+    fn remembers(&self, _call: usize) -> bool {
+        false
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         let beyond = call >= self.alphas.len();
         NoiseLevel::preserving(if beyond { at(&self.next_alphas, call) } else { at(&self.alphas, call) })

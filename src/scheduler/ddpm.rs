@@ -62,6 +62,10 @@ impl Scheduler for Ddpm {
         true
     }
 
+    fn remembers(&self, _call: usize) -> bool {
+        false
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::preserving(at(&self.alphas, call))
     }

@@ -37,6 +37,10 @@ impl Scheduler for Euler {
         self.init_noise_sigma
     }
 
+    fn remembers(&self, _call: usize) -> bool {
+        false
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::unscaled(at(&self.sigmas, call))
     }

@@ -42,6 +42,10 @@ impl Scheduler for EulerA {
         true
     }
 
+    fn remembers(&self, _call: usize) -> bool {
+        false
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::unscaled(at(&self.sigmas, call))
     }

@@ -60,6 +60,10 @@ impl Scheduler for Heun {
         2
     }
 
+    fn remembers(&self, call: usize) -> bool {
+        call % 2 == 1
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::unscaled(at(&self.sigmas, call))
     }

@@ -77,6 +77,11 @@ pub trait Scheduler {
         false
     }
 
+    /// Whether the step at call `call` depends on those before it, beyond the latents that they left.
+    fn remembers(&self, _call: usize) -> bool {
+        true
+    }
+
     /// The noise level of the latents that enter model call `call`; `call == timesteps().len()` gives the level of the
     /// finished latents.
     fn level(&self, call: usize) -> NoiseLevel;

@@ -5,9 +5,11 @@
 //! plan.
 
 use super::values;
+use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::pipeline::start;
 use crate::record::conditions::PromptSyntax;
+use crate::record::edits::PlannedEdit;
 use crate::scheduler::SchedulerKind;
 use serde_json::Value;
 
@@ -151,6 +153,16 @@ pub const FIELDS: &[Field] = &[
         },
     },
     Field {
+        name: "edits",
+        flag: "edit",
+        title: "edit",
+        short: None,
+        aliases: &[],
+        value_name: "LIST",
+        help: "What is changed on the way, `;` between values and ` + ` between edits of one value; an empty value changes nothing",
+        values: edits,
+    },
+    Field {
         name: "width",
         flag: "width",
         title: "width",
@@ -201,6 +213,16 @@ fn seeds(text: &str) -> Result<Vec<Value>> {
     values::integers(text)
 }
 
+/// Values of the axis of edits: each one edit, several, or none.
+fn edits(text: &str) -> Result<Vec<Value>> {
+    let value = |text: &str| {
+        let edits = PlannedEdit::of_text(text);
+        edits.iter().try_for_each(|edit| edit.edit.parse::<Edit>().map(drop))?;
+        Ok(PlannedEdit::as_text(&edits).into())
+    };
+    PlannedEdit::parts(text, ";").iter().map(|part| value(part)).collect()
+}
+
 fn size(text: &str) -> Result<Vec<Value>> {
     let values = values::integers(text)?;
     if values.contains(&0.into()) {
@@ -246,7 +268,9 @@ mod tests {
     #[test]
     fn every_field_but_the_model_is_one_of_the_plan() {
         // Values that are not the usual ones, for those are left out.
-        let plan = Plan { prompt_syntax: PromptSyntax::A1111, clip_skip: 2, strength: Some(0.5), ..Plan::default() };
+        let edits = vec![PlannedEdit::asked("zero mid")];
+        let syntax = PromptSyntax::A1111;
+        let plan = Plan { prompt_syntax: syntax, clip_skip: 2, strength: Some(0.5), edits, ..Plan::default() };
         let plan = serde_json::to_value(plan).unwrap();
         for field in FIELDS.iter().filter(|f| f.name != MODEL) {
             assert!(plan.get(field.name).is_some(), "{}", field.name);

@@ -151,8 +151,11 @@ impl Draft {
         let mut place = Place::new();
         for field in field::FIELDS {
             let own = if field.name == MODEL { model.into() } else { json[field.name].clone() };
-            // A plan leaves out some fields that have their usual value.
-            let asked = self.at.get(field.name).filter(|_| field.name.ends_with("prompt") || own.is_null());
+            // A plan leaves out some fields that have their usual value, and says more of edits than was asked.
+            let asked = self
+                .at
+                .get(field.name)
+                .filter(|_| ["prompt", "negative_prompt", "edits"].contains(&field.name) || own.is_null());
             place.insert(field.name.into(), asked.cloned().unwrap_or(own));
         }
         place.extend(self.at.iter().filter(|(name, _)| name.starts_with(REPLACE)).map(|(n, v)| (n.clone(), v.clone())));

@@ -126,7 +126,9 @@ pub fn groups(cells: &[Cell], batch: usize, (k, n): (usize, usize)) -> Vec<Vec<C
         let alike = |other: &Cell| {
             other.model == cell.model && Plan { seed: cell.plan.seed, ..other.plan.clone() } == cell.plan
         };
-        match groups.iter_mut().find(|g| batch > 1 && g.len() < batch && alike(&g[0])) {
+        // What an edit selects of a batch is a cell's own.
+        let together = batch > 1 && cell.plan.edits.is_empty();
+        match groups.iter_mut().find(|g| together && g.len() < batch && alike(&g[0])) {
             Some(group) => group.push(cell.clone()),
             None => groups.push(vec![cell.clone()]),
         }

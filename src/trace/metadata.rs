@@ -1,6 +1,7 @@
 //! What a picture says about its making: the A1111 `parameters` text and our own JSON, as PNG text chunks.
 
 use crate::error::{Error, Result};
+use crate::record::edits::PlannedEdit;
 use crate::record::plan::Quantity;
 use crate::record::schema::RunRecord;
 use crate::scheduler::SchedulerKind;
@@ -58,6 +59,7 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
     if plan.eta != 0.0 {
         pairs.push(("Eta", plan.eta.to_string()));
     }
+    pairs.push(("Edits", quoted(&PlannedEdit::as_text(&plan.edits))));
     pairs.push(("RNG", "CPU".into()));
     pairs.push(("Version", format!("sdviz {}", record.sdviz_version)));
     let pairs = pairs.iter().filter(|(_, v)| !v.is_empty());

@@ -19,6 +19,8 @@ pub mod parameters;
 pub mod progress;
 pub mod reader;
 #[cfg(feature = "libtorch")]
+pub mod recorded;
+#[cfg(feature = "libtorch")]
 pub mod reservoir;
 pub mod samplers;
 #[cfg(feature = "libtorch")]

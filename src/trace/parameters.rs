@@ -8,6 +8,7 @@ use super::samplers::Sampler;
 use super::texts::{PARAMETERS, SDVIZ, Texts};
 use crate::error::{Error, Result};
 use crate::record::conditions::PromptSyntax;
+use crate::record::edits::PlannedEdit;
 use crate::record::hires::{Hires, Upscaler};
 use crate::record::model::ModelRecord;
 use crate::record::plan::Plan;
@@ -67,6 +68,9 @@ pub struct PictureSettings {
     /// The second pass over the enlarged result, where its upscaler is known here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hires: Option<Hires>,
+    /// What was changed on the way, as it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
     /// How far it went from the picture that it began from, if it began from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
@@ -176,6 +180,8 @@ impl PictureSettings {
         self.sampler = self.said("Sampler").map(String::from);
         self.scheduler = self.like_sampler().and_then(|sampler| sampler.scheduler);
         self.hires = self.hires();
+        let edits = self.said("Edits").filter(|_| ours).map(PlannedEdit::of_text).unwrap_or_default();
+        self.edits = edits.into_iter().map(|edit| edit.edit).collect();
         let enlarged = self.parameters.keys().any(|name| name.starts_with("Hires "));
         self.strength = self.said("Denoising strength").filter(|_| !enlarged).and_then(|v| v.parse().ok());
     }
@@ -229,6 +235,7 @@ impl PictureSettings {
             height: Some(plan.height),
             eta: (plan.eta != 0.0).then_some(plan.eta),
             hires: plan.hires,
+            edits: plan.edits.into_iter().map(|edit| edit.edit).collect(),
             strength: plan.strength,
             model: json["model"]["id"].as_str().map(String::from),
             cpu_noise: true,

@@ -169,6 +169,14 @@ impl Run {
         self.source.tensor(step, what.key())
     }
 
+    /// The tensor of this key in a step, as [`Source::tensor`].
+    ///
+    /// # Errors
+    /// As [`Run::tensors`].
+    pub fn keyed(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>> {
+        self.source.tensor(step, key)
+    }
+
     /// The encoded picture of a run that begins from one, `[batch, channels, height/8, width/8]`, times the scaling
     /// factor; of a run with a second pass, the enlarged latents or encoded picture that it begins from. `None` where
     /// there is none.

@@ -173,6 +173,13 @@ impl Recorder {
         }
     }
 
+    /// Keeps how often each edit of the plan changed a tensor; [`Recorder::finish`] writes it.
+    pub fn note_edits(&mut self, fired: &[usize]) {
+        if let Some(run) = &mut self.run {
+            run.edits_fired = fired.to_vec();
+        }
+    }
+
     /// Ends the run: writes the finished pictures once more with the weights' hashes, which are only known now, and the
     /// record with its status and timings. When the pictures cannot be written, the record says that the run failed.
     ///

@@ -8,6 +8,7 @@ pub mod caption;
 pub mod colour;
 pub mod fonts;
 pub mod grid;
+pub mod heatmap;
 pub mod latents;
 pub mod linear_map;
 pub mod normalise;

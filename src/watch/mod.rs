@@ -4,4 +4,5 @@
 pub mod editor;
 pub mod observer;
 pub mod probe;
+pub mod recorded;
 pub mod site;

@@ -121,6 +121,7 @@ impl Made {
             begin: None,
             hires: None,
             attention: None,
+            edits_fired: vec![],
             on_step: None,
             environment: Environment::default(),
             timings: Default::default(),

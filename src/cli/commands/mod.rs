@@ -1,9 +1,11 @@
 //! The verbs, one per file.
 
+pub mod ablate;
 pub mod attention;
 pub mod convert;
 pub mod dataset;
 pub mod diff;
+pub mod effects;
 pub mod eval;
 pub mod export;
 pub mod features;
@@ -16,6 +18,7 @@ pub mod latents;
 pub mod merge;
 pub mod metadata;
 pub mod models;
+pub mod patch;
 pub mod plot;
 pub mod plugins;
 pub mod preview;

@@ -3,12 +3,15 @@
 use super::report;
 use crate::cli::args::TraceArgs;
 use crate::cli::report::Talk;
-use crate::cli::{advice, interrupt, like, plan, runs, told};
+use crate::cli::{advice, branch, donors, interrupt, like, plan, runs, told};
 use crate::error::{Error, Result as LibResult};
+use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve;
 use crate::model::vae_override;
 use crate::pipeline::Pipeline;
 use crate::record::schema::Stage;
+use crate::run::branch::Fork;
+use crate::run::donor;
 use crate::run::{self, Company, Ended, Hashes, Job};
 use crate::trace::blocks::BlockLog;
 use crate::trace::on_step::OnStep;
@@ -26,6 +29,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let started = Instant::now();
     let (args, warnings) = like::like(args)?;
     warnings.iter().for_each(|warning| talk.warn(warning));
+    let (args, fork) = branch::branch(&args)?;
     let mut plan = plan::trace_plan(&args)?;
     let init = plan::init_image(&args.picture, &mut plan)?;
     let options = plan::load_options(&args.model.loading)?;
@@ -44,7 +48,17 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     }
     plan::complete(&args, &pipeline, &mut plan);
     pipeline.complete(&mut plan)?;
-    let resolved = pipeline.resolve(&plan)?;
+    let donors = donors::donors(&args.donors, &pipeline, &mut plan)?;
+    let mut known = None;
+    let resolved = match &fork {
+        None => pipeline.resolve(&plan)?,
+        Some(fork) => {
+            fork.apply(&mut plan)?;
+            let hashes = known.insert(Fingerprints::start(&choice, pipeline.model()).finish()?);
+            fork.resolve(&pipeline, &plan, hashes)?
+        }
+    };
+    let resolved = donor::lend(resolved, &donors)?;
     let record = resolved.record.clone();
     let out = &folder(&args, talk)?;
     advice::before(&args, &record, &pipeline, talk);
@@ -52,10 +66,13 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     plan::syntax_hint(&plan).iter().for_each(|hint| talk.say(format!("hint: {hint}")));
     plan::tag_warnings(&plan).iter().for_each(|warning| talk.warn(warning));
     told::conditions(&record, talk);
-    let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
+    let fitted = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
+    let input = fork.as_ref().map_or(Ok(fitted), Fork::input)?;
+    told::branch(&record, talk);
     told::start(&record, &pipeline, talk);
     told::second_pass(&record, talk);
     told::attention(&record, talk);
+    told::edits(&record, talk);
     record.plan.vae_tile.iter().for_each(|side| talk.say(format!("decoding in tiles of {side}×{side} pixels")));
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
@@ -69,7 +86,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let mut blocks = args.layers.blocks.then(|| BlockLog::new(out));
     observers.extend(blocks.as_mut().map(|log| log as &mut dyn Observer));
     observers.extend(sites.as_mut().map(|sites| sites as &mut dyn Observer));
-    let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, resolved, Hashes::Of(&choice)) };
+    let hashes = known.as_deref().map_or(Hashes::Of(&choice), Hashes::Known);
+    let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, resolved, hashes) };
     let company = Company { observers, on_step, interrupted, ..Company::default() };
     let Ended { outcome, kept, hashes, timings, answers, asked_to_stop } = run::carry_out(job, &mut recorder, company);
     match outcome {

@@ -8,6 +8,7 @@ use crate::cli::axes::REPLACE_FLAG;
 use crate::cli::runs;
 use crate::error::{Error, Result};
 use crate::pipeline::init_image::InitImage;
+use crate::record::edits::PlannedEdit;
 use crate::record::inputs::{INIT_FILE, MASK_FILE, Resize, USUAL_STRENGTH};
 use crate::record::plan::Plan;
 use crate::record::schema::RECORD_FILE;
@@ -138,7 +139,12 @@ fn take_picture(run: &Run, picture: &mut PictureArgs) {
 /// another one was typed.
 fn settings(run: &Run, axes: &[Axis], typed: &PictureArgs, picture: &PictureArgs) -> Vec<Axis> {
     let plan = serde_json::to_value(&run.record().plan).unwrap_or_default();
-    let of = |name: &str| if name == MODEL { run.record().model.id.clone().into() } else { plan[name].clone() };
+    let edits = &run.record().plan.edits;
+    let of = |name: &str| match name {
+        MODEL => run.record().model.id.clone().into(),
+        "edits" if !edits.is_empty() => PlannedEdit::as_text(edits).into(),
+        name => plan[name].clone(),
+    };
     let fits = |name: &str| match name {
         "strength" => picture.init_image.is_some() && typed.init_image.is_none(),
         "width" | "height" => typed.init_image.is_none(),
