@@ -4,8 +4,8 @@
 // You will be able to
 //
 // - load a model and draw a picture from a **prompt**, the text that says what you want;
-// - say where the chance in it comes from;
-// - hold that chance still with a **seed**, and make the very same picture again.
+// - say what the model begins with;
+// - use a **seed**, and say what it decides and what the prompt decides.
 //
 // Run a cell with Shift+Enter. The first cells take a quarter of a minute, the others two seconds and what they compute: Rust compiles each before it runs.
 
@@ -15,10 +15,10 @@
 // 你将学会：
 //
 // - 加载模型，用一句**提示词**（描述你想要什么的文字）画出一张图；
-// - 说清楚结果里的随机性从哪里来；
-// - 用**随机种子**固定住这份随机，把同一张图一模一样地再画一遍。
+// - 说清楚模型从什么开始画；
+// - 使用**随机种子**，说清楚它管什么、提示词管什么。
 //
-// 按 Shift+Enter 运行单元格。开头的单元格要等十几秒，之后每个两秒左右，再加上计算本身的时间：Rust 会先编译，再运行。
+// 按 Shift+Enter 运行单元格。开头几个单元格要等十几秒，之后每个两秒左右，再加上计算本身的时间：Rust 要先编译再运行。
 
 // %%
 use sdviz::prelude::*;
@@ -26,7 +26,7 @@ use sdviz::prelude::*;
 // %% [markdown] lang="en"
 // ## The model
 //
-// A **model** is four things that work together: a text encoder that reads the prompt, a UNet that does the drawing, an autoencoder that turns the UNet's result into pixels, and the settings of a scheduler that says in which steps to go. Lessons 4 to 8 open them one by one. Today it is one box.
+// A **model** is four things that work together: a text encoder that reads the prompt, a UNet that does the drawing, an autoencoder that turns the UNet's result into pixels, and the settings of a scheduler that says in which steps to go. Lessons 4 to 8 open them one by one. Today the model is one closed box.
 //
 // `pocket` is a small model that comes with sdviz. It is built like Stable Diffusion 1.x, piece by piece, but has a hundredth of its size. It knows 48 things (an apple, a cat face, a rocket, …) on plain backgrounds in eight colours, and draws one in a second or two without a graphics card.
 
@@ -35,17 +35,21 @@ use sdviz::prelude::*;
 //
 // 一个**模型**由四部分配合而成：读懂提示词的文本编码器、真正作画的 UNet、把 UNet 的结果变成像素的自编码器，以及规定一步一步怎么走的调度器设置。第 4 到第 8 课会逐个打开来看。今天先把它当作一个黑箱。
 //
-// `pocket` 是 sdviz 自带的小模型。它的结构和 Stable Diffusion 1.x 一样，一块不少，只是体积不到后者的百分之一。它认识 48 样东西（苹果、猫脸、火箭……），背景是八种纯色之一；没有显卡，一两秒也能画一张。
+// `pocket` 是 sdviz 自带的小模型。它的结构和 Stable Diffusion 1.x 一样，该有的部件一个不少，只是参数不到后者的百分之一。它认识 48 样东西（苹果、猫脸、火箭……），背景是八种纯色之一；没有显卡，一两秒也能画一张。
 
 // %%
 let sd = Model::load("pocket")?;
 sd
 
 // %% [markdown] lang="en"
-// **With Stable Diffusion:** write the path of a folder instead, `Model::load("path/to/stable-diffusion-v1-5")`. Every cell of the course then runs on it, each picture taking minutes on a laptop's processor, and seconds on a graphics card.
+// The line and the table say of what size the model is, and with which settings it draws unless you say otherwise. Lessons 5 to 8 come to each of them.
+//
+// **With Stable Diffusion:** write the path of a folder instead, `Model::load("path/to/stable-diffusion-v1-5")`. The calls stay the same. Each picture takes minutes on a laptop's processor, and seconds on a graphics card. Where a cell says 128 pixels or a 16×16 grid, say 512 and 64×64; an `assert!` about what pocket draws may then fail.
 
 // %% [markdown] lang="zh"
-// **换成 Stable Diffusion：**把名字改成模型文件夹的路径，例如 `Model::load("path/to/stable-diffusion-v1-5")`。整门课的单元格都能照样运行；在笔记本电脑的处理器上，一张图要几分钟，在显卡上只要几秒。
+// 上面的一行字和表格说的是模型有多大、你不指定时它用什么设置。第 5 到第 8 课会一一讲到。
+//
+// **换成 Stable Diffusion：**把名字改成模型文件夹的路径，例如 `Model::load("path/to/stable-diffusion-v1-5")`。所有调用都不变。在笔记本电脑的处理器上，一张图要几分钟，在显卡上只要几秒。单元格里写着 128 像素或 16×16 的地方，要换成 512 和 64×64；那些针对 pocket 画面的 `assert!`，这时可能不成立。
 
 // %% tags=["chance"]
 let prompt = "a red apple on a blue background";
@@ -56,11 +60,15 @@ first.image()?
 // ## Once more
 //
 // **Predict:** the next cell is the same line, word for word. Will the picture be the same? Decide before you run it.
+//
+// The cell after it measures how far apart the two are, in **levels**. Each pixel has a red, a green and a blue, numbers from 0 to 255; `difference` is the mean difference over all of them.
 
 // %% [markdown] lang="zh"
 // ## 再来一次
 //
 // **先猜一猜：**下一个单元格和刚才那行一字不差。画出来的会是同一张图吗？想好了再运行。
+//
+// 再下一个单元格量一量两张图差多少，单位是**级**：每个像素有红、绿、蓝三个数，各从 0 到 255；`difference` 就是所有这些数的平均差。
 
 // %% tags=["chance"]
 let second = sd.draw(prompt).run()?;
@@ -74,12 +82,12 @@ format!("a pixel differs by {apart:.0} of 255 levels, in the mean")
 // %% [markdown] lang="en"
 // **Why?** The model does not begin with an empty sheet. It begins with **noise**, a grid of random numbers, and takes the noise away step by step until a picture is left. Other noise, another picture. Nothing else in the run is random: the networks are fixed sums and products.
 //
-// Here is what the two runs began with.
+// Here is what the two runs began with. (`latents(0)` is what a run works on before its first step, and `channel(0)` one of its four layers. Lesson 4 explains both.)
 
 // %% [markdown] lang="zh"
 // **为什么？**模型不是从一张白纸开始的。它从**噪声**（一格一格的随机数）开始，一步一步把噪声去掉，剩下的就是图。噪声不同，图就不同。除此之外，整个过程没有任何随机：网络里只有固定的加法和乘法。
 //
-// 下面就是这两次各自的起点。
+// 下面就是这两次各自的起点。（`latents(0)` 是走第一步之前手里的东西，`channel(0)` 是它四层中的一层，第 4 课会讲。）
 
 // %% tags=["chance"]
 sheet(&[("first", &first.latents(0)?.channel(0)), ("second", &second.latents(0)?.channel(0))])
@@ -156,10 +164,10 @@ for (name, picture) in apples.iter().chain(&things) {
 }
 
 // %% [markdown] lang="en"
-// And the proof that the noise depends on the seed alone: under one seed, an apple and a rocket begin with the same numbers.
+// And here is a check that the noise depends on the seed alone: under one seed, an apple and a rocket begin with the same numbers. (`steps(1)` makes the runs short. Lesson 2 is about steps.)
 
 // %% [markdown] lang="zh"
-// 再来证明噪声只和种子有关：同一个种子下，苹果和火箭的起点是同一组数。
+// 再来检验噪声只和种子有关：同一个种子下，苹果和火箭的起点是同一组数。（`steps(1)` 让运行短一些，步数是第 2 课的事。）
 
 // %%
 for seed in [1, 2, 3] {
@@ -192,9 +200,9 @@ found_again.text()
 //
 // <details><summary>Answers</summary>
 //
-// 1. Draw a sheet as above over `5..=12` and look. `pocket` learned from four drawings of each thing, and comes near one or another of them by chance; nothing in the prompt says which.
-// 2. `sd.draw("a unicorn on a white background").seed(seed)`: one of the 48 things that it does know, or a blob. A model has no way to say that it does not know a word.
-// 3. Another picture. The noise has another shape, 16×24 places instead of 16×16, and so other numbers at each place. A seed means the same picture only at the same size.
+// 1. Draw a sheet as above over `5..=12` and look. `pocket` learned from four drawings of each thing. By chance it comes near one or another of them, or between them; nothing in the prompt says which.
+// 2. `sd.draw("a unicorn on a white background").seed(seed)`: one of the 48 things that it does know, or a blob. A model has no way to say that it does not know a word. (`sdviz trace` warns you: pocket comes with a list of its things. Stable Diffusion has none.)
+// 3. Another picture. The noise has another shape, layers of 16×24 numbers instead of 16×16, and the same numbers land in other places. A seed means the same picture only at the same size.
 //
 // </details>
 
@@ -207,9 +215,9 @@ found_again.text()
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 像上面那样，对 `5..=12` 画一排，然后自己看。`pocket` 学画时，每样东西只见过四幅画；这次更像哪一幅，全凭随机，提示词里没有说。
-// 2. `sd.draw("a unicorn on a white background").seed(seed)`：要么是它认识的 48 样东西之一，要么是一团说不清的东西。模型没有办法说“这个词我不认识”。
-// 3. 是另一张图。噪声的形状变了，从 16×16 变成 16×24，每个位置上的数也就不同了。只有尺寸相同，同一个种子才意味着同一张图。
+// 1. 像上面那样，对 `5..=12` 画一排，然后自己看。`pocket` 学画时，每样东西只见过四幅画；这次更像哪一幅，还是介于几幅之间，全凭随机，提示词里没有说。
+// 2. `sd.draw("a unicorn on a white background").seed(seed)`：要么是它认识的 48 样东西之一，要么是一团说不清的东西。模型没有办法说“这个词我不认识”。（`sdviz trace` 会提醒你，因为 pocket 附了一张它认识的东西的清单；Stable Diffusion 没有这样的清单。）
+// 3. 是另一张图。噪声的形状变了，每一层从 16×16 个数变成 16×24 个，同样的数落到了别的位置上。只有尺寸相同，同一个种子才对应同一张图。
 //
 // </details>
 
@@ -223,6 +231,8 @@ found_again.text()
 //
 // ## In the chapter
 //
+// Textbooks mostly show all this in Python, with the library diffusers. If you have such a chapter before you, this table says how its lines are called here. Each lesson ends with one.
+//
 // | there, in Python | here |
 // |---|---|
 // | `pipe = StableDiffusionPipeline.from_pretrained(…)` | `let sd = Model::load(…)?` |
@@ -230,7 +240,7 @@ found_again.text()
 // | `generator = torch.Generator("cpu").manual_seed(42)`, `pipe(prompt, generator=generator)` | `sd.draw(prompt).seed(42).run()?` |
 // | `image.save("apple.png")` | `picture.save("apple.png")?` |
 //
-// With the same weights, the noise of a seed here is bit for bit that of `torch.Generator("cpu")`.
+// The noise of a seed here is bit for bit that of `torch.Generator("cpu")`.
 
 // %% [markdown] lang="zh"
 // ## 在命令行里
@@ -242,6 +252,8 @@ found_again.text()
 //
 // ## 对照原书
 //
+// 教材大多用 Python 的 diffusers 库来讲这些内容。手边如果有这样一章，可以查下面的表：书里的写法在这里怎么写。每一课的最后都有一张。
+//
 // | 书里的 Python | 这里 |
 // |---|---|
 // | `pipe = StableDiffusionPipeline.from_pretrained(…)` | `let sd = Model::load(…)?` |
@@ -249,4 +261,4 @@ found_again.text()
 // | `generator = torch.Generator("cpu").manual_seed(42)`，`pipe(prompt, generator=generator)` | `sd.draw(prompt).seed(42).run()?` |
 // | `image.save("apple.png")` | `picture.save("apple.png")?` |
 //
-// 权重相同时，同一个种子在这里产生的噪声和 `torch.Generator("cpu")` 的逐位相等。
+// 同一个种子在这里产生的噪声，和 `torch.Generator("cpu")` 的逐位相同。

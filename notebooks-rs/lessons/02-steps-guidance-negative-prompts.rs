@@ -33,7 +33,7 @@ let prompt = "a red apple on a blue background";
 // %% [markdown] lang="zh"
 // ## 采样步数
 //
-// 一张图从噪声开始，每一个**采样步**去掉一部分噪声：模型看一眼当前的样子，猜出里面的噪声，再减去猜测的一部分。步数越少，每一步就得一口气去掉越多。
+// 一张图从噪声开始，每一个**采样步**去掉一部分噪声：模型看一眼当前的样子，猜出里面的噪声，再从中减去猜到的一部分。步数越少，每一步就得一口气去掉越多。
 //
 // **先猜一猜：**画一个苹果要几步？先说一个数，再往下看。六张图的初始噪声完全相同。
 
@@ -65,11 +65,15 @@ for seed in 1..=3 {
 }
 
 // %% [markdown] lang="en"
-// **Why** does it level off? The steps follow a curve from noise to picture, in straight pieces. Many short pieces lie close to the curve, and still more lie hardly closer. After that another step costs time and buys nothing that you see. A step costs the same whichever it is: 50 take twice as long as 25.
+// About as long, although it is a third of the steps: at first five more bring what fifteen bring later.
+//
+// **Why** does it level off? The steps follow a curve from noise to picture, in straight pieces. Many short pieces lie close to the curve, and still more lie hardly closer. From there on another step costs time and buys nothing that you see. All steps cost the same: 50 take twice as long as 25.
 //
 // **With Stable Diffusion:** the same, with the same numbers of steps. Published pictures mostly take 20 to 50.
 
 // %% [markdown] lang="zh"
+// 差不多一样大，虽然步数只有三分之一：开头多走五步，抵得上后来多走十五步。
+//
 // **为什么**后来变化越来越小？从噪声到图是一条曲线，每一步相当于用一小段直线去逼近它。直线段又多又短，就贴得很近；再加，也近不了多少了。到那以后，多走一步只是多花时间，看不出差别。每一步花的时间都一样：50 步是 25 步的两倍。
 //
 // **换成 Stable Diffusion：**情形相同，步数的量级也相同。网上常见的图多半是 20 到 50 步画的。
@@ -77,24 +81,24 @@ for seed in 1..=3 {
 // %% [markdown] lang="en"
 // ## Guidance
 //
-// At each step the model guesses the noise twice: once reading your prompt, once reading an empty one. The difference between both guesses is what the prompt wants changed. The **guidance scale** says how often that difference is counted:
+// At each step the model guesses the noise twice: once reading your prompt, once reading an empty one. The difference between both guesses is what the prompt wants changed. The **guidance scale** says how many times that difference is counted:
 //
 // > guess = empty + scale × (prompt − empty)
 //
 // At scale 1 this is the guess with the prompt, as it is; above 1 it goes beyond it.
 //
-// **Predict:** what will scale 1 look like, and what 15?
+// **Predict:** what will scale 1 look like, and what 15? The sheet has a row for each of three seeds, and a column for each scale.
 
 // %% [markdown] lang="zh"
 // ## 引导
 //
-// 每一步，模型都要猜两次噪声：一次读着你的提示词，一次读着空的提示词。两次猜测之差，就是提示词想要改变的东西。**引导系数**说的是这个差要算几倍：
+// 每一步，模型都要猜两次噪声：一次看着你的提示词猜，一次看着空的提示词猜。两次猜测之差，就是提示词想要改变的东西。**引导系数**说的是这个差要算几倍：
 //
 // > 猜测 = 空 + 引导系数 × (提示词 − 空)
 //
 // 系数为 1，得到的就是带提示词的那次猜测；大于 1，就沿着这个方向走得更远。
 //
-// **先猜一猜：**系数 1 会画成什么样？15 呢？
+// **先猜一猜：**系数 1 会画成什么样？15 呢？下面的网格图每行一个种子，每列一个系数。
 
 // %%
 let scales = [1.0, 3.0, 5.0, 7.5, 15.0];
@@ -134,16 +138,16 @@ assert!(spread[1..].iter().all(|&later| later < spread[0] / 2.0));
 // %% [markdown] lang="en"
 // At scale 1 each seed has a blue of its own, one of them hardly a blue. With guidance all seeds agree: **guidance buys obedience, and pays with variety**.
 //
-// **Why** not as high as it goes? The difference between the two guesses points the right way, but it is a small arrow, and a model is only right about the places that it has seen in training. Fifteen times the arrow leads where no picture ever was: edges get rough, shapes double.
+// **Why** not turn it up as far as it goes? The difference between the two guesses points the right way, but it is a small arrow, and a model is only right about the places that it has seen in training. Fifteen times the arrow leads where no picture ever was: edges get rough and surfaces blotchy, as in the last column.
 //
-// **With Stable Diffusion:** 7.5 is usual; at 1 hardly anything looks like what was asked for, and at 15 colours glow and shadows burn. `pocket` behaves otherwise in both: it knows so little that it is rarely in doubt at 1, and at 15 its colours grow paler rather than stronger (blue 215 of 255 at scale 3, about 205 at 15). Its own scale is 5.
+// **With Stable Diffusion:** 7.5 is usual; at 1 hardly anything looks like what was asked for, and at 15 colours glow and shadows burn. `pocket` behaves otherwise in both: it knows so little that it is rarely in doubt at 1, and at 15 its colours grow paler rather than stronger (in the table: blue 215 of 255 at scale 3, about 205 at 15). Its own scale is 5.
 
 // %% [markdown] lang="zh"
 // 系数为 1 时，每个种子的蓝各不相同，有一个几乎算不上蓝。加上引导以后，所有种子都一致了：**引导换来的是听话，付出的是多样性**。
 //
-// **为什么**不干脆调到最高？两次猜测之差，方向是对的，但它只是一支小箭头，而模型只对训练时见过的地方心里有数。沿着箭头走出十五倍远，就到了从来没有图的地方：边缘变毛，形状重影。
+// **为什么**不干脆调到最高？两次猜测之差，方向是对的，但它只是一支小箭头，而模型只对训练时见过的地方心里有数。沿着箭头走出十五倍远，就到了从来没有图的地方：边缘变毛，表面起斑，看最后一列就知道。
 //
-// **换成 Stable Diffusion：**常用 7.5；系数为 1 时几乎不像你要的东西，15 时颜色刺眼、阴影烧焦。`pocket` 在这两头都不一样：它认识的东西太少，系数为 1 时也很少犹豫；系数为 15 时，颜色不是更浓，反而更淡（系数为 3 时蓝是 215，15 时约 205，满格 255）。它自己的默认系数是 5。
+// **换成 Stable Diffusion：**常用 7.5；系数为 1 时几乎不像你要的东西，15 时颜色刺眼、阴影烧焦。`pocket` 在这两头都不一样：它认识的东西太少，系数为 1 时也很少犹豫；系数为 15 时，颜色不是更浓，反而更淡（见上表：系数为 3 时蓝是 215，15 时约 205，最大是 255）。它自己的默认系数是 5。
 
 // %% [markdown] lang="en"
 // ## Negative prompts
@@ -155,7 +159,7 @@ assert!(spread[1..].iter().all(|&later| later < spread[0] / 2.0));
 // %% [markdown] lang="zh"
 // ## 负向提示词
 //
-// 公式里那个“空”的提示词可以换成别的。写在那里的东西，画面就会被推得*远离*它：这就是**负向提示词**。
+// 公式里那个“空”的提示词可以换成别的。写在那里的东西，画面会被推着*远离*它：这就是**负向提示词**。
 //
 // 先画几张提示词没提背景的图，让模型自己选背景。下面有个小函数，用来说出角落是什么颜色。
 
@@ -196,14 +200,14 @@ for (seed, (_, picture)) in (1..).zip(&before) {
 sheet(&after)
 
 // %% [markdown] lang="en"
-// The background goes, from every seed tried here (and from all of 64 in the model's own test). The apple stays most of the time, not always: of those 64 things, 56 were drawn rightly before, and 40 with the negative prompt. A push away from something is a push towards something else, and nobody said towards what: look how alike the new backgrounds are. The wording counts, too. "a yellow background" does not move the yellow of seed 3, "yellow background" does: `pocket` is a small reader.
+// The background goes, from every seed tried here (and from all of 64 in the model's own test). The apple stays most of the time, not always: of those 64 things, 56 were drawn rightly before, and 40 with the negative prompt. A push away from something is a push towards something else, and nobody said towards what: look how alike the new backgrounds are. The wording counts, too. In seed 3, an example, "yellow background" moves the yellow and "a yellow background" does not: `pocket` is a poor reader.
 //
-// **With Stable Diffusion:** people write long lists of what they do not want ("blurry, extra fingers"). Each word pushes; whether in a useful direction, only a comparison under the same seed shows.
+// **With Stable Diffusion:** people write long lists of what they do not want ("blurry, extra fingers"). Each word pushes. Whether it pushes in a useful direction, only a comparison under the same seed shows.
 //
 // A negative prompt needs guidance. At scale 1 the formula keeps only the guess with the prompt, and the other one drops out.
 
 // %% [markdown] lang="zh"
-// 这里试过的每个种子，背景都换掉了（在模型自己的测试里，64 张也都换掉了）。苹果大多还在，但不是总在：那 64 样东西，原来画对了 56 样，加上负向提示词后只剩 40 样。把画面从一个地方推开，就是推向另一个地方，而推向哪里，谁也没有说：看看新背景彼此有多像。措辞也有关系：种子 3 的黄色，“a yellow background” 推不动，“yellow background” 就推动了。`pocket` 的阅读能力很有限。
+// 这里试过的每个种子，背景都换掉了（在模型自己的测试里，64 张也都换掉了）。苹果大多还在，但不是总在：那 64 样东西，原来画对了 56 样，加上负向提示词后只剩 40 样。把画面从一个地方推开，就是推向另一个地方，而推向哪里，谁也没有说：看看新背景彼此有多像。措辞也有关系：种子 3 的黄色，“a yellow background” 推不动，“yellow background” 就推动了（这只是一个例子）。`pocket` 的阅读能力很有限。
 //
 // **换成 Stable Diffusion：**人们常写一长串不想要的东西（“blurry, extra fingers”）。每个词都会推一把；推的方向有没有用，只有在同一个种子下对比才知道。
 //
@@ -219,12 +223,12 @@ for seed in [1, 2, 3] {
 // %% [markdown] lang="en"
 // ## Grids
 //
-// To see what a setting does, change it and nothing else. To see whether that holds, change the seed too. A grid does both: here the rows are prompts and the columns steps.
+// To see what a setting does, change it and nothing else. To see whether that holds, change one thing more, the seed or the prompt. A grid does both: along each row the steps change, down each column the prompt.
 
 // %% [markdown] lang="zh"
 // ## 网格图
 //
-// 想看一个设置起什么作用，就只改它，别的都不动。想知道这个作用是不是普遍成立，再换种子。网格图两样都能做：下面每行一句提示词，每列一种步数。
+// 想看一个设置起什么作用，就只改它，别的都不动。想知道这个作用是不是普遍成立，就再换一样：种子，或者提示词。网格图能同时做到：下面横着看，变的是步数；竖着看，变的是提示词。
 
 // %%
 let mut cells = Vec::new();
@@ -240,14 +244,14 @@ sheet_of(3, &cells)
 // ## Exercises
 //
 // 1. Take away the grid's seed (`.seed(3)`). What can you no longer say about its columns?
-// 2. What does a *negative* scale do, `.guidance_scale(-3.0)`? Predict from the formula first.
+// 2. What would a *negative* scale do, −3? Predict from the formula first. The library refuses it. Which two texts would you exchange to see it all the same, and at what scale?
 // 3. Find the smallest number of steps at which you would hand in the rocket. Is it the same at scale 10?
 //
 // <details><summary>Answers</summary>
 //
 // 1. Every picture then has its own noise, and what differs between two columns may be the steps or the chance.
-// 2. The formula walks from the prompt's guess back through the empty one and beyond: away from the prompt. The picture becomes something that is as little an apple on blue as the model can. (If the library refuses a negative scale, it says so; exchange prompt and negative prompt instead, which comes close to it.)
-// 3. There is no right answer, but there is a way: a row of `[3, 4, 6, 8, 10, 14]` under two or three seeds. High scales tend to need more steps: each step's correction is larger, and the straight pieces cut the corners more.
+// 2. The formula walks from the prompt's guess back through the empty one and beyond: away from the prompt. The picture becomes something that is as little an apple on blue as the model can. Exchange the prompt and the empty one: empty − 3 × (prompt − empty) is the same as prompt + 4 × (empty − prompt). So it is `sd.draw("").negative_prompt(prompt).guidance_scale(4.0)`.
+// 3. There is no right answer, but there is a way: a row of `[3, 4, 6, 8, 10, 14]` under two or three seeds. Look whether a high scale needs more: each step's correction is larger, and the straight pieces cut more off the bends.
 //
 // </details>
 
@@ -255,14 +259,14 @@ sheet_of(3, &cells)
 // ## 练习
 //
 // 1. 把网格图里的种子（`.seed(3)`）去掉。关于各列之间的差别，哪些话就不能再说了？
-// 2. 引导系数取*负数*会怎样，比如 `.guidance_scale(-3.0)`？先根据公式猜。
+// 2. 引导系数取*负数*会怎样，比如 −3？先根据公式猜。程序库不接受负数；把哪两段文本对调、系数取多少，就照样看得到？
 // 3. 找出你觉得火箭“可以交差”的最少步数。系数换成 10，还是这个步数吗？
 //
 // <details><summary>参考答案</summary>
 //
 // 1. 这时每张图的噪声都不同，两列之间的差别，可能来自步数，也可能只是随机。
-// 2. 按公式，会从带提示词的猜测退回来，穿过空提示词，再继续往外走：远离提示词。画出来的东西会尽量不像蓝底上的苹果。（如果程序不接受负数，它会说明；那就把提示词和负向提示词对调，效果相近。）
-// 3. 没有标准答案，但有办法：在两三个种子下各画一排 `[3, 4, 6, 8, 10, 14]`。系数越高，往往要的步数越多：每一步的修正更大，直线段抄近路也抄得更狠。
+// 2. 按公式，会从带提示词的猜测退回来，穿过空提示词，再继续往外走：远离提示词。画出来的东西会尽量不像蓝底上的苹果。把提示词和空提示词对调就行：空 − 3 × (提示词 − 空) 等于 提示词 + 4 × (空 − 提示词)。所以写 `sd.draw("").negative_prompt(prompt).guidance_scale(4.0)`。
+// 3. 没有标准答案，但有办法：在两三个种子下各画一排 `[3, 4, 6, 8, 10, 14]`。看看系数高了，步数是不是也要多：每一步的修正更大，直线段在弯道上抄的近路也就更多。
 //
 // </details>
 

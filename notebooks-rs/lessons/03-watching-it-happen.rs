@@ -6,7 +6,7 @@
 // - look at a picture after every step, not only at the end;
 // - play the steps as an **animation** in the notebook;
 // - collect what you want of a run with an **observer** of your own, and stop a run early;
-// - read the model's **prediction** of the finished picture, which is there long before the picture.
+// - read the model's **prediction** of the finished picture, which it has at every step.
 
 // %% [markdown] lang="zh"
 // # 看着它画出来
@@ -16,7 +16,7 @@
 // - 不只看结果，而是每走一步都看一眼；
 // - 在笔记本里把这些步骤放成**动画**；
 // - 写一个自己的**观察者**，从运行过程中收集想要的东西，还能中途叫停；
-// - 读懂模型对成品的**预测**：它比成品早得多就出现了。
+// - 读懂模型对成品的**预测**：每走一步，它都有一个。
 
 // %%
 use sdviz::prelude::*;
@@ -26,16 +26,16 @@ let prompt = "a red apple on a blue background";
 // %% [markdown] lang="en"
 // ## Every step
 //
-// A run keeps a **record**: what it worked on after every step, and the picture that this would be if it stopped there. Step 0 is the noise before the first step, step 25 the end.
+// A run keeps a **record**: what it worked on after every step, and the picture that this would be if it stopped there. Step 0 is the noise before the first step, step 25 the end. `record(All)` keeps all that can be kept.
 //
-// **Predict:** at which of the 25 steps will you see that it is an apple? And at which that the background is blue?
+// **Predict:** at which of the 25 steps will you see that it is an apple? And at which that the background is blue? (The sheet shows twelve of the 26.)
 
 // %% [markdown] lang="zh"
 // ## 每一步
 //
-// 一次运行会留下**记录**：每走一步之后手里的东西，以及如果就此停下会得到的图。第 0 步是还没开始时的噪声，第 25 步是终点。
+// 一次运行会留下**记录**：每走一步之后手里的东西，以及如果就此停下会得到的图。第 0 步是还没开始时的噪声，第 25 步是终点。`record(All)` 就是能留的都留下。
 //
-// **先猜一猜：**25 步里，走到第几步你能看出这是苹果？走到第几步能看出背景是蓝的？
+// **先猜一猜：**25 步里，走到第几步你能看出这是苹果？走到第几步能看出背景是蓝的？（下面从 26 张里挑了 12 张。）
 
 // %%
 let run = sd.draw(prompt).seed(7).record(All).run()?;
@@ -43,28 +43,32 @@ run.images()?
 
 // %% [markdown] lang="en"
 // ## As an animation
+//
+// Every second step, five of them a second.
 
 // %% [markdown] lang="zh"
 // ## 放成动画
+//
+// 隔一步取一张，每秒放五张。
 
 // %%
 run.video("images")?.fps(5.0).every(2).size(128)
 
 // %% [markdown] lang="en"
-// For long it looks as if nothing happened, and then everything happens at once. In the next section you will see that this is not what the model sees.
+// For a long time nothing seems to happen, and then everything at once. Is it so for the model, too? Keep the question; a later section answers it.
 
 // %% [markdown] lang="zh"
-// 好像很久都没有动静，然后一下子全出来了。到后面你会看到，模型眼里并不是这样。
+// 好像很久都没有动静，然后一下子全出来了。在模型眼里也是这样吗？先记下这个问题，后面有一节来回答。
 
 // %% [markdown] lang="en"
 // ## Two reservoirs
 //
-// The record can be taken as two plain lists, called **reservoirs**, with one entry a step: what the loop worked on (the **latents**, small arrays of numbers that lesson 4 opens), and the decoded pictures.
+// The record can be taken as two plain lists, called **reservoirs**, with one entry a step: what the loop worked on (the **latents**, small arrays of numbers that lesson 4 opens), and the pictures that were **decoded** from it, turned into pixels. An entry of the second list is the step's number and its pictures; here there is one.
 
 // %% [markdown] lang="zh"
 // ## 两个储存池
 //
-// 这份记录可以取成两个普通的列表，叫作**储存池**，每一步一项：一个装循环里处理的东西（**潜变量**，一种小小的数组，第 4 课会打开它），另一个装解码出来的图。
+// 这份记录可以取成两个普通的列表，叫作**储存池**，每一步一项：一个装循环里处理的东西（**潜变量**，一种小小的数组，第 4 课会打开它），另一个装由它**解码**出来的图，也就是变成了像素的图。第二个列表的每一项是步数和这一步的图，这里只有一张。
 
 // %%
 let latents_reservoir = run.latents_reservoir()?;
@@ -77,16 +81,16 @@ assert_eq!(image_reservoir.len(), 26);
 // %% [markdown] lang="en"
 // ## An observer of your own
 //
-// Who fills those lists? An **observer**: something that the run tells of every step. It has two duties. `wants` is asked beforehand, so that nothing is copied or decoded for nobody. `on_event` is shown what was asked for, and says whether the run goes on.
+// Who fills those lists? An **observer**: something that the run tells of every step. In Rust, `Observer` is a trait, a list of functions that a type promises to have; whatever type has them can watch. There are two. `wants` is asked beforehand, so that nothing is copied or decoded for nobody: an `Ask` says what there would be to see, such as the picture decoded of `Quantity::Latents`. `on_event` is shown what was asked for, an `Event`, and answers with a `Flow`: whether the run goes on.
 //
-// This one keeps the decoded pictures, as the record does, but only of every tenth step, and notes how much noise is left: σ, the noise's standard deviation beside a picture of size 1. (An observer is also shown what others asked for. With `Decode::Final` the record asks for the last picture alone.)
+// This one keeps the decoded pictures, as the record does, but only of every tenth step, and notes how much noise is left: σ (sigma), the strength of the noise beside that of the picture. At σ = 1 both are equally strong, at 0 no noise is left; lesson 8 has more of it. (An observer is also shown what others asked for. With `Decode::Final` the record asks for the last picture alone.)
 
 // %% [markdown] lang="zh"
 // ## 自己写一个观察者
 //
-// 是谁在往这些列表里装东西？是**观察者**：每走一步，运行过程都会告诉它。它有两件事要做。`wants` 会事先被问到，免得白白复制、白白解码。`on_event` 会看到它要的东西，并决定要不要继续。
+// 是谁在往这些列表里装东西？是**观察者**：每走一步，运行过程都会告诉它。在 Rust 里，`Observer` 是一个 trait，也就是一份函数清单；哪个类型实现了这些函数，就可以当观察者。函数一共两个。事先会问它的 `wants`，免得白白复制、白白解码：`Ask` 说的是有什么可看，比如由 `Quantity::Latents` 解码出来的图。`on_event` 会看到它要的东西（一个 `Event`），再用 `Flow` 回答要不要继续。
 //
-// 下面这个观察者和记录一样保留解码的图，但每十步才留一张；它还会记下还剩多少噪声：σ，也就是相对于画面大小 1 的噪声标准差。（别人要的东西，观察者也会看到。用了 `Decode::Final`，记录就只要最后一张图。）
+// 下面这个观察者和记录一样保留解码的图，但每十步才留一张；它还会记下还剩多少噪声：σ（读作 sigma），也就是噪声的强度是画面的几倍。σ = 1 时两者一样强，σ = 0 时没有噪声了；第 8 课还会细讲。（别人要的东西，观察者也会看到。用了 `Decode::Final`，记录自己就只要最后一张图。）
 
 // %%
 #[derive(Default)]
@@ -116,10 +120,10 @@ sd.draw(prompt).seed(7).decode(Decode::Final).watched(&mut watcher)?;
 sheet(&watcher.pictures)
 
 // %% [markdown] lang="en"
-// Watching changes nothing. The picture is the same with ten observers as with none.
+// Watching changes nothing. The picture is the same with an observer as without.
 
 // %% [markdown] lang="zh"
-// 观察不会改变任何东西。有十个观察者也好，一个没有也好，画出来的图都一样。
+// 观察不会改变任何东西。有没有观察者，画出来的图都一样。
 
 // %%
 for seed in [1, 2, 3] {
@@ -161,16 +165,20 @@ assert_eq!(half_way, run.step_image(12)?);
 half_way
 
 // %% [markdown] lang="en"
+// A whole apple, under noise: every step works on the whole picture, and the noise is what the steps left out would have taken away.
+//
 // ## What the model expects
 //
-// At every step the model guesses the noise. Take *all* of the guessed noise away, not only a step's worth, and what is left is the model's guess at the finished picture: the **predicted original**, x0 for short. `record(All)` kept it.
+// At every step the model guesses the noise. Take *all* of the guessed noise away, not only a step's worth, and what is left is the model's guess at the finished picture: the **predicted original**, x0 for short. `record(All)` kept it. (All that a run can keep is called a `Quantity`; this one is `Quantity::PredictedOriginal`.)
 //
 // **Predict:** the pictures in the upper row you know. In the lower row are the predictions of the same run. When does the lower row look like an apple: sooner, at the same time, later?
 
 // %% [markdown] lang="zh"
+// 是一个完整的苹果，只是盖着噪声：每一步处理的都是整张图，没走的那些步本来会把这些噪声去掉。
+//
 // ## 模型心里想的图
 //
-// 每一步，模型都在猜噪声。如果把猜到的噪声*全部*减掉，而不只是减去一步的份量，剩下的就是模型对成品的猜测：**预测的原图**，简称 x0。`record(All)` 把它也记下来了。
+// 每一步，模型都在猜噪声。如果把猜到的噪声*全部*减掉，而不只是减去一步的份量，剩下的就是模型对成品的猜测：**预测的原图**，简称 x0。`record(All)` 把它也记下来了。（一次运行能保留的每一种东西都叫一个 `Quantity`，这一种是 `Quantity::PredictedOriginal`。）
 //
 // **先猜一猜：**下面第一排你已经见过，第二排是同一次运行里的预测。第二排会更早、同时，还是更晚看出苹果？
 
@@ -195,7 +203,7 @@ run.video("predicted")?.fps(5.0).every(2).size(128)
 // %% [markdown] lang="zh"
 // 早得多。最初的预测是模糊的：它是所有还可能出现的图的平均。接着大的东西先定下来，最先是背景颜色，小的细节最后才定。画面本身看不出这些，因为它还带着以后会去掉的噪声。
 //
-// 下面对三个种子检验：25 步里只走了 4 步，预测图的角落就已经是蓝色，而且比还带着噪声的画面更接近终点。
+// 下面对三个种子检验：25 步里只走了 4 步，预测的原图的角落就已经是蓝色，而且比还带着噪声的画面更接近终点。
 
 // %%
 for seed in 1..=3 {
@@ -209,14 +217,24 @@ for seed in 1..=3 {
 
 // %% [markdown] lang="en"
 // ## How much each step changes
+//
+// The curve follows the predicted original: how far each step moves it, in percent of its size.
+//
+// **Predict:** is it the early steps that move it most, or the late ones, where so much seemed to happen?
 
 // %% [markdown] lang="zh"
 // ## 每一步改变多少
+//
+// 下面的曲线画的是预测的原图：每走一步，它改变了自身大小的百分之几。
+//
+// **先猜一猜：**改变最多的是前几步，还是看上去热闹的最后几步？
 
 // %%
 run.plot("change")?
 
 // %% [markdown] lang="en"
+// The early ones (one seed, an example). What the model expects has moved most of its way before you see anything.
+//
 // ## Exercises
 //
 // 1. Write an observer that keeps the predicted original of every step (`Quantity::PredictedOriginal`) and prints how far it is from the one before, in levels. Where does it settle?
@@ -225,22 +243,24 @@ run.plot("change")?
 //
 // <details><summary>Answers</summary>
 //
-// 1. Keep `last: Option<Picture>` in the struct; `wants` answers yes to `Ask::Picture { what: Quantity::PredictedOriginal, .. }`, and in `on_event` use `picture.difference(&last)`. The differences are large during the first steps and small from about the middle on.
+// 1. Keep `last: Option<Picture>` in the struct; `wants` answers yes to `Ask::Picture { what: Quantity::PredictedOriginal, .. }`, in `on_event` make `let picture = Picture::from(pictures[0].clone());`, print `picture.difference(last)` if there is a `last`, and keep the picture as the next. The differences are large during the first steps and small from about the middle on.
 // 2. Return `Ok(Flow::Stop)` there, and take the last prediction as your picture, not the last latents: those still carry noise.
-// 3. Because decoding a picture costs more than many a step, and copying tensors from a graphics card holds the whole run up. What nobody wants is never computed.
+// 3. Because decoding a picture often costs more than a step, and copying tensors from a graphics card holds the whole run up. What nobody wants is never computed.
 //
 // </details>
 
 // %% [markdown] lang="zh"
+// 是前几步（一个种子，只是一个例子）。还什么都看不出来的时候，模型心里想的图已经走完了大半路程。
+//
 // ## 练习
 //
-// 1. 写一个观察者，保留每一步的预测原图（`Quantity::PredictedOriginal`），并打印它与前一步相差多少级。从哪里开始它就定下来了？
+// 1. 写一个观察者，保留每一步预测的原图（`Quantity::PredictedOriginal`），并打印它与前一步相差多少级。从哪里开始它就定下来了？
 // 2. 让观察者在连续两次预测相差不到一级时叫停。省了几步？得到的图和走完全程的图差多少？
 // 3. `on_event` 明明可以忽略用不着的东西，为什么还要有 `wants`？
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 在结构体里放一个 `last: Option<Picture>`；`wants` 对 `Ask::Picture { what: Quantity::PredictedOriginal, .. }` 回答“要”；在 `on_event` 里用 `picture.difference(&last)`。开头几步差别很大，大约过了中段就很小了。
+// 1. 在结构体里放一个 `last: Option<Picture>`；`wants` 对 `Ask::Picture { what: Quantity::PredictedOriginal, .. }` 回答“要”；在 `on_event` 里写 `let picture = Picture::from(pictures[0].clone());`，如果有 `last` 就打印 `picture.difference(last)`，再把这张图存成新的 `last`。开头几步差别很大，大约过了中段就很小了。
 // 2. 在那里返回 `Ok(Flow::Stop)`，并且取最后一次预测作为图，而不是最后的潜变量：潜变量里还带着噪声。
 // 3. 因为解码一张图往往比走一步还贵，从显卡往外复制张量也会让整个运行停下来等。没人要的东西，根本就不去算。
 //

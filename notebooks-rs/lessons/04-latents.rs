@@ -3,7 +3,7 @@
 //
 // You will be able to
 //
-// - say what the model really works on, how large it is, and why that is so small;
+// - say what the model really works on, how large it is, and why;
 // - look at its four **channels**, alone and three at a time as red, green and blue;
 // - turn a picture into latents and back, and say what is lost;
 // - preview a picture from its latents without any network, and **grade** the preview.
@@ -13,7 +13,7 @@
 //
 // 你将学会：
 //
-// - 说清楚模型真正处理的是什么、有多大、为什么这么小；
+// - 说清楚模型真正处理的是什么、有多大、为什么；
 // - 查看它的四个**通道**：单独看，或者任选三个当作红、绿、蓝来看；
 // - 把图变成潜变量再变回来，并说出丢了什么；
 // - 不用任何网络，直接从潜变量预览画面，并给这个预览**打分**。
@@ -49,7 +49,7 @@ assert_eq!(end.array().len() * 48, 128 * 128 * 3);
 // **With Stable Diffusion:** the same factor. 512×512 pixels are latents of [1, 4, 64, 64].
 
 // %% [markdown] lang="zh"
-// 只有四十八分之一。这个形状读作：1 张图、4 个**通道**、16 行、16 列。16×16 里的每个位置对应 8×8 个像素的一小块，用四个数说出那块像素里 192 个数所说的事。
+// 只有四十八分之一。这个形状读作：1 张图、4 个**通道**、16 行、16 列。16×16 里的每个位置对应 8×8 个像素的一小块，用四个数概括那一块里 192 个数的内容。
 //
 // **换成 Stable Diffusion：**倍数一样。512×512 像素对应的潜变量是 [1, 4, 64, 64]。
 
@@ -72,12 +72,12 @@ start
 // %% [markdown] lang="en"
 // At the end each channel shows the apple in its place, in its own way: one is bright where another is dark. The latents are a picture, small and in colours that have no names.
 //
-// At the start they are noise, because that is what they are made of: random numbers of mean 0 and standard deviation 1, each place without regard to its neighbours. Here the same as numbers: how alike are a place and the one to its right? 1 is always, 0 not at all.
+// At the start they are noise, because that is what they are made of: random numbers of mean 0 and standard deviation 1, each place without regard to its neighbours. Here the same as numbers: how alike are a place and the one to its right? 1 is always, 0 not at all. (It is their correlation; you need not read the function.)
 
 // %% [markdown] lang="zh"
 // 到了终点，每个通道都在原来的位置上显出苹果，只是各有各的方式：一个通道亮的地方，另一个可能是暗的。潜变量也是一张图，小小的，用的是没有名字的颜色。
 //
-// 起点是噪声，因为它就是这么做出来的：均值为 0、标准差为 1 的随机数，每个位置都不管邻居。下面用数字来说：一个位置和它右边的位置有多像？1 是总一样，0 是毫无关系。
+// 起点是噪声，因为它就是这么做出来的：均值为 0、标准差为 1 的随机数，各个位置互不相干。下面用数字来说：一个位置和它右边的位置有多像？1 表示完全一致，0 表示毫无关系。（这就是相关系数；函数本身不必细看。）
 
 // %%
 fn likeness_of_neighbours(latents: &Latents) -> f64 {
@@ -125,10 +125,10 @@ sheet(&choices)
 run.video("latents")?.channels([0, 1, 3]).fps(5.0)
 
 // %% [markdown] lang="en"
-// The colours are false, the shapes are true. **Why** do the first frames look like noise, and why so long? The starting noise is as strong as a picture's latents are, and each step takes away only a part of what is left. The apple is in there early (lesson 3 showed what the model expects); it is only that the noise on top of it is louder.
+// The colours are false, the shapes are true. **Why** do the first frames look like noise, and why so long? The starting noise is as strong as a picture's latents are, and each step takes away only a part of what is left. The apple is in there early (lesson 3 showed what the model expects); it is only that the noise on top of it is stronger.
 
 // %% [markdown] lang="zh"
-// 颜色是假的，形状是真的。**为什么**开头的画面像噪声，而且要持续那么久？因为起始噪声和图的潜变量一样强，而每一步只去掉剩余噪声的一部分。苹果早就在里面了（第 3 课看过模型心里想的图），只是盖在上面的噪声声音更大。
+// 颜色是假的，形状是真的。**为什么**开头的画面像噪声，而且要持续那么久？因为起始噪声和图的潜变量一样强，而每一步只去掉剩余噪声的一部分。苹果早就在里面了（第 3 课看过模型心里想的图），只是上面盖着的噪声更强，把它淹没了。
 
 // %% [markdown] lang="en"
 // ## Back and forth
@@ -136,13 +136,17 @@ run.video("latents")?.channels([0, 1, 3]).fps(5.0)
 // The network between pictures and latents is an **autoencoder** (a VAE), trained to squeeze a picture through those few numbers and get it back. **Encode** goes one way, **decode** the other.
 //
 // **Predict:** encode the finished apple, decode that. The same picture, bit for bit?
+//
+// (The 1 in `encode(&picture, 1)` is a seed: the encoder leaves a little to chance, lesson 6 says why. The second cell measures in decibels, dB, too: the higher, the more alike, and 6 more mean half the error.)
 
 // %% [markdown] lang="zh"
 // ## 去而复返
 //
-// 在图和潜变量之间来回转换的网络叫**自编码器**（VAE）：训练的目标，就是把图从这么少的数里挤过去，再还原出来。**编码**是一个方向，**解码**是另一个方向。
+// 在图和潜变量之间来回转换的网络叫**自编码器**（VAE）：训练的目标，就是把图压缩成这么少的几个数，再还原出来。**编码**是一个方向，**解码**是另一个方向。
 //
 // **先猜一猜：**把画好的苹果编码，再解码。会得到一模一样的图吗？
+//
+// （`encode(&picture, 1)` 里的 1 是种子：编码器留了一点点随机，原因见第 6 课。第二个单元格还用分贝 dB 来量：数越大越像，多 6 分贝，误差就减半。）
 
 // %%
 let picture = run.image()?;
@@ -167,14 +171,14 @@ for seed in 1..=4 {
 // %% [markdown] lang="en"
 // ## A preview without a decoder
 //
-// Suppose each colour of a pixel were a weighted sum of the four channels at its place: red = a·c₀ + b·c₁ + c·c₂ + d·c₃ + e, and so for green and blue. That is a **linear map**, fifteen numbers instead of the decoder's million. The run's own latents and decoded pictures say which fifteen fit best (least squares).
+// Suppose each colour of a pixel were a weighted sum of the four channels at its place: red = a·c₀ + b·c₁ + c·c₂ + d·c₃ + e, where c₀ to c₃ are the channels and a to e five numbers to be found; and so for green and blue. That is a **linear map**, fifteen numbers instead of the decoder's 1.7 million. The run's own latents and decoded pictures say which fifteen fit best (least squares).
 //
 // **Predict:** how good can that be? Give it a mark between 0 (no better than one grey) and 1 (perfect).
 
 // %% [markdown] lang="zh"
 // ## 不用解码器的预览
 //
-// 假设每个像素的每种颜色，都只是该处四个通道的加权和：红 = a·c₀ + b·c₁ + c·c₂ + d·c₃ + e，绿和蓝也一样。这叫**线性映射**：十五个数，代替解码器的一百多万个参数。哪十五个数最合适，用这次运行自己的潜变量和解码图就能算出来（最小二乘法）。
+// 假设每个像素的每种颜色，都只是该处四个通道的加权和：红 = a·c₀ + b·c₁ + c·c₂ + d·c₃ + e，其中 c₀ 到 c₃ 是四个通道，a 到 e 是五个待定的数；绿和蓝也一样。这叫**线性映射**：十五个数，代替解码器的 170 万个参数。哪十五个数最合适，用这次运行自己的潜变量和解码图就能算出来（最小二乘法）。
 //
 // **先猜一猜：**这样能有多好？在 0（和一片灰没有差别）到 1（完美）之间打个分。
 
@@ -200,34 +204,34 @@ for seed in 1..=4 {
 }
 
 // %% [markdown] lang="en"
-// **With Stable Diffusion:** programs that show a picture while it is being drawn mostly use such a map, because a decoder would take as long as the drawing. Its weights are a property of the autoencoder: they fit every picture of the model, none of another model.
+// **With Stable Diffusion:** programs that show a picture while it is being drawn mostly use such a map, because decoding every step would take about as long as the steps themselves. Theirs is fitted on many pictures. It then belongs to the autoencoder: it serves all models that have this one, and no other.
 //
 // ## Exercises
 //
 // 1. Which channel is most like the picture's brightness? Look at `end.channel(0)` to `end.channel(3)` beside `run.image()?`, then at the map's rows.
-// 2. Fit a map on the apple, and draw another run's latents with it. Why does it do worse for a banana on purple?
+// 2. Fit a map on the apple, and draw another run's latents with it: `preview.map().paint(other.latents(25)?.array().index_axis(Axis(0), 0))?`, made a `Picture` by `Picture::from`. Why does it do worse for a banana on purple?
 // 3. `sd.decode(&sd.noise(1))?`: what does the decoder make of noise? Predict first: noise?
 //
 // <details><summary>Answers</summary>
 //
-// 1. A row of the map with three numbers of like size and sign is a channel that adds to red, green and blue together: brightness, or its opposite.
+// 1. A row of the map with three numbers of like size and sign is a channel that adds to red, green and blue together: brightness, or its opposite. In this run no row is quite that: from red on blue alone the map cannot tell what is brightness and what is colour.
 // 2. The map has seen red, blue and little green. What it says of other colours is a guess along a straight line.
 // 3. Blotches of colour, some pixels wide: each place of noise becomes a square of 8×8 pixels, and the decoder never learned to draw noise as small as a pixel.
 //
 // </details>
 
 // %% [markdown] lang="zh"
-// **换成 Stable Diffusion：**那些边画边显示的程序，大多用的就是这种映射，因为解码器花的时间和画图差不多。映射的系数是自编码器的性质：同一个模型画的图都适用，换一个模型就不行了。
+// **换成 Stable Diffusion：**那些边画边显示的程序，大多用的就是这种映射，因为每一步都解码的话，花的时间和走那些步差不多。它们的映射是用许多图拟合出来的，系数只取决于自编码器：用同一个自编码器的模型都适用，换一个自编码器就不行了。
 //
 // ## 练习
 //
 // 1. 哪个通道最像画面的明暗？把 `end.channel(0)` 到 `end.channel(3)` 和 `run.image()?` 放在一起看，再看映射的各行。
-// 2. 用苹果那次运行拟合出映射，拿它去画另一次运行的潜变量。为什么画紫底的香蕉时就差了？
+// 2. 用苹果那次运行拟合出映射，拿它去画另一次运行的潜变量：`preview.map().paint(other.latents(25)?.array().index_axis(Axis(0), 0))?`，再用 `Picture::from` 变成 `Picture`。为什么画紫底的香蕉时就差了？
 // 3. `sd.decode(&sd.noise(1))?`：解码器会把噪声变成什么？先猜：还是噪声吗？
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 如果映射的某一行三个数大小、正负都差不多，那个通道就同时加在红、绿、蓝上：它就是明暗，或者明暗的反面。
+// 1. 如果映射的某一行三个数大小、正负都差不多，那个通道就同时加在红、绿、蓝上：它就是明暗，或者明暗的反面。这次运行里没有哪一行完全如此：只看蓝底红苹果，映射分不清哪些是明暗、哪些是颜色。
 // 2. 这个映射只见过红和蓝，几乎没见过绿。对别的颜色，它只能沿着直线往外猜。
 // 3. 是一块块几个像素宽的色斑：噪声的每个位置都变成 8×8 像素的一块，而解码器从来没学过画像素那么细的噪声。
 //

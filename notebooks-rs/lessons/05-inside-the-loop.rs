@@ -5,8 +5,8 @@
 //
 // - name everything that happens between a prompt and a picture, with the shape of each tensor;
 // - compute guidance by hand;
-// - compute a step of the scheduler by hand, and see that the library computes the same;
-// - write `generate_simplified`, the whole of Stable Diffusion in twenty lines, and get the library's very picture.
+// - compute a step of the scheduler by hand, and compare it with the library's;
+// - write `generate_simplified`, the whole of Stable Diffusion in twenty lines, and compare its picture with the library's.
 //
 // So far one call did everything: `sd.draw(…).run()?`. This lesson takes it apart. A **tensor** is an array of numbers with a shape, such as [1, 4, 16, 16]; everything below is one, and each call is one line.
 
@@ -17,8 +17,8 @@
 //
 // - 说出从提示词到图之间发生的每一件事，以及每个张量的形状；
 // - 亲手算一次引导；
-// - 亲手算一步调度器，并看到程序库算的是同样的数；
-// - 写出 `generate_simplified`：二十行就是整个 Stable Diffusion，画出来的图和程序库的一模一样。
+// - 亲手算出调度器的一步，并和程序库的结果对比；
+// - 写出 `generate_simplified`：二十行就是整个 Stable Diffusion，再把画出来的图和程序库的对比。
 //
 // 到目前为止，一句 `sd.draw(…).run()?` 就包办了一切。这一课把它拆开。**张量**就是带形状的数组，比如 [1, 4, 16, 16]；下面处理的全是张量，每个调用只有一行。
 
@@ -50,12 +50,12 @@ assert_eq!(tokens.ids().len(), 77);
 tokens
 
 // %% [markdown] lang="en"
-// Always 77: a begin-of-text token, the words, an end-of-text token, and the places that are left filled up with end-of-text. **Why?** The text encoder was built with 77 places. A longer prompt is cut off there.
+// Always 77: a begin-of-text token, the words, an end-of-text token, and the places that are left filled up with end-of-text. (`</w>` in the table marks the end of a word.) **Why?** The text encoder was built with 77 places. A longer prompt is cut off there.
 //
 // The **text encoder** turns each token into a row of numbers, its **embedding**. Guidance needs two texts (lesson 2): the prompt, and the empty one.
 
 // %% [markdown] lang="zh"
-// 永远是 77 个：一个开始词元，然后是各个单词，再一个结束词元，空着的位置全部用结束词元填满。**为什么？**文本编码器造出来就是 77 个位置。更长的提示词会在那里被截断。
+// 永远是 77 个：一个开始词元，然后是各个单词，再一个结束词元，空着的位置全部用结束词元填满。（表里的 `</w>` 表示一个词到此结束。）**为什么？**文本编码器造出来就是 77 个位置。更长的提示词会在那里被截断。
 //
 // **文本编码器**把每个词元变成一行数，叫作它的**嵌入**。引导需要两段文本（见第 2 课）：提示词，还有空文本。
 
@@ -64,14 +64,14 @@ let text = sd.text_embeddings(&["", prompt])?;
 println!("text embeddings  {:?}", text.size());
 
 // %% [markdown] lang="en"
-// Two texts, 77 places, 128 numbers a place. **With Stable Diffusion:** [2, 77, 768].
+// Two texts, 77 places, 128 numbers a place. **With Stable Diffusion:** [2, 77, 768]; and its tokenizer knows 49,408 tokens, where pocket's knows 756 and cuts most other words to pieces.
 //
 // **Predict:** replace "blue" by "green". Which of the 77 rows change: that of the colour, that one and all after it, or all?
 
 // %% [markdown] lang="zh"
-// 两段文本，77 个位置，每个位置 128 个数。**换成 Stable Diffusion：**[2, 77, 768]。
+// 两段文本，77 个位置，每个位置 128 个数。**换成 Stable Diffusion：**[2, 77, 768]；它的分词器认识 49,408 个词元，而 pocket 的只认识 756 个，别的词大多要切成碎片。
 //
-// **先猜一猜：**把 "blue" 换成 "green"。77 行里哪些会变：只有颜色那一行、从那一行往后，还是全部？
+// **先猜一猜：**把 “blue” 换成 “green”。77 行里哪些会变：只有颜色那一行、从那一行往后，还是全部？
 
 // %%
 for other in ["a red apple on a green background", "a red banana on a blue background", "a pizza on a blue background"] {
@@ -87,7 +87,7 @@ for other in ["a red apple on a green background", "a red banana on a blue backg
 // From the changed word on. **Why?** In this text encoder a token looks at itself and at what stands before it, never ahead. "red apple" cannot know of the colour that is still to come; everything after it has heard of it. So the many end-of-text tokens are not empty: each has read the whole prompt.
 
 // %% [markdown] lang="zh"
-// 从改动的词开始，往后全变。**为什么？**在这种文本编码器里，每个词元只看自己和前面的词元，从不往后看。"red apple" 不可能知道后面才出现的颜色，而后面的词都已经听说过它。所以那一长串结束词元并不是空的：每一个都读完了整句提示词。
+// 从改动的词开始，往后全变。**为什么？**在这种文本编码器里，每个词元只看自己和前面的词元，从不往后看。“red apple” 不可能知道后面才出现的颜色，而后面的词都已经听说过它。所以那一长串结束词元并不是空的：每一个都读完了整句提示词。
 
 // %% [markdown] lang="en"
 // ## The noise
@@ -107,12 +107,12 @@ Latents::from_tensor(&noise)?
 // %% [markdown] lang="en"
 // ## One step, slowly
 //
-// The **scheduler** has the plan: at which **timesteps** the UNet is called. 1000 is nothing but noise, 0 is none.
+// The **scheduler** has the plan: at which **timesteps** the UNet is called. They count down: at 999 there is next to nothing but noise, at 0 next to none. We take the scheduler `ddim`, which is pocket's own; lesson 8 has the others. (`init_noise_sigma` is by how much a scheduler multiplies the starting noise. For this one it is 1.)
 
 // %% [markdown] lang="zh"
 // ## 慢慢走一步
 //
-// **调度器**手里有整个计划：在哪些**时间步**上调用 UNet。1000 表示全是噪声，0 表示没有噪声。
+// **调度器**手里有整个计划：在哪些**时间步**上调用 UNet。时间步从大往小数：999 几乎全是噪声，0 几乎没有噪声。这里用的是 pocket 自己的调度器 `ddim`，别的调度器见第 8 课。（`init_noise_sigma` 是起始噪声要乘的倍数，对这个调度器就是 1。）
 
 // %%
 let mut scheduler = sd.scheduler("ddim", steps)?;
@@ -120,12 +120,12 @@ println!("{:?}", scheduler.timesteps());
 let mut latents = &noise * scheduler.init_noise_sigma();
 
 // %% [markdown] lang="en"
-// Now the **UNet** is asked how much of this is noise. It is asked twice in one go, as a batch of two: with the empty text and with the prompt.
+// Now the **UNet** is asked how much of this is noise. It is asked twice in one go, with the empty text and with the prompt. Several inputs that are computed together, such as these two, are a **batch**.
 //
 // **Predict:** what shape goes into the UNet, and what shape comes out?
 
 // %% [markdown] lang="zh"
-// 现在问 **UNet**：这里面有多少是噪声？一次问两遍，两份放在同一个批次里：一份配空文本，一份配提示词。
+// 现在问 **UNet**：这里面有多少是噪声？一次问两遍：一遍配空文本，一遍配提示词。像这样放在一起计算的几份输入，叫一个**批次**。
 //
 // **先猜一猜：**送进 UNet 的是什么形状？出来的又是什么形状？
 
@@ -143,12 +143,16 @@ assert_eq!(input.size(), predicted.size());
 //
 // ## Guidance by hand
 //
+// The batch is taken apart again: `narrow(0, 0, 1)` is its first row, `narrow(0, 1, 1)` its second. `guided` is the library's formula.
+//
 // **Predict:** how far apart are the two predictions? By a few percent of their size, by half of it, or more?
 
 // %% [markdown] lang="zh"
 // 形状不变：潜变量里的每个数，都有一个预测的噪声。（对这个调度器，`scale_model_input` 什么也不改。有的调度器会改，见第 8 课。）
 //
 // ## 亲手算引导
+//
+// 先把批次拆开：`narrow(0, 0, 1)` 取第一份，`narrow(0, 1, 1)` 取第二份。`guided` 是程序库自己的公式。
 //
 // **先猜一猜：**这两个预测差多远？只有自身大小的百分之几、一半，还是更多？
 
@@ -164,14 +168,14 @@ println!("apart by {:.0} % of their size", 100.0 * size(&(&with - &without)) / s
 assert!(by_hand.allclose(&guided(&without, &with, guidance_scale)?, 1e-6, 1e-6, false));
 
 // %% [markdown] lang="en"
-// A few percent. **Why so little?** What the UNet sees is nearly all noise, and that is noise whatever the picture is going to be. The prompt's say lies in the small rest, and guidance counts it five times.
+// A few percent, for this seed; the next cell has three others. **Why so little?** What the UNet sees is nearly all noise, and that is noise whatever the picture is going to be. The prompt's say lies in the small rest, and guidance counts it five times.
 //
-// **Predict:** and in later steps, when there is less noise: more or less apart?
+// **Predict:** and in later steps, when there is less noise: more or less apart? (`NoiseUncond` is the recorded prediction with the empty text, `NoiseText` the one with the prompt.)
 
 // %% [markdown] lang="zh"
-// 百分之几。**为什么这么少？**UNet 眼前几乎全是噪声，而不管以后画什么，噪声都是噪声。提示词的发言权就在剩下的那一点点里，引导把它算了五倍。
+// 百分之几，这是一个种子，下一个单元格再看另外三个。**为什么这么少？**UNet 眼前几乎全是噪声，而不管以后画什么，噪声都是噪声。提示词能左右的只有剩下的那一点点，引导把它放大到五倍。
 //
-// **先猜一猜：**到了后面，噪声少了，两个预测会差得更多还是更少？
+// **先猜一猜：**到了后面，噪声少了，两个预测会差得更多还是更少？（记录里的 `NoiseUncond` 是配空文本的预测，`NoiseText` 是配提示词的预测。）
 
 // %%
 for seed in [1, 2, 3] {
@@ -192,7 +196,7 @@ for seed in [1, 2, 3] {
 //
 // ## A step of the scheduler by hand
 //
-// The scheduler takes *a little* of the noise away. DDIM, the one used here, has two lines for it. Let ᾱ be the picture's share of the latents' variance at this noise level, and ᾱ′ at the next:
+// The scheduler takes *a little* of the noise away. DDIM, the one used here, has two lines for it. Let ᾱ (alpha-bar, `alpha_cumprod` in the code) be the picture's share of the latents' variance at this noise level, and ᾱ′ at the next. Variance is the square of the standard deviation; that is where the roots come from.
 //
 // > x0 = (latents − √(1−ᾱ) · noise) / √ᾱ
 // >
@@ -203,17 +207,17 @@ for seed in [1, 2, 3] {
 // **Predict:** at the first step, is ᾱ nearer to 0 or to 1?
 
 // %% [markdown] lang="zh"
-// 先变少，然后越来越多：最后几步在画细节，这时提示词有很多话要说。
+// 先变少，然后越来越多：最后几步在画细节，这时提示词能管的就多了。
 //
 // ## 亲手算调度器的一步
 //
-// 调度器只去掉*一点点*噪声。这里用的是 DDIM，它的公式就两行。设 ᾱ 是当前噪声水平上画面在潜变量方差里占的份额，ᾱ′ 是下一个水平上的份额：
+// 调度器只去掉*一点点*噪声。这里用的是 DDIM，它的公式就两行。设 ᾱ（读作 alpha-bar，代码里叫 `alpha_cumprod`）是当前噪声水平上画面在潜变量方差里占的份额，ᾱ′ 是下一个水平上的份额。方差是标准差的平方，所以公式里有根号：
 //
 // > x0 = (潜变量 − √(1−ᾱ) · 噪声) / √ᾱ
 // >
 // > 下一步的潜变量 = √ᾱ′ · x0 + √(1−ᾱ′) · 噪声
 //
-// 第一行就是第 3 课的预测的原图：把噪声一次全部去掉。第二行把同样的噪声放回去，只是少放一点。
+// 第一行就是第 3 课里预测的原图：把噪声一次全部去掉。第二行把同样的噪声放回去，只是少放一点。
 //
 // **先猜一猜：**第一步的 ᾱ 更接近 0 还是更接近 1？
 
@@ -233,7 +237,7 @@ println!("latents  {:?}", latents.size());
 // Nearer to 0: less than a hundredth is picture. By hand and by the library it is the same step. (`no_noise` stands where a scheduler that draws fresh noise would get it from; DDIM draws none.) All 25 steps, for three seeds:
 
 // %% [markdown] lang="zh"
-// 接近 0：画面连百分之一都不到。亲手算的和程序库算的是同一步。（有的调度器每步要抽新的噪声，`no_noise` 站的就是那个位置；DDIM 不用抽。）再看三个种子、全部 25 步：
+// 接近 0：画面连百分之一都不到。亲手算的和程序库算的是同一步。（有的调度器每步要抽新的噪声，`no_noise` 占的就是那个参数的位置；DDIM 不用抽。）再看三个种子、全部 25 步：
 
 // %%
 for seed in [1, 2, 3] {
@@ -262,7 +266,7 @@ for seed in [1, 2, 3] {
 // %% [markdown] lang="zh"
 // ## 全部合在一起
 //
-// 上一个单元格里，你其实已经读过挤在一起的循环了。下面是完整的写法。
+// 上一个单元格里其实已经有了这个循环，只是挤在一起。下面是完整的写法。
 //
 // **先猜一猜：**它画的图和 `sd.draw(…)` 画的差多少：因为舍入差一两级、差得更多，还是分毫不差？
 

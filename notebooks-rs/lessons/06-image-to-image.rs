@@ -16,9 +16,9 @@
 // 你将学会：
 //
 // - 亲手给一张图加噪声，想加多少就加多少；
-// - 不用运行就说出某个**强度**从循环的哪里开始，会给你的图留下什么；
+// - 不用运行就说出某个**强度**从循环的哪里开始，你的图会留下什么；
 // - 写出 `img2img_simplified`；
-// - 在**蒙版**后面重画图的一部分。
+// - 用**蒙版**只重画图的一部分。
 //
 // **图生图**就是第 5 课的循环，只是晚一点进去。它的起点不是纯噪声，而是你的一张盖上了噪声的图。
 
@@ -32,10 +32,10 @@ fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
 }
 
 // %% [markdown] lang="en"
-// A sketch will do: a red disc with a stalk, drawn pixel by pixel. With a file of your own it is `Picture::open("sketch.png")?`.
+// A sketch will do: a red disc with a stalk, drawn pixel by pixel. With a file of your own it is `Picture::open("sketch.png")?`. (The `Drawing` above is what `sd.draw(…)` gives: a picture that is asked for and not yet drawn.)
 
 // %% [markdown] lang="zh"
-// 一张草图就够了：一个带柄的红圆，一个像素一个像素地画。要用自己的文件，就写 `Picture::open("sketch.png")?`。
+// 一张草图就够了：一个带柄的红圆，一个像素一个像素地画。要用自己的文件，就写 `Picture::open("sketch.png")?`。（上面的 `Drawing` 就是 `sd.draw(…)` 给出的东西：一张要画、还没画的图。）
 
 // %%
 fn pixel(x: u32, y: u32) -> [u8; 3] {
@@ -70,7 +70,7 @@ sketch
 //
 // > √ᾱ · 编码 + √(1−ᾱ) · 噪声
 //
-// 调度器有现成的函数 `add_noise`。给它接下来是第几次调用 UNet（从 0 数起），它就知道 ᾱ 是多少。
+// 调度器有现成的函数 `add_noise`。告诉它接下来是第几次调用 UNet（从 0 数起），它就知道 ᾱ 是多少。
 //
 // **先猜一猜：**一共 25 次调用。加噪到第几次调用的水平，你还看得出草图：20、15、10、5 还是 0？
 
@@ -90,20 +90,20 @@ for call in [24, 20, 15, 10, 5, 0] {
 sheet(&noised)
 
 // %% [markdown] lang="en"
-// Down to about call 5: a person sees the disc while the noise is already four times as strong as the picture. The UNet sees it too. **Why?** Noise differs from one place to the next, the disc does not: whoever averages over many places gets rid of the noise.
+// Down to about call 5 (one noise, an example): a person sees the disc while the noise is already four times as strong as the picture. So can the UNet. **Why?** Noise differs from one place to the next, the disc does not: whoever averages over many places gets rid of the noise.
 //
 // ## Strength
 //
-// The **strength** says how many of the steps are made: of 25 steps, strength 0.6 makes the last int(25 × 0.6) = 15. The picture is noised to the level at which those begin.
+// The **strength** says how many of the steps are made: of 25 steps, strength 0.6 makes the last int(25 × 0.6) = 15. (`int` rounds down.) The picture is noised to the level at which those begin.
 //
 // **Predict:** for 25 steps, at which call does strength 0.2 begin? And 1.0? What will be left of a sketch at strength 1?
 
 // %% [markdown] lang="zh"
-// 大约到第 5 次：这时噪声已经有画面的四倍强，人还是看得见圆。UNet 也看得见。**为什么？**噪声在相邻的位置上各不相同，圆却不是：在许多位置上一平均，噪声就抵消了。
+// 大约到第 5 次（只看了一份噪声，是个例子）：这时噪声已经有画面的四倍强，人还是看得见圆。UNet 也能看见。**为什么？**噪声在相邻的位置上各不相同，圆却不是：在许多位置上一平均，噪声就抵消了。
 //
 // ## 强度
 //
-// **强度**说的是走其中多少步：25 步里，强度 0.6 走最后的 int(25 × 0.6) = 15 步。草图就加噪到这 15 步开始时的水平。
+// **强度**说的是走其中多少步：25 步里，强度 0.6 走最后的 int(25 × 0.6) = 15 步（`int` 是向下取整）。草图就加噪到这 15 步开始时的水平。
 //
 // **先猜一猜：**一共 25 步，强度 0.2 从第几次调用开始？1.0 呢？强度为 1 时，草图还会剩下什么？
 
@@ -140,10 +140,10 @@ for seed in [1, 2] {
 sheet_of(5, &drawn)
 
 // %% [markdown] lang="en"
-// First the surface changes, then the colour, then the outline. That is the order in which the loop settles things, read backwards: a run from noise settles place and outline first, and the surface last. What was settled before the place where you enter is taken from your sketch.
+// First the surface changes, then the colour, then the outline (two seeds, an example; the next cell measures how far the pictures go). That is the order in which the loop settles things, read backwards: a run from noise settles place and outline first, and the surface last. What was settled before the place where you enter is taken from your sketch.
 
 // %% [markdown] lang="zh"
-// 先变的是表面，然后是颜色，最后是轮廓。把循环定事情的顺序倒过来看，正是这样：从噪声开始时，最先定下的是位置和轮廓，最后才是表面。在你进入循环之前就该定下的东西，全都取自你的草图。
+// 先变的是表面，然后是颜色，最后是轮廓（两个种子，是个例子；离草图多远，由下一个单元格来量）。这正是循环里各样东西定下来的顺序，只是倒了过来：从噪声开始时，最先定下的是位置和轮廓，最后才是表面。进入循环时已经定下来的东西，都取自你的草图。
 
 // %%
 for (seed, of_seed) in [1, 2].iter().zip(drawn.chunks(strengths.len())) {
@@ -171,18 +171,18 @@ for seed in [1, 2, 3] {
 sheet(&at_strength_1)
 
 // %% [markdown] lang="en"
-// By about one level of 255. Not by nothing: at the first timestep ᾱ is 0.007, so the latents still hold √0.007, a twelfth, of what you gave. Stable Diffusion's schedule ends there, too; it is why strength 1 keeps "little more than the brightness" of a picture.
+// By about one level of 255. Not by nothing: at the first timestep ᾱ is 0.007, so the latents still hold √0.007, a twelfth, of what you gave. The noise of Stable Diffusion's schedule goes no further either. So strength 1 leaves a trace of a picture there, too.
 //
 // ## By hand
 //
-// `img2img_simplified` is `generate_simplified` with another beginning. Two lines are new.
+// `img2img_simplified` is `generate_simplified` with another beginning. The three lines after “New” are all that is new; the loop skips the calls before `first`.
 
 // %% [markdown] lang="zh"
-// 大约差 255 级中的一级。但不是零：第一个时间步上 ᾱ 是 0.007，所以潜变量里还留着你那张图的 √0.007，也就是十二分之一。Stable Diffusion 的噪声计划也止步于此；所以说强度 1 留下的“只比明暗多一点点”。
+// 大约差 255 级中的一级。但不是零：第一个时间步上 ᾱ 是 0.007，所以潜变量里还留着你那张图的 √0.007，也就是十二分之一。Stable Diffusion 的噪声计划也只到这里，所以在那里，强度 1 同样会留下一点原图的痕迹。
 //
 // ## 亲手写
 //
-// `img2img_simplified` 就是换了开头的 `generate_simplified`。新的只有两行。
+// `img2img_simplified` 就是换了开头的 `generate_simplified`。新的只有注释 New 后面的三行；循环则跳过 `first` 之前的调用。
 
 // %%
 fn img2img_simplified(sd: &Model, picture: &Picture, strength: f64, prompt: &str, seed: u64) -> Result<Picture> {
@@ -221,13 +221,13 @@ for seed in [1, 2, 3] {
 // **Predict:** a red apple on blue, the right half of it masked white, and a prompt that says "a green apple on a yellow background". Half an apple each? Will there be a seam?
 
 // %% [markdown] lang="zh"
-// 又是一模一样的图。**为什么**写 `sd.noises(seed, 2)`，用种子的*第二份*噪声？因为第一份给 `encode` 用了：编码器对每个潜变量给出一个均值和一点点离散，再从中取一个样本。
+// 又是一模一样的图。**为什么**写 `sd.noises(seed, 2)`，用种子的*第二份*噪声？因为第一份给 `encode` 用了：编码器对每个潜变量给出一个均值和一个很小的标准差，再按它们随机取一个值。
 //
 // ## 只改一部分
 //
 // 有了**蒙版**，就只重画其中白色的部分。每走一步，其余部分都会换回你的图，并加噪到刚到达的水平。
 //
-// **先猜一猜：**蓝底上一个红苹果，右半边的蒙版是白的，提示词是 "a green apple on a yellow background"。会各是半个苹果吗？中间会有接缝吗？
+// **先猜一猜：**蓝底上一个红苹果，右半边的蒙版是白的，提示词是 “a green apple on a yellow background”。会各是半个苹果吗？中间会有接缝吗？
 
 // %%
 fn right_half(x: u32, _y: u32) -> [u8; 3] {
@@ -252,7 +252,7 @@ for (seed, picture) in &repainted[2..] {
 }
 
 // %% [markdown] lang="en"
-// The masked half is new and joins the other: the UNet sees both halves at every step. The kept half is not quite the same, because it went through the autoencoder; `--paste` on the command line puts your own pixels back.
+// The masked half is new. The apple's outline runs on across the border, because the UNet sees both halves at every step; the colours change there abruptly, as they were asked to, and that is the seam. Not much green came: beside a red half pocket makes it yellowish. The kept half is not quite the same, because it went through the autoencoder; `--paste` on the command line puts your own pixels back.
 //
 // ## Exercises
 //
@@ -265,27 +265,27 @@ for (seed, picture) in &repainted[2..] {
 //
 // 1. int(50 × 0.3) = 15 calls, from call 35 on.
 // 2. 0.3 of 50: it begins at a lower noise level. How far back you go is the strength; the steps only say in how small pieces.
-// 3. At 0.4 the yellow does not win: the blue lies under too little noise to be forgotten. At 0.8 the background is yellow, and a face has taken the place of the disc.
-// 4. The sketch, encoded and decoded: the loop has no call left. The library refuses it, because a run without a step is most likely a mistake.
+// 3. At 0.4 the yellow does not win: the blue lies under too little noise to be forgotten. At 0.8 the background is yellow, and a face has taken the place of the disc. (An example.)
+// 4. The sketch, encoded and decoded, with hardly any noise: the loop has no call left. The library refuses it, because a run without a step is most likely a mistake.
 //
 // </details>
 
 // %% [markdown] lang="zh"
-// 重画的一半是新的，而且和另一半接得上：UNet 每一步都同时看着两半。保留的那一半也不是分毫不差，因为它经过了自编码器；命令行里的 `--paste` 会把你原来的像素贴回去。
+// 重画的一半是新的。苹果的轮廓接得上，因为 UNet 每一步都同时看着两半；颜色则在分界处突然变了，这本来就是提示词要的，接缝就在这里。绿色出来得不多：旁边是半个红苹果，pocket 只画出了黄绿色。保留的那一半也不是分毫不差，因为它经过了自编码器；命令行里的 `--paste` 会把你原来的像素贴回去。
 //
 // ## 练习
 //
 // 1. 不要运行：50 步、强度 0.3，要调用几次 UNet？从第几次开始？
 // 2. 你只想调用 15 次。25 步、强度 0.6，还是 50 步、强度 0.3，哪个保留的草图更多？
-// 3. 用提示词 "a cat face on a yellow background"，以强度 0.4 和 0.8 再画这张草图。模型怎么处理那片蓝？
+// 3. 用提示词 “a cat face on a yellow background”，以强度 0.4 和 0.8 再画这张草图。模型怎么处理那片蓝？
 // 4. 强度为 0 时 `img2img_simplified` 画出什么？程序库对 `.strength(0.0)` 又怎么说？
 //
 // <details><summary>参考答案</summary>
 //
 // 1. int(50 × 0.3) = 15 次，从第 35 次开始。
 // 2. 50 步、强度 0.3：它开始时的噪声水平更低。退回多远由强度决定，步数只决定分成多小的步子。
-// 3. 0.4 时黄色赢不了：盖在蓝色上的噪声太少，忘不掉。0.8 时背景成了黄色，圆的位置上长出了一张脸。
-// 4. 草图编码再解码的样子：循环一次也没走。程序库会拒绝，因为一步都不走的运行多半是写错了。
+// 3. 0.4 时黄色赢不了：盖在蓝色上的噪声太少，蓝色抹不掉。0.8 时背景成了黄色，圆的位置上长出了一张脸。（这只是一个例子。）
+// 4. 草图编码再解码的样子，噪声几乎没有：循环一次也没走。程序库会拒绝，因为一步都不走的运行多半是写错了。
 //
 // </details>
 

@@ -54,6 +54,8 @@ parts
 //
 // The UNet is a row of **blocks**. On the way down each works at a smaller **resolution** than the one before, on more channels; on the way up it is the other way round.
 //
+// Each place in the model where a tensor arises has a name, its **site**, made of the parts it lies in: `unet.down_blocks.0` is the first block down. `sd.sites("unet.**")` lists the UNet's; `**` stands for any parts of a name, `*` for one.
+//
 // **Predict:** latents of 16×16 go in, and there are three blocks down. How large is the picture in the middle?
 
 // %% [markdown] lang="zh"
@@ -62,6 +64,8 @@ parts
 // ## 走下去，走上来
 //
 // UNet 是一串**块**。往下走时，每一块的**分辨率**都比前一块低，通道比前一块多；往上走时正好反过来。
+//
+// 模型里每个产生张量的地方都有名字，叫**位点**，由它所在的各个部分连起来：`unet.down_blocks.0` 就是往下走的第一块。`sd.sites("unet.**")` 列出 UNet 的位点；`**` 代表名字里任意几段，`*` 代表一段。
 //
 // **先猜一猜：**进去的是 16×16 的潜变量，往下有三块。到了正中间，画面有多大？
 
@@ -76,18 +80,18 @@ for row in unet.rows().iter().filter(|row| way.contains(&row.name.as_str())) {
 }
 
 // %% [markdown] lang="en"
-// Each line is what leaves the block: two texts, so two rows (lesson 5), then channels, height, width. In the middle it is 4×4, each place of which stands for 32×32 pixels, in 160 channels. The third block down stays at 4×4; it is the last. **With Stable Diffusion:** 64×64 down to 8×8, and 320 to 1280 channels.
+// Each line is what leaves the block: two texts, so two rows (lesson 5), then channels, height, width. In the middle it is 4×4, each place of which stands for 32×32 pixels, in 160 channels. The third block down stays at 4×4; it is the last. **With Stable Diffusion:** four blocks, 64×64 down to 8×8, and 320 to 1280 channels.
 //
 // **Why** go down at all? A layer looks at a place and its neighbours. Far down, the neighbours are a quarter of the picture away: there the network sees what the picture is *of*.
 //
-// **Predict:** 4×4 places cannot know where exactly an edge runs. How does the way up know it?
+// **Predict:** 4×4 places cannot know where exactly an edge runs. How does the way up know it? (`resnets.0` in the names is a block's first **ResNet block**: some layers that look at neighbours, whose result is added to what came in.)
 
 // %% [markdown] lang="zh"
-// 每一行是从那一块出来的形状：两段文本，所以有两份（第 5 课），然后是通道、高、宽。正中间是 4×4，每个位置对应 32×32 个像素，有 160 个通道。往下的第三块是最后一块，停在 4×4 不再缩小。**换成 Stable Diffusion：**从 64×64 缩到 8×8，通道从 320 增加到 1280。
+// 每一行是从那一块出来的形状：两段文本，所以有两份（第 5 课），然后是通道、高、宽。正中间是 4×4，每个位置对应 32×32 个像素，有 160 个通道。往下的第三块是最后一块，停在 4×4 不再缩小。**换成 Stable Diffusion：**一共四块，从 64×64 缩到 8×8，通道从 320 增加到 1280。
 //
 // **为什么**要往下走？一层网络只看一个位置和它的邻居。走到下面，邻居已经隔了四分之一个画面：在那里，网络看得见画的到底*是什么*。
 //
-// **先猜一猜：**4×4 个位置不可能知道边缘的准确位置。往上走的时候，又是怎么知道的？
+// **先猜一猜：**4×4 个位置不可能知道边缘的准确位置。往上走的时候，又是怎么知道的？（名字里的 `resnets.0` 是一块里的第一个 **ResNet 块**：几层看邻居的网络，结果再加到输入上。）
 
 // %%
 println!("{:<30} {:<20} {:<20} joined", "", "from below", "left on the way down");
@@ -101,18 +105,18 @@ for row in unet.rows().iter().filter(|row| row.name.ends_with(".skip")) {
 }
 
 // %% [markdown] lang="en"
-// By **skip connections**. Each block on the way down leaves its results, and on the way up they are laid beside what comes from below: the channels add up. From below comes what it is, from the side where it is. (Lesson 10 cuts them, to see what happens.)
+// By **skip connections**. Each block on the way down leaves its results, and on the way up they are laid beside what comes from below: the numbers of channels add up. From below comes what it is, from the side where it is. (Lesson 10 cuts them, to see what happens.)
 //
 // ## What reaches what
 //
-// **Predict:** change one number of the 1,024 latents. How many of the 1,024 predictions change: one, those near it, all?
+// **Predict:** change one number of the 1,024 latents. How many of the 1,024 predictions change: one, those near it, all? (We ask at timestep 481, half-way through a run.)
 
 // %% [markdown] lang="zh"
 // 靠**跳跃连接**。往下走时，每一块都留下自己的结果；往上走时，这些结果和下面上来的东西并排放在一起：通道数相加。下面来的说“是什么”，旁边来的说“在哪里”。（第 10 课会把它们剪断，看看会怎样。）
 //
 // ## 什么能影响什么
 //
-// **先猜一猜：**1,024 个潜变量里只改一个数。1,024 个预测里有多少会变：一个、附近的几个，还是全部？
+// **先猜一猜：**1,024 个潜变量里只改一个数。1,024 个预测里有多少会变：一个、附近的几个，还是全部？（问的时候用时间步 481，大约在一次运行的半路。）
 
 // %%
 let text = sd.text_embeddings(&["a red apple on a blue background"])?;
@@ -136,14 +140,14 @@ sheet(&reached)
 //
 // ## Where the text enters
 //
-// There is a second kind of attention, **cross-attention**: each place looks at the 77 tokens of the prompt. Here is one of them.
+// There is a second kind of attention, **cross-attention**: each place looks at the 77 tokens of the prompt. Here is one such layer. It looks several times side by side, each time with its own share of the numbers; each of these is called a **head**.
 
 // %% [markdown] lang="zh"
-// 全部都变，而变得最多的是那个位置自己。（图中越亮，预测变得越多；画的是对数，不然你只看得见一个点。）**为什么？**附近靠的是看邻居的那些层；远处靠的是小小的中间块，还有**注意力**：在这种层里，每个位置都看所有别的位置，再从对自己重要的那些取东西。
+// 全部都变，而变得最多的是那个位置自己。（图中越亮，预测变得越多；画的是对数，不然你只看得见一个点。）**为什么？**附近靠的是看邻居的那些层；远处靠的是小小的中间块，还有**注意力**：在这种层里，每个位置都看所有别的位置，再从对自己有用的位置取来信息。
 //
 // ## 文本从哪里进来
 //
-// 还有第二种注意力，叫**交叉注意力**：每个位置看的是提示词的 77 个词元。下面是其中一处。
+// 还有第二种注意力，叫**交叉注意力**：每个位置看的是提示词的 77 个词元。下面是其中一层。它并排看好几遍，每一遍只用一部分数，这样的一遍叫一个**头**（head）。
 
 // %%
 let attention = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2";
@@ -161,12 +165,12 @@ let entrances = unet.rows().iter().filter(|row| row.name.ends_with(".attn2.conte
 println!("the text enters the UNet at {entrances} places");
 
 // %% [markdown] lang="en"
-// The text goes nowhere else. So a word can only do what these layers let it do, place by place.
+// The text goes nowhere else. So a word can only do what these layers let it do, place by place. **With Stable Diffusion:** 16 such places, with 8 heads each.
 //
 // **Predict:** put noise on a finished apple, as much as there is before the seventh of 25 steps (lesson 6), and ask the UNet twice about it: "… on a *blue* background" and "… on a *green* background". At which places do the two predictions differ? And for "a *banana* on a blue background"?
 
 // %% [markdown] lang="zh"
-// 除此之外，文本哪儿也不去。所以一个词能做的事，就是这些层一个位置一个位置地让它做的事。
+// 除此之外，文本再没有别的入口。所以一个词能做什么，全看这些层在每个位置上让它做什么。**换成 Stable Diffusion：**这样的入口有 16 处，各有 8 个头。
 //
 // **先猜一猜：**给一个画好的苹果盖上噪声，盖到 25 步里第七步之前那么多（第 6 课），拿它问 UNet 两次：一次是“… on a *blue* background”，一次是“… on a *green* background”。两个预测在哪些位置上不同？换成“a *banana* on a blue background”呢？
 
@@ -204,9 +208,9 @@ sheet_of(3, &maps)
 // **Predict:** at which timesteps is its answer most wrong: where there is much noise, or little? And does a wrong caption harm more than none?
 
 // %% [markdown] lang="zh"
-// 说背景的词，改变的是背景处的预测；说东西的词，改变的是将要出现那样东西的地方。而这时候，人眼看到的几乎全是噪声。没有人告诉网络苹果在哪里：每个位置只听和自己有关的词元。
+// 描述背景的词，改变的是背景处的预测；描述物体的词，改变的是物体将要出现的地方。而这时候，人眼看到的几乎全是噪声。没有人告诉网络苹果在哪里：每个位置只听和自己有关的词元。
 //
-// **换成 Stable Diffusion**也是这样，只是没有这么干净：它的词不只管一块地方，"apple" 对桌子也有话要说。
+// **换成 Stable Diffusion**也是这样，只是没有这么干净：它的一个词不只管一块地方，“apple” 也会影响到桌子。
 //
 // ## 它是为做什么而训练的
 //
@@ -241,13 +245,13 @@ for seed in [1, 2, 3] {
 // %% [markdown] lang="zh"
 // 噪声少的时候。**为什么？**噪声多时，它看到的几乎全是答案。噪声少时，它得分辨哪些是细微的颗粒，哪些是苹果的表面。画面看不清的时候，说明文字的帮助最大；错的比没有更糟，因为网络信了它。
 //
-// UNet 会做的就是这一件事：说出噪声是什么。一遍一遍地问它，就会出来一张图；这不是训练教的，而是推出来的。
+// UNet 会做的就是这一件事：说出噪声是什么。一遍一遍地问它，就会出来一张图；这并不是训练教给它的，而是自然得到的结果。
 
 // %% [markdown] lang="en"
 // ## Exercises
 //
 // 1. How many channels does the first ResNet block on the way up take in, and where do they come from? Read it off the table of skip connections.
-// 2. List the decoder's way up: `sd.sites("vae.decoder.up_blocks.*")?`. By how much does it enlarge, and how often?
+// 2. List the autoencoder's decoder on its way up: `sd.sites("vae.decoder.up_blocks.*")?`. By how much does it enlarge, and how often?
 // 3. Ask the UNet about pure noise with the wrong timestep: `sd.predict_noise(&sd.noise(1), 41.0, &text)?`. How far from the noise is its answer, and how far with 961?
 // 4. `sd.text_embeddings(&["a red apple on a blue background", "a blue apple on a red background"])?` have the same words. Do they have the same rows in another order?
 //
@@ -255,7 +259,7 @@ for seed in [1, 2, 3] {
 //
 // 1. 320: 160 from the middle, 160 left by the last block on the way down.
 // 2. 16 to 32 to 64 to 128: three times by 2. The last block stays at 128.
-// 3. About 45 % with 41 and 8 % with 961 (seed 1; an example). It is told that there is next to no noise and takes most of what it sees for picture.
+// 3. About 45 % with 41 and 8 % with 961 (seed 1; an example). It is told that there is next to no noise and takes much of what it sees for picture. In Rust: `(answer - &noise).norm() / noise.norm()`, with `let noise = sd.noise(1);`.
 // 4. No. Each row has read what stands before it and knows its own place, so "red" before "apple" and "red" before "background" are different rows.
 //
 // </details>
@@ -272,8 +276,8 @@ for seed in [1, 2, 3] {
 //
 // 1. 320 个：160 个来自中间块，160 个是往下走的最后一块留下的。
 // 2. 从 16 到 32、64、128：三次，每次 2 倍。最后一块停在 128。
-// 3. 用 41 大约差 45 %，用 961 大约差 8 %（种子 1；这只是一个例子）。告诉它几乎没有噪声，它就把看到的大部分当成了画面。
-// 4. 不是。每一行都读过前面的词，也知道自己的位置，所以 "apple" 前的 "red" 和 "background" 前的 "red" 是不同的两行。
+// 3. 用 41 大约差 45 %，用 961 大约差 8 %（种子 1；这只是一个例子）。告诉它几乎没有噪声，它就把看到的很多东西当成了画面。用 Rust 写：先 `let noise = sd.noise(1);`，再算 `(answer - &noise).norm() / noise.norm()`。
+// 4. 不是。每一行都读过前面的词，也知道自己的位置，所以 “apple” 前的 “red” 和 “background” 前的 “red” 是不同的两行。
 //
 // </details>
 
@@ -298,7 +302,7 @@ for seed in [1, 2, 3] {
 //
 //     sdviz inspect                # 各个部分和参数量
 //     sdviz inspect --depth 2      # 各个块和它们的形状
-//     sdviz inspect --sites        # 每一处的名字
+//     sdviz inspect --sites        # 每个位点的名字
 //     sdviz shapes run --full      # 一次运行里的每个张量
 //
 // ## 对照原书

@@ -3,24 +3,24 @@
 //
 // You will be able to
 //
-// - draw the same noise with ten **schedulers**, and say why eight of them agree and two do not;
+// - draw the same noise with ten **schedulers**, and say which of them agree, and why;
 // - read a schedule: timesteps, and **σ**, the noise's strength;
 // - say what a scheduler decides and what it does not;
 // - choose one, and the number of steps for it, by measuring.
 //
-// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model.
+// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model. `sdviz schedulers` has a line about each of the ten.
 
 // %% [markdown] lang="zh"
 // # 调度器
 //
 // 你将学会：
 //
-// - 用十个**调度器**画同一份噪声，说清楚为什么八个意见一致、两个不一致；
+// - 用十个**调度器**画同一份噪声，说清楚哪些意见一致、为什么；
 // - 读懂一份计划：时间步，以及噪声的强度 **σ**；
 // - 说出调度器决定什么、不决定什么；
 // - 靠测量来选调度器，以及它该走多少步。
 //
-// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配任何模型。
+// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配任何模型。`sdviz schedulers` 对这十个各有一行说明。
 
 // %%
 use sdviz::prelude::*;
@@ -73,11 +73,11 @@ for (seed, of_seed) in [1, 2].iter().zip(drawn.chunks(names.len())) {
 }
 
 // %% [markdown] lang="en"
-// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on 25 more draws. They agree with each other, for they are the same rule written down twice, and draw the same numbers.
+// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on 25 more draws. They agree with each other: they are the same rule written in two ways, and they draw the same numbers.
 //
 // ## A schedule
 //
-// What is a step for a scheduler? It has two scales. The **timestep** (0 to 999) is what the UNet is told. **σ** is the noise's standard deviation beside a picture of size 1, and what the formulas reckon with: σ = √((1−ᾱ)/ᾱ), with the ᾱ of lesson 5.
+// What is a step for a scheduler? It has two scales. The **timestep** (0 to 999) is what the UNet is told. **σ** (lesson 3) is the noise's standard deviation where the picture's is 1. It is what the formulas reckon with: σ = √((1−ᾱ)/ᾱ), with the ᾱ of lesson 5.
 //
 // **Predict:** all five below are asked for 5 steps. Does each call the UNet 5 times?
 
@@ -86,7 +86,7 @@ for (seed, of_seed) in [1, 2].iter().zip(drawn.chunks(names.len())) {
 //
 // ## 一份计划
 //
-// 对调度器来说，一步是什么？它有两把尺子。**时间步**（0 到 999）是告诉 UNet 的数。**σ** 是噪声的标准差（以画面的大小为 1），公式里用的是它：σ = √((1−ᾱ)/ᾱ)，ᾱ 就是第 5 课的那个。
+// 对调度器来说，一步是什么？它有两把尺子。**时间步**（0 到 999）是告诉 UNet 的数。**σ**（第 3 课）是以画面的标准差为 1 时噪声的标准差，公式里用的是它：σ = √((1−ᾱ)/ᾱ)，ᾱ 就是第 5 课的那个。
 //
 // **先猜一猜：**下面五个都要求走 5 步。每一个都调用 UNet 5 次吗？
 
@@ -103,12 +103,12 @@ for name in ["ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_karras"] {
 // %% [markdown] lang="en"
 // Heun looks ahead: it goes to the end of the step, asks again there, and takes the mean of both answers. That costs twice as many calls, less one. Compare schedulers by calls, not by steps: a call is what takes the time.
 //
-// The last σ, after the last call, is 0 or near it: no noise left. Karras' schedule spends more of its calls at small σ, where edges and surfaces are made.
+// The last σ, after the last call, is 0 or near it: no noise left. `dpmpp_2m_karras` is `dpmpp_2m` with other stops, those of a paper by Karras and others: more of the calls are spent at small σ, where edges and surfaces are made. They are chosen by their σ, and the UNet is told the timestep that lies nearest. (In the plot, SNR is 1/σ², how much picture there is beside the noise.)
 
 // %% [markdown] lang="zh"
 // Heun 会往前看：先走到这一步的终点，在那里再问一遍，取两次回答的平均。所以调用次数是两倍少一次。比较调度器要看调用次数，不要看步数：花时间的是调用。
 //
-// 最后一个 σ 在最后一次调用之后，等于 0 或接近 0：没有噪声了。Karras 的计划把更多调用花在 σ 小的地方，那里画的是边缘和表面。
+// 最后一个 σ 在最后一次调用之后，等于 0 或接近 0：没有噪声了。`dpmpp_2m_karras` 就是换了一组停靠点的 `dpmpp_2m`，出自 Karras 等人的论文：把更多调用花在 σ 小的地方，那里画的是边缘和表面。停靠点按 σ 来选，告诉 UNet 的是离它最近的时间步。（图里的 SNR 是 1/σ²，即画面与噪声之比。）
 
 // %%
 let mut runs = vec![];
@@ -151,7 +151,7 @@ for timestep in [1, 201, 401, 601, 801, 999] {
 // There is one more difference, which you see only when you write the loop (lesson 5). DDIM's latents always have about the size 1: less noise, more picture. Euler's are the picture with σ times the noise on top, and σ begins at about 12.
 
 // %% [markdown] lang="zh"
-// 一条。这条曲线属于*模型*：它训练时学的就是时间步 400 对应某个 σ；调度器要是跟它说别的，问的就是一张不存在的图。所以调度器决定的只有：在曲线的哪些点上停，怎样从一点走到下一点。没有别的。
+// 一条。这条曲线属于*模型*：它训练时学到的就是时间步 400 对应某个 σ；调度器要是报给它别的，问的就是一张不存在的图。所以调度器决定的只有：在曲线的哪些点上停，怎样从一点走到下一点。没有别的。
 //
 // ## 两种大小的潜变量
 //
@@ -221,23 +221,23 @@ for (name, far) in &table {
 //
 // `pndm` and `lms` go astray with few steps. **Why?** They do not trust this step's prediction alone but extend the line through the last few. At guidance 5, in steps as long as these, the predictions turn too fast for that. With 25 steps they are where the others are (the first table).
 //
-// And `dpmpp_2m_karras` is the worst with 5 steps and the best with 20: it begins at a higher σ than the others, and the few strides that it has for the way down are too long. (All of this paragraph is read off two pictures: examples.)
+// And `dpmpp_2m_karras` is the worst with 5 steps and the best with 20: it begins at a higher σ than the others, and the few strides that it has for the way down are too long. (This paragraph and the one before it are read off two pictures: examples.)
 //
 // **With Stable Diffusion:** PNDM is the scheduler that it was published with, and does well at 50 steps. DPM++ 2M and UniPC were made to do with 10 to 20 calls, and there is where they are used. `euler` and its kind begin at timestep 999 there; here all begin where the model's own configuration puts them.
 //
 // ## Exercises
 //
 // 1. 20 calls of the UNet: Euler with 20 steps or Heun with 10? Read the table, then count the calls.
-// 2. `sd.draw(prompt).scheduler("ddim").eta(1.0)` puts fresh noise into DDIM's steps. To which of the ten does it come near, and by what would you measure it?
+// 2. `sd.draw(prompt).scheduler("ddim").eta(1.0)` puts fresh noise into DDIM's steps (η, eta, says how much, from 0 to 1). To which of the ten does it come near, and by what would you measure it?
 // 3. Repeat the last table at guidance scale 3 (`.guidance_scale(3.0)` in both places). Which rows change?
-// 4. Write down one Euler step in σ: x, the predicted noise, σ and σ′. (`x + (σ′ − σ) · noise`.) Why is the last step of `euler` the same as taking x0?
+// 4. Write down one Euler step, with the latents x = picture + σ · noise, the predicted noise, σ, and σ′ at the next stop. Why is the last step of `euler` the same as taking x0?
 //
 // <details><summary>Answers</summary>
 //
 // 1. Euler with 20 steps: 1.8 levels against 5.9 for Heun with 10, which are 19 calls. A step of Heun is better than one of Euler; here it is not better than two. (An example, from two pictures and one model.)
 // 2. To `ddpm`: with η = 1 it is the same rule. `picture.difference(&ddpm)` over several seeds.
 // 3. Look at `pndm` and `lms` first. Guidance multiplies what changes from step to step in the predictions, and those two extend just that.
-// 4. At the last step σ′ = 0: x − σ · noise, which is x0, what is left when all of the noise goes.
+// 4. x + (σ′ − σ) · noise: the picture stays, and σ′ times the noise instead of σ times. At the last step σ′ = 0: x − σ · noise, which is x0, what is left when all of the noise goes.
 //
 // </details>
 
@@ -246,23 +246,23 @@ for (name, far) in &table {
 //
 // `pndm` 和 `lms` 步数少时会走偏。**为什么？**它们不只相信这一步的预测，还要把最近几步的预测连成线往前延长。引导系数为 5、步子又这么大时，预测转得太快，线就延歪了。走 25 步时，它们就和别的在一起了（见第一张表）。
 //
-// `dpmpp_2m_karras` 走 5 步时最差，走 20 步时最好：它从比别人更高的 σ 开始，往下走的那几大步就太大了。（这一段和上一段都只看了两张图：是例子。）
+// `dpmpp_2m_karras` 走 5 步时最差，走 20 步时最好：它的起点 σ 比别人高，只用那么几步走下来，每一步就太大了。（这一段和上一段都只看了两张图：是例子。）
 //
 // **换成 Stable Diffusion：**PNDM 就是它发布时所用的调度器，走 50 步效果很好。DPM++ 2M 和 UniPC 就是为了只调用 10 到 20 次而设计的，大家也这么用。在那里 `euler` 一类从时间步 999 开始；这里所有的调度器都按模型自己的配置开始。
 //
 // ## 练习
 //
 // 1. 只调用 UNet 20 次：用 Euler 走 20 步，还是用 Heun 走 10 步？先看表，再数调用次数。
-// 2. `sd.draw(prompt).scheduler("ddim").eta(1.0)` 会在 DDIM 的每一步加进新的噪声。它会接近十个里的哪一个？你打算怎么量？
+// 2. `sd.draw(prompt).scheduler("ddim").eta(1.0)` 会在 DDIM 的每一步加进新的噪声（η 读作 eta，从 0 到 1，管加多少）。它会接近十个里的哪一个？你打算怎么量？
 // 3. 在引导系数 3 下重做最后那张表（两处都加 `.guidance_scale(3.0)`）。哪几行变了？
-// 4. 用 x、预测的噪声、σ 和 σ′ 写出 Euler 的一步。（`x + (σ′ − σ) · 噪声`。）为什么 `euler` 的最后一步就等于取 x0？
+// 4. 潜变量是 x = 画面 + σ · 噪声。用 x、预测的噪声、σ 和下一个停靠点的 σ′ 写出 Euler 的一步。为什么 `euler` 的最后一步就等于取 x0？
 //
 // <details><summary>参考答案</summary>
 //
 // 1. Euler 走 20 步：差 1.8 级，而 Heun 走 10 步（19 次调用）差 5.9 级。Heun 的一步好过 Euler 的一步，但在这里好不过两步。（一个例子：两张图，一个模型。）
 // 2. 接近 `ddpm`：η = 1 时规则相同。对几个种子算 `picture.difference(&ddpm)`。
 // 3. 先看 `pndm` 和 `lms`。引导会放大预测在相邻步之间的变化，而这两个延长的正是这种变化。
-// 4. 最后一步 σ′ = 0：x − σ · 噪声，也就是 x0，噪声全部去掉之后剩下的。
+// 4. x + (σ′ − σ) · 噪声：画面不变，噪声从 σ 倍变成 σ′ 倍。最后一步 σ′ = 0：x − σ · 噪声，也就是 x0，噪声全部去掉之后剩下的。
 //
 // </details>
 

@@ -43,14 +43,14 @@ std::fs::create_dir_all(&folder)?;
 // %% [markdown] lang="en"
 // ## Half of the memory
 //
-// A parameter in `f32` takes 4 bytes, in `bf16` or `f16` 2. Stable Diffusion has a thousand million of them, so this decides whether it fits into a graphics card.
+// `f32`, `bf16` and `f16` are ways to write a number down. A parameter in `f32` takes 4 bytes, in `bf16` or `f16` 2. Stable Diffusion has a thousand million of them, so this decides whether it fits into a graphics card.
 //
 // **Predict:** `bf16` keeps two or three digits of each number. How far will the picture be from the one in `f32`: a level, ten, another picture?
 
 // %% [markdown] lang="zh"
 // ## 一半的内存
 //
-// 一个参数用 `f32` 存要 4 个字节，用 `bf16` 或 `f16` 只要 2 个。Stable Diffusion 有十亿个参数，所以这关系到显卡装不装得下。
+// `f32`、`bf16`、`f16` 是存数的几种格式：一个参数用 `f32` 存要 4 个字节，用 `bf16` 或 `f16` 只要 2 个。Stable Diffusion 有十亿个参数，所以这关系到显卡装不装得下。
 //
 // **先猜一猜：**`bf16` 只留下每个数的两三位有效数字。画出来的图和 `f32` 的相比：差一级、差十级，还是变成另一张图？
 
@@ -63,18 +63,18 @@ for seed in [1, 2, 3] {
 }
 
 // %% [markdown] lang="en"
-// Less than a level. **Why so little?** The errors are small and point every which way; added up over a million terms they mostly cancel.
+// Less than a level. **Why so little?** The errors are small and point every which way. In the long sums of which a network is made they mostly cancel.
 //
 // ## Another autoencoder
 //
 // A model that you download may have a poor autoencoder: people know it by grey, washed-out pictures, and exchange it for a better one. To have such a model, we make one: a copy of pocket as a folder, in which the decoder's last layer is turned down.
 
 // %% [markdown] lang="zh"
-// 不到一级。**为什么这么少？**误差很小，方向又各不相同，几百万项加起来，大部分互相抵消了。
+// 不到一级。**为什么这么少？**误差很小，方向又各不相同，网络里一加就是一长串，大部分互相抵消了。
 //
 // ## 换一个自编码器
 //
-// 下载来的模型，自编码器可能不好：画面发灰、像褪了色。大家遇到这种情况，就换一个更好的。为了有这么一个模型，我们自己做：把 pocket 复制成文件夹，再把解码器的最后一层调弱。
+// 下载来的模型，自编码器可能不好：画面发灰、像褪了色。大家遇到这种情况，就换一个更好的。手边没有这样的模型，我们就自己做一个：把 pocket 复制成文件夹，再把解码器的最后一层调弱。
 
 // %%
 use sdviz::model::convert::to_folder;
@@ -97,7 +97,7 @@ let vae_file = "vae/diffusion_pytorch_model.safetensors";
 let grey = changed(&folder.join("grey"), vae_file, "decoder.conv_out.weight", |weights| weights * 0.4)?;
 
 // %% [markdown] lang="en"
-// **Predict:** whose *latents* are different: those of the grey model, or the same as pocket's?
+// **Predict:** will the *latents* of the grey model be other than pocket's?
 
 // %% [markdown] lang="zh"
 // **先猜一猜：**这个发灰的模型，*潜变量*会和 pocket 的不同吗？
@@ -119,7 +119,7 @@ sheet(&by_vae)
 //
 // ## Emphasis
 //
-// Web UIs read brackets in a prompt: each `(` multiplies the weight of what it holds by 1.1, so `(((blue)))` is 1.1³ = 1.33; each `[` divides; `(blue:0.3)` says it outright. The embeddings (lesson 5) are multiplied by the weight.
+// Web UIs (programs that draw in the browser; AUTOMATIC1111's, `a1111` for short, is the best known) read brackets in a prompt: each `(` multiplies the weight of what it holds by 1.1, so `(((blue)))` is 1.1³ = 1.33; each `[` divides; `(blue:0.3)` says it outright. The embeddings (lesson 5) are multiplied by the weight, and the whole prompt is then brought back to the mean that it had.
 //
 // **Predict:** `(blue:0)` multiplies the word's row by nothing. What colour will the background be?
 
@@ -128,7 +128,7 @@ sheet(&by_vae)
 //
 // ## 强调
 //
-// 网页界面会读提示词里的括号：每个 `(` 把里面的权重乘以 1.1，所以 `(((blue)))` 是 1.1³ = 1.33；每个 `[` 则除以 1.1；`(blue:0.3)` 直接写明数值。嵌入（第 5 课）要乘上这个权重。
+// 网页界面（在浏览器里画图的程序，最有名的是 AUTOMATIC1111，简写 `a1111`）会读提示词里的括号：每个 `(` 把里面的权重乘以 1.1，所以 `(((blue)))` 是 1.1³ = 1.33；每个 `[` 则除以 1.1；`(blue:0.3)` 直接写明数值。嵌入（第 5 课）要乘上这个权重，然后整句提示词再调回原来的均值。
 //
 // **先猜一猜：**`(blue:0)` 把这个词的那一行乘以零。背景会是什么颜色？
 
@@ -146,7 +146,7 @@ for seed in [1, 2] {
 sheet(&weighed)
 
 // %% [markdown] lang="en"
-// Still blue. **Why?** Lesson 5 has the answer: every token after "blue" has read it. The background listens to "background" and to the end-of-text tokens (lesson 10 draws who listens to whom), and those rows are not touched. To turn a word up does more, for its own row then drowns others.
+// Still blue. **Why?** Lesson 5 has the answer: every token after "blue" has read it. The background listens to "background" and to the end-of-text tokens (lesson 10 draws who listens to whom), and those rows are not touched. To turn a thing up does more: its own rows then drown others. (The assertion compares the two, under two seeds.)
 //
 // **With Stable Diffusion:** emphasis does more, and is used all the time. Weights from 0.8 to 1.4 are usual; much above, pictures burn as with too much guidance.
 //
@@ -154,10 +154,10 @@ sheet(&weighed)
 //
 // pocket was trained on 128×128, Stable Diffusion on 512×512. The loop takes latents of any size.
 //
-// **Predict:** ask for 256×256, four times the area. One large cat, a small one, or several?
+// **Predict:** ask for 256×256, four times the area. One large cat, a small one, or several? (The last two columns are the way out of it, `hires`, with two strengths; the text below explains it.)
 
 // %% [markdown] lang="zh"
-// 还是蓝的。**为什么？**答案在第 5 课："blue" 后面的每个词元都读过它。背景听的是 "background" 和结束词元（谁听谁的，第 10 课会画出来），那些行没有动。调高一个词倒更有效，因为它自己那一行会压过别的。
+// 还是蓝的。**为什么？**答案在第 5 课：“blue” 后面的每个词元都读过它。背景听的是 “background” 和结束词元（谁听谁的，第 10 课会画出来），那些行没有动。把一样东西调高倒更有效，因为它自己那几行会压过别的。（断言在两个种子下比的就是这两种改法。）
 //
 // **换成 Stable Diffusion：**强调的作用更大，人人都在用。常用的权重是 0.8 到 1.4；再高，画面就会像引导过强那样烧焦。
 //
@@ -165,7 +165,7 @@ sheet(&weighed)
 //
 // pocket 是在 128×128 上训练的，Stable Diffusion 是在 512×512 上。循环本身对潜变量的大小没有要求。
 //
-// **先猜一猜：**要一张 256×256 的图，面积是四倍。会是一只大猫、一只小猫，还是好几只？
+// **先猜一猜：**要一张 256×256 的图，面积是四倍。会是一只大猫、一只小猫，还是好几只？（后两列的 `hires` 是补救的办法，用了两种强度，下文再解释。）
 
 // %%
 let cat = "a cat face on a yellow background";
@@ -181,16 +181,16 @@ for seed in [1, 2] {
 sheet_of(4, &large)
 
 // %% [markdown] lang="en"
-// None of these: a cat with a row of eyes. **Why?** The UNet learned how large an eye is, in latents, and how far it is to the next. On four times the area it finds room for more of them, and its small middle (lesson 7), 8×8 now, has never seen so much at once.
+// None of these (two seeds, an example): a cat with a row of eyes. **Why?** The UNet learned how large an eye is, in latents, and how far it is to the next. On four times the area it finds room for more of them, and its small middle (lesson 7), 8×8 now, has never seen so much at once.
 //
-// The way out is lesson 6: draw it small, enlarge the latents, put noise on them, and run only the last part of the loop. The strength of that **second pass** decides again what stays. At 0.3 the picture stays nearer to the small cat than at 0.6 (that is the assertion), but pocket cannot do it well at either: wherever it is let, it puts eyes. It has seen nothing but whole things at 128×128. **With Stable Diffusion**, which has seen pictures of many kinds and crops of them, a second pass of 0.4 to 0.6 sharpens what is there and mostly keeps it.
+// The way out is lesson 6: draw it small, enlarge the latents, put noise on them, and run only the last part of the loop. The strength of that **second pass** decides again what stays. At 0.3 the picture stays nearer to the small cat than at 0.6 (that is the assertion), but pocket cannot do it well at either: wherever it may draw anew, it puts eyes. It has seen nothing but whole things at 128×128. **With Stable Diffusion**, which has seen pictures of many kinds and crops of them, a second pass of 0.4 to 0.6 sharpens what is there and mostly keeps it.
 //
 // ## Settings from a picture
 //
 // You find a picture that you like. If its maker's program wrote the settings into the file, as most do, you can go on from there: the same picture again, or with one thing changed.
 
 // %% [markdown] lang="zh"
-// 都不是：是一只长了一排眼睛的猫。**为什么？**UNet 学到的是一只眼睛占多少个潜变量，隔多远是下一只。面积成了四倍，它就觉得还放得下好几只；而它那小小的中间块（第 7 课）现在是 8×8，从没一次见过这么多。
+// 都不是（两个种子，是个例子）：是一只长了一排眼睛的猫。**为什么？**UNet 学到的是一只眼睛占多少个潜变量，隔多远才是下一只。面积成了四倍，它就觉得还放得下好几只；而它那小小的中间块（第 7 课）现在是 8×8，从没一次见过这么多。
 //
 // 出路就在第 6 课：先画小的，把潜变量放大，盖上噪声，只走循环的最后一段。这**第二遍**的强度，又决定了留下什么。强度 0.3 的图比 0.6 的更接近小猫（断言检验的就是这一点），但不管哪一个，pocket 都做不好：只要放手让它画，它就添眼睛。它只见过 128×128 的完整东西。**换成 Stable Diffusion** 就不同了：它见过各种各样的图和图的局部，强度 0.4 到 0.6 的第二遍能把已有的东西画得更清楚，而且多半保得住。
 //
@@ -211,12 +211,16 @@ sheet(&[("found", &again.image()?), ("seed 12", &with_other_seed.image()?)])
 // %% [markdown] lang="en"
 // ## A LoRA of your own
 //
-// pocket has never seen a target. We draw it some, with captions, and teach it. Not by changing its parameters: beside some layers of the UNet two small matrices are put, and only those learn. Their product is added to the layer's weights. That is a **LoRA**, and it is a small file that others can use with the same model.
+// pocket has never seen a target. We draw it some, with captions, and teach it. Not by changing its parameters: beside some layers of the UNet two small matrices are put, and only those learn. Their product is added to the layer's weights. That is a **LoRA** (low-rank adaptation), and it is a small file that others can use with the same model.
+//
+// In the cell that teaches, `rank` is the short side of the two matrices, `batch` how many drawings a training step looks at, `learning_rate` how far it moves what is learned.
 
 // %% [markdown] lang="zh"
 // ## 自己的 LoRA
 //
-// pocket 从没见过靶子。我们画几张给它看，配上说明，教会它。不是去改它的参数，而是在 UNet 的一些层旁边放上两个小矩阵，只让它们学；两个矩阵的乘积再加到那一层的权重上。这就是 **LoRA**：一个小文件，用同一个模型的人都能用。
+// pocket 从没见过靶子。我们画几张给它看，配上说明文字，教会它。不是去改它的参数，而是在 UNet 的一些层旁边放上两个小矩阵，只让它们学；两个矩阵的乘积再加到那一层的权重上。这就是 **LoRA**（low-rank adaptation，低秩适配）：一个小文件，用同一个模型的人都能用。
+//
+// 在教它的那个单元格里，`rank`（秩）是两个矩阵的短边，`batch` 是每个训练步看几张图，`learning_rate`（学习率）是每一步改动多大。
 
 // %%
 const COLOURS: [(&str, [u8; 3]); 4] =
@@ -244,7 +248,7 @@ println!("{} bytes, beside {} of the UNet", std::fs::metadata(&file)?.len(), 2 *
 // A LoRA has a **weight**: how much of it is added. **Predict:** at weight 0, 0.5, 1: what does the model draw for "a target", and what for "a red apple"?
 
 // %% [markdown] lang="zh"
-// LoRA 有一个**权重**：加进去多少。**先猜一猜：**权重为 0、0.5、1 时，对 "a target" 会画出什么？对 "a red apple" 呢？
+// LoRA 有一个**权重**：要加进去多少。**先猜一猜：**权重为 0、0.5、1 时，对 “a target” 会画出什么？对 “a red apple” 呢？
 
 // %%
 let mut taught = vec![];
@@ -273,7 +277,7 @@ for seed in [5, 6, 7] {
 }
 
 // %% [markdown] lang="en"
-// At weight 1 it has learned the rings, more or less, from sixteen drawings in a hundred steps. At half weight it is half-way there. And look at the others: apple and cat have got rings too. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
+// At weight 1 it has learned the rings, more or less, from sixteen drawings in a hundred steps. At half weight it is on the way there. And look at the others (one seed each, an example): apple and cat have got rings too. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
 //
 // **With Stable Diffusion** it is the same, with a graphics card and some minutes to an hour; most files that people share to make a model draw a person or a style are LoRAs.
 //
@@ -284,7 +288,7 @@ for seed in [5, 6, 7] {
 // **Predict:** half-way between the two. Which of the pictures above will it draw?
 
 // %% [markdown] lang="zh"
-// 权重为 1 时，它大致学会了环：十六张图，一百步。权重一半，就学到一半。再看看别的：苹果和猫也长出了环。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
+// 权重为 1 时，它大致学会了环：十六张图，一百步。权重减半，画出来的就还在半路上。再看看别的（各一个种子，是个例子）：苹果和猫也长出了环。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
 //
 // **换成 Stable Diffusion**也一样，要一块显卡，几分钟到一小时；大家分享的那些让模型画某个人、某种风格的文件，大多就是 LoRA。
 //
@@ -310,7 +314,7 @@ for seed in [1, 2] {
 // **Predict:** ask for an apple. At ratio 0 it is an apple, at 1 a banana. And at 0.5?
 
 // %% [markdown] lang="zh"
-// 权重 0.5 的那张：加上乘积的一半，就是走到半路。再看两个意见相反的模型：做一个 pocket，里面的 "apple" 和 "banana" 换了位置。改一个张量就够了，就是词元的初始嵌入表。
+// 权重 0.5 的那张：加上乘积的一半，就是走到半路。再看两个意见相反的模型：做一个 pocket，里面的 “apple” 和 “banana” 换了位置。改一个张量就够了，就是词元的初始嵌入表。
 //
 // **先猜一猜：**让它画苹果。比例为 0 是苹果，为 1 是香蕉。0.5 呢？
 
@@ -332,7 +336,7 @@ for ratio in [0.0, 0.25, 0.5, 0.75, 1.0] {
 sheet(&merged)
 
 // %% [markdown] lang="en"
-// An apple, a strange apple, something else, two bananas. **Why** not a half-banana? Between the rows of the two words lie rows that belong to no word, and the model draws what it makes of them: here something like a star. A merge is not a mixture of pictures but a third model; whether it is any good is seen only when it draws. That real merges mostly are good is because the two have the same ancestor, and differ in much less than two swapped words.
+// An apple, a strange apple, something else, two bananas (one seed, an example). **Why** not a half-banana? Between the rows of the two words lie rows that belong to no word, and the model draws what it makes of them: here something like a star. A merge is not a mixture of pictures but a third model; whether it is any good is seen only when it draws. Merges that people make are mostly good because their two models have the same ancestor, and lie nearer to each other than these two.
 //
 // ## Exercises
 //
@@ -340,7 +344,7 @@ sheet(&merged)
 // 2. Merge by block: `sdviz merge A B --ratio 0.5 --blocks unet.up_blocks` leaves everything else A's. In which block would you look for the swapped words? Why does `--blocks unet` change nothing at all?
 // 3. Teach the target again with `.keep(&known)`, where `known` holds a dozen pictures that pocket draws itself, with their prompts. What becomes of the apple at weight 1?
 // 4. Give the LoRA the weight 2, and −1. What do you expect?
-// 5. Draw the emphasis pictures again with the two words changed: `(background:0)`. Lesson 10 will tell you more; what do you guess?
+// 5. Draw the emphasis pictures again, with `a red apple on a blue (background:0)`. Lesson 10 will tell you more; what do you guess?
 //
 // <details><summary>Answers</summary>
 //
@@ -348,12 +352,12 @@ sheet(&merged)
 // 2. In none of the UNet's: the swapped table belongs to the text encoder, and the UNets of the two are equal.
 // 3. It stays more of an apple: half of every step is now spent on what must not be forgotten. The target takes longer to learn.
 // 4. At 2 it is exaggerated, as with too high a guidance scale: rings everywhere, and colours that no picture had. At −1 it is pushed away from targets, which is no thing in particular.
-// 5. Still blue: the end-of-text tokens have read the whole prompt, too.
+// 5. Still blue (seeds 1 and 2, an example): the end-of-text tokens have read the whole prompt, too.
 //
 // </details>
 
 // %% [markdown] lang="zh"
-// 一个苹果，一个怪苹果，别的什么东西，两根香蕉。**为什么**不是半根香蕉？两个词的行之间，是不属于任何词的行，模型按自己的理解去画：这里是个像星星的东西。合并不是把图混在一起，而是造出第三个模型；它好不好，画出来才知道。真正的合并多半是好的，因为两个模型出自同一个祖先，差别比对调两个词小得多。
+// 一个苹果，一个怪苹果，别的什么东西，两根香蕉（一个种子，只是一个例子）。**为什么**不是半根香蕉？两个词的行之间，是不属于任何词的行，模型按自己的理解去画：这里是个像星星的东西。合并不是把图混在一起，而是造出第三个模型；它好不好，画出来才知道。大家做的合并多半是好的，因为那两个模型出自同一个祖先，彼此离得比这两个近。
 //
 // ## 练习
 //
@@ -361,7 +365,7 @@ sheet(&merged)
 // 2. 按块合并：`sdviz merge A B --ratio 0.5 --blocks unet.up_blocks` 只合并这一块，其余都是 A 的。对调的词该到哪一块里去找？为什么 `--blocks unet` 什么也改变不了？
 // 3. 加上 `.keep(&known)` 再教一次靶子，`known` 是 pocket 自己画的十来张图和它们的提示词。权重为 1 时，苹果怎么样了？
 // 4. 把 LoRA 的权重设成 2，再设成 −1。你预计会怎样？
-// 5. 把强调的那几张图改成 `(background:0)` 再画。第 10 课会讲得更清楚；你猜会怎样？
+// 5. 把强调的那几张图改成 `a red apple on a blue (background:0)` 再画。第 10 课会讲得更清楚；你猜会怎样？
 //
 // <details><summary>参考答案</summary>
 //
@@ -369,7 +373,7 @@ sheet(&merged)
 // 2. UNet 的哪一块里都没有：对调的表属于文本编码器，两个模型的 UNet 是一样的。
 // 3. 更像苹果了：每一步现在有一半用在不能忘的东西上。靶子就学得慢一些。
 // 4. 为 2 时会过头，就像引导系数太大：到处是环，颜色也不像任何图。为 −1 时被推离靶子，而“离开靶子”并不是什么具体的东西。
-// 5. 还是蓝的：结束词元也读过整句提示词。
+// 5. 还是蓝的（种子 1 和 2，只是一个例子）：结束词元也读过整句提示词。
 //
 // </details>
 

@@ -3,7 +3,7 @@
 //
 // You will be able to
 //
-// - write an **observer** that looks inside the UNet, and draw where a word looks;
+// - write an **observer** that looks inside the UNet, and draw which places a word reaches;
 // - write an **editor** that changes a tensor on its way, and learn from what breaks;
 // - write a **scheduler** in twenty lines, and measure whether it is any good.
 //
@@ -14,7 +14,7 @@
 //
 // 你将学会：
 //
-// - 写一个**观察者**，往 UNet 里面看，画出一个词看着哪里；
+// - 写一个**观察者**，往 UNet 里面看，画出一个词能影响到哪里；
 // - 写一个**编辑器**，在半路上改掉一个张量，再从弄坏的东西里学到点什么；
 // - 用二十行写一个**调度器**，并量一量它到底好不好。
 //
@@ -31,18 +31,18 @@ fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
 }
 
 // %% [markdown] lang="en"
-// ## An observer: where does a word look?
+// ## An observer: which places listen to a word?
 //
 // Lesson 3 had observers that look at steps. An observer can also ask for **sites**, the places inside the model where tensors arise, by name (lesson 7 listed them). We want the probabilities of the cross-attention: how far each place of the picture listens to each token.
 //
-// The observer below keeps the map of one token, over all of these sites and all steps.
+// The observer below keeps the map of one token, over all of these sites and all steps. (People say that a word “looks at” a place. It is the place that listens.)
 
 // %% [markdown] lang="zh"
-// ## 观察者：一个词看着哪里？
+// ## 观察者：哪些位置在听一个词？
 //
 // 第 3 课的观察者看的是采样步。观察者也可以按名字要求看**位点**：模型内部产生张量的地方（第 7 课列过）。这里要看的是交叉注意力的概率：画面的每个位置在多大程度上听每个词元的。
 //
-// 下面的观察者只留一个词元的图，把所有这些位点、所有采样步加在一起。
+// 下面的观察者只留一个词元的图，把所有这些位点、所有采样步加在一起。（平常也说一个词“看着”某个位置，其实是那个位置在听它。）
 
 // %%
 struct LookingAt {
@@ -73,12 +73,12 @@ impl Observer for LookingAt {
 // %% [markdown] lang="en"
 // `wants` asks for the sites whose names end in `.attn2.probs`; `wants_branch` for the row of the prompt, not that of the empty text. The maps have the resolution of their block, 16×16, 8×8 or 4×4, and are brought to one size.
 //
-// **Predict:** where does "apple" look, and where "background"?
+// **Predict:** where is "apple" listened to, and where "background"?
 
 // %% [markdown] lang="zh"
 // `wants` 要的是名字以 `.attn2.probs` 结尾的位点；`wants_branch` 只要提示词那一份，不要空文本那一份。各块的图分辨率不同（16×16、8×8 或 4×4），所以先放大到同样的尺寸。
 //
-// **先猜一猜：**"apple" 看着哪里？"background" 呢？
+// **先猜一猜：**哪里在听 “apple”？哪里在听 “background”？
 
 // %%
 fn look(sd: &Model, prompt: &str, word: &str, seed: u64) -> Result<Tensor> {
@@ -107,18 +107,18 @@ sheet_of(3, &maps)
 //
 // ## An editor: without a word
 //
-// An **editor** gives a tensor in place of the one it is shown. This one silences all cross-attention from a step on: the text has no more say.
+// An **editor** gives a tensor in place of the one it is shown; `None` would leave it as it is. This one silences all cross-attention from a step on: the text has no more say.
 //
 // **Predict:** silent from step 1, 3, 8 or 15 of 25. From which step on is the apple safe?
 
 // %% [markdown] lang="zh"
-// 苹果所在的位置听 "apple" 的，背景所在的位置听 "background" 的。要弄清一句提示词对画面做了什么，人们看的就是这种图；论文里叫注意力图（DAAM、Prompt-to-Prompt）。
+// 苹果所在的位置听 “apple” 的，背景所在的位置听 “background” 的。要弄清一句提示词对画面做了什么，人们看的就是这种图；论文里叫注意力图（DAAM、Prompt-to-Prompt）。
 //
 // ## 编辑器：不许说话
 //
-// **编辑器**拿到一个张量，还一个新的张量。下面这个从某一步起让所有交叉注意力闭嘴：文本再也说不上话。
+// **编辑器**拿到一个张量，还一个新的张量；还 `None` 就是不改。下面这个从某一步起让所有交叉注意力闭嘴：文本再也说不上话。
 //
-// **先猜一猜：**25 步里，从第 1、3、8、15 步开始闭嘴。从哪一步起，苹果就安全了？
+// **先猜一猜：**25 步里，从第 1、3、8、15 步开始闭嘴。从哪一步起闭嘴，苹果就不受影响了？
 
 // %%
 struct Silence {
@@ -152,20 +152,20 @@ for (prompt, seed) in [(prompt, 1), ("a rocket on a black background", 3), ("a b
 sheet_of(5, &silenced)
 
 // %% [markdown] lang="en"
-// Without any text the model draws *something*: it has learned what its pictures look like in general. After a few steps the background is settled, after eight the thing. What the text still adds then is strength and detail.
+// Without any text the model draws *something*: it has learned what its pictures look like in general. (Three pictures, an example; the assertion says that silence does the less the later it comes.) After a few steps the background is settled, after eight the thing. What the text still adds then is strength and detail.
 //
 // ## An editor: cut the wires
 //
-// Lesson 7 claimed that on the way up the UNet gets from below *what* it is, and from the side *where* it is. An editor can test it: put nothing in the place of the one or the other, in the last block.
+// Lesson 7 said without a proof that on the way up the UNet gets from below *what* it is, and from the side *where* it is. An editor can test it: put nothing in the place of the one or the other, in the last block.
 //
 // **Predict:** what will the apple look like without the skip connections? And without what comes from below?
 
 // %% [markdown] lang="zh"
-// 一个字也没有，模型还是会画点*什么*：它学过自己的图大体长什么样。走过几步，背景就定了；走过八步，东西也定了。之后文本能添的，只是力度和细节。
+// 一个字也没有，模型还是会画点*什么*：它学过图大体长什么样。（三张图，是个例子；断言检验的是：闭嘴越晚，影响越小。）走过几步，背景就定了；走过八步，东西也定了。之后文本能添的，只是力度和细节。
 //
-// ## 编辑器：剪断电线
+// ## 编辑器：剪断连线
 //
-// 第 7 课说，往上走的时候，UNet 从下面得知*是什么*，从旁边得知*在哪里*。编辑器可以检验这句话：在最后一块里，把其中一样换成空的。
+// 第 7 课说过、但没有证明：往上走的时候，UNet 从下面得知*是什么*，从旁边得知*在哪里*。编辑器可以检验这句话：在最后一块里，把其中一样换成空的。
 //
 // **先猜一猜：**没有跳跃连接，苹果会变成什么样？没有下面上来的东西呢？
 
@@ -199,7 +199,7 @@ for seed in [1, 2, 3] {
 sheet_of(3, &cut)
 
 // %% [markdown] lang="en"
-// Without skip connections the colours are about right, and the noise stays: the network no longer sees at which place which grain of noise sits, so it cannot name it. Without what comes from below every spot looks like a good spot of apple or of blue, and nothing makes them one apple. Where, and what.
+// Without skip connections there is some red in the middle and some blue around it, and the noise stays: the network no longer sees at which place which grain of noise sits, so it cannot name it. Without what comes from below every spot looks like a good spot of apple or of blue, and nothing makes them one apple. Where, and what. (How it looks is for your eye; the assertion only says that both are far from the whole picture.)
 //
 // ## A scheduler
 //
@@ -209,10 +209,10 @@ sheet_of(3, &cut)
 //
 // > slope = noise + (noise − last noise) · h / (2 · last h), with h = σ′ − σ
 //
-// What else a scheduler has to answer, its noise levels and its scaling, we take from Euler.
+// What else a scheduler has to answer, its noise levels and its scaling, we take from Euler. (`Box<dyn Scheduler>` is a place that any scheduler fits in.)
 
 // %% [markdown] lang="zh"
-// 没有跳跃连接，颜色大致还对，噪声却留了下来：网络看不见哪个位置上是哪一粒噪声，也就说不出来。没有下面上来的东西，每一小块看着都是好好的苹果或好好的蓝，却没有谁把它们拼成一个苹果。一个管“在哪里”，一个管“是什么”。
+// 没有跳跃连接，中间还有点红，四周还有点蓝，噪声却留了下来：网络看不见哪个位置上是哪一粒噪声，也就说不出来。没有下面上来的东西，每一小块看着都是好好的苹果或好好的蓝，却没有谁把它们拼成一个苹果。一个管“在哪里”，一个管“是什么”。（样子要你自己看；断言只检验两者都离完整的图很远。）
 //
 // ## 调度器
 //
@@ -222,7 +222,7 @@ sheet_of(3, &cut)
 //
 // > 斜率 = 噪声 + (噪声 − 上一步的噪声) · h / (2 · 上一步的 h)，其中 h = σ′ − σ
 //
-// 调度器还要回答的别的问题（噪声水平、缩放），都交给 Euler。
+// 调度器还要回答的别的问题（噪声水平、缩放），都交给 Euler。（`Box<dyn Scheduler>` 里可以放任何一个调度器。）
 
 // %%
 struct TwoStep {
@@ -251,10 +251,10 @@ impl Scheduler for TwoStep {
 }
 
 // %% [markdown] lang="en"
-// The loop of lesson 5 takes any scheduler, so it takes ours.
+// The loop of lesson 5 takes any scheduler, so it takes ours. (The guidance scale is 3 here. At 5, in long steps, the predictions turn too fast for a rule that remembers: lesson 8 saw it with `lms`.)
 
 // %% [markdown] lang="zh"
-// 第 5 课的循环对任何调度器都适用，当然也适用于我们的。
+// 第 5 课的循环对任何调度器都适用，当然也适用于我们的。（这里的引导系数是 3。系数为 5、步子又大时，预测转得太快，靠记忆的规则跟不上：第 8 课的 `lms` 就是这样。）
 
 // %%
 fn draw_with(sd: &Model, scheduler: &mut dyn Scheduler, prompt: &str, seed: u64) -> Result<Picture> {
@@ -298,48 +298,48 @@ for steps in [5, 10, 15, 25] {
 }
 
 // %% [markdown] lang="en"
-// With 5 steps ours is no better than Euler: from one step to the next so much changes that going on in a straight line does not pay. With 10 and with 25 it is a little nearer, and it costs nothing: no call of the UNet more. (An example, of three pictures: a measure worth trusting takes some dozens.) DPM-Solver++ (2M) does the same thing with more care, on the predictions of x0 and in the logarithm of σ.
+// With 5 steps ours is no better than Euler: from one step to the next so much changes that going on in a straight line does not pay. With 10 and with 25 it is a little nearer, with 15 equally near, and it costs nothing: no call of the UNet more. (An example, of three pictures: a measure worth trusting takes some dozens.) DPM-Solver++ (2M) does the same thing with more care, on the predictions of x0 and in the logarithm of σ.
 //
 // That is how schedulers are made: a rule of a few lines, a measure, and no training.
 //
 // ## Exercises
 //
-// 1. Let `LookingAt` add up the first five steps only (`Ask::Site(name, step)` tells the step). Does "apple" already look at the right place?
+// 1. Let `LookingAt` add up the first five steps only (`Ask::Site(name, step)` tells the step). Do the right places already listen to "apple"?
 // 2. An editor that silences the text in the *first* three steps and lets it speak from then on: `step <= 3`. Predict first: worse than silence from step 3 on, or better?
 // 3. Give the editor the guidance scale: it is a site too, called `guidance_scale`, a tensor of one number. Let it fall from 8 to 1 over the steps.
 // 4. Make `TwoStep` careful: use the last noise only while the change is small, `(noise - last).norm()` less than a tenth of `noise.norm()`. Is it better with 5 steps?
-// 5. What is DDIM's step in this form, with `x`, σ and noise? (It is the Euler step. Show it with lesson 5's two lines.)
+// 5. What is DDIM's step in this form, with `x`, σ and noise? Begin with lesson 5's two lines.
 //
 // <details><summary>Answers</summary>
 //
-// 1. `matches!(ask, Ask::Site(name, step) if step <= 5 && name.ends_with(".attn2.probs"))`. Yes: a blot in the middle, a little wider.
+// 1. `matches!(ask, Ask::Site(name, step) if step <= 5 && name.ends_with(".attn2.probs"))`. Yes: a blot in the middle, a little wider (an example).
 // 2. Better by far: for the apple of seed 1 about 4 levels from the whole picture, against 35 for silence from step 3 on (an example). In the first steps the picture is hardly touched; they can be made up for.
-// 3. `fn wants(&self, site: &str, _: usize) -> bool { site == "guidance_scale" }`, and `Ok(Some(tensor.ones_like() * (8.0 - 7.0 * site.step as f64 / 25.0)))`: an edited tensor must keep shape and dtype.
-// 4. With 5 steps the predictions change a lot, so it falls back on Euler in the first of them; measure it.
-// 5. Divide DDIM's latents by √ᾱ: x = latents / √ᾱ = x0 + σ · noise. Its two lines then say next x = x0 + σ′ · noise = x + (σ′ − σ) · noise.
+// 3. `fn wants(&self, site: &str, _: usize) -> bool { site == "guidance_scale" }`, and in `edit`, whose first argument is now `site: &Site`, `Ok(Some(tensor.ones_like() * (8.0 - 7.0 * site.step as f64 / 25.0)))`: an edited tensor must keep its shape and its kind of numbers.
+// 4. The condition is a guard in the `match`: `Some((last_h, last)) if (noise - last).norm().double_value(&[]) < 0.1 * noise.norm().double_value(&[])`, and then `_ =>` in place of `None =>`. With 5 steps the predictions change a lot, so it falls back on Euler in the first of them; measure it.
+// 5. Divide DDIM's latents by √ᾱ: x = latents / √ᾱ = x0 + σ · noise. Its two lines then say next x = x0 + σ′ · noise = x + (σ′ − σ) · noise: the Euler step.
 //
 // </details>
 
 // %% [markdown] lang="zh"
-// 只走 5 步时，我们的并不比 Euler 好：相邻两步之间变化太大，顺着直线走下去不划算。走 10 步和 25 步时，它就近了一点，而且不费什么：UNet 一次也不多调用。（这只是三张图的例子；要量得可信，得几十张。）DPM-Solver++ (2M) 做的是同一件事，只是更讲究：它延长的是 x0 的预测，而且以 σ 的对数为尺度。
+// 只走 5 步时，我们的并不比 Euler 好：相邻两步之间变化太大，顺着直线走下去不划算。走 10 步和 25 步时，它近了一点，走 15 步时不相上下，而且不费什么：UNet 一次也不多调用。（这只是三张图的例子；要量得可信，得几十张。）DPM-Solver++ (2M) 做的是同一件事，只是更讲究：它延长的是 x0 的预测，而且以 σ 的对数为尺度。
 //
 // 调度器就是这么做出来的：一条几行的规则，一把尺子，不用训练。
 //
 // ## 练习
 //
-// 1. 让 `LookingAt` 只累加前五步（`Ask::Site(name, step)` 里有步数）。"apple" 已经看着对的地方了吗？
+// 1. 让 `LookingAt` 只累加前五步（`Ask::Site(name, step)` 里有步数）。听 “apple” 的，已经是对的位置了吗？
 // 2. 写一个编辑器，让文本在*前*三步闭嘴，之后再说话：`step <= 3`。先猜：比从第 3 步起闭嘴更糟，还是更好？
 // 3. 让编辑器来管引导系数：它也是一个位点，名叫 `guidance_scale`，是只有一个数的张量。让它随着步数从 8 降到 1。
 // 4. 让 `TwoStep` 谨慎一点：只有变化小的时候才用上一步的噪声，比如 `(noise - last).norm()` 小于 `noise.norm()` 的十分之一。走 5 步时会更好吗？
-// 5. 用 `x`、σ 和噪声来写，DDIM 的一步是什么？（就是 Euler 的一步。用第 5 课的两行公式来证明。）
+// 5. 用 `x`、σ 和噪声来写，DDIM 的一步是什么？从第 5 课的两行公式开始推。
 //
 // <details><summary>参考答案</summary>
 //
-// 1. `matches!(ask, Ask::Site(name, step) if step <= 5 && name.ends_with(".attn2.probs"))`。是的：中间有一团，稍微宽一点。
+// 1. `matches!(ask, Ask::Site(name, step) if step <= 5 && name.ends_with(".attn2.probs"))`。是的：中间有一团，稍微宽一点（只是一个例子）。
 // 2. 好得多：种子 1 的苹果和完整的图大约差 4 级，而从第 3 步起闭嘴要差 35 级（这只是一个例子）。前几步几乎没有动到画面，后面补得回来。
-// 3. `fn wants(&self, site: &str, _: usize) -> bool { site == "guidance_scale" }`，以及 `Ok(Some(tensor.ones_like() * (8.0 - 7.0 * site.step as f64 / 25.0)))`：改过的张量要保持原来的形状和数据类型。
-// 4. 只走 5 步时预测变化很大，所以开头几步它会退回到 Euler；自己量一量。
-// 5. 把 DDIM 的潜变量除以 √ᾱ：x = 潜变量 / √ᾱ = x0 + σ · 噪声。那两行公式就成了 下一个 x = x0 + σ′ · 噪声 = x + (σ′ − σ) · 噪声。
+// 3. `fn wants(&self, site: &str, _: usize) -> bool { site == "guidance_scale" }`，`edit` 的第一个参数写成 `site: &Site`，返回 `Ok(Some(tensor.ones_like() * (8.0 - 7.0 * site.step as f64 / 25.0)))`：改过的张量要保持原来的形状和数据类型。
+// 4. 条件写成 `match` 里的守卫：`Some((last_h, last)) if (noise - last).norm().double_value(&[]) < 0.1 * noise.norm().double_value(&[])`，下面的 `None =>` 改成 `_ =>`。只走 5 步时预测变化很大，所以开头几步它会退回到 Euler；自己量一量。
+// 5. 把 DDIM 的潜变量除以 √ᾱ：x = 潜变量 / √ᾱ = x0 + σ · 噪声。那两行公式就成了：下一个 x = x0 + σ′ · 噪声 = x + (σ′ − σ) · 噪声，正是 Euler 的一步。
 //
 // </details>
 
