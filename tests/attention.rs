@@ -9,6 +9,8 @@ mod goldens;
 mod log;
 #[path = "attention/looking.rs"]
 mod looking;
+#[path = "attention/measured.rs"]
+mod measured;
 #[path = "attention/prompts.rs"]
 mod prompts;
 #[path = "attention/reading.rs"]

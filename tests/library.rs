@@ -99,6 +99,7 @@ fn a_run_in_memory_is_the_run_in_the_folder() -> Result<()> {
     let sketch = Picture::from_fn(128, 128, |x, y| if x > y { [200, 30, 40] } else { [40, 90, 215] });
     let mask = Picture::from_fn(128, 128, |x, _| if x < 64 { [255; 3] } else { [0; 3] });
     let from_noise = sd.draw("un éléphant").steps(2).seed(5).batch(2).guidance_scale(0.1 + 0.2).scheduler("euler");
+    let from_noise = from_noise.attention(AttentionPlan::default());
     let from_picture = sd.draw(PROMPT).steps(3).seed(3).init_image(&sketch).mask(&mask).strength(0.6);
     let hires = sd.draw(PROMPT).steps(2).seed(3).hires(1.5, 0.5);
     for (name, drawing) in [("noise", from_noise), ("picture", from_picture), ("hires", hires)] {

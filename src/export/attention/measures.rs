@@ -25,7 +25,7 @@ pub const CUT: f64 = 0.4;
 /// How spread a map is, 0 to 1; `None` of one without any attention, or of one place.
 pub fn spread(map: &Array2<f32>) -> Option<f64> {
     let sum: f64 = map.iter().map(|value| f64::from(*value)).sum();
-    if !(sum > 0.0) || map.len() < 2 {
+    if sum.is_nan() || sum <= 0.0 || map.len() < 2 {
         return None;
     }
     let parts = map.iter().map(|value| f64::from(*value) / sum).filter(|part| *part > 0.0);
@@ -36,7 +36,7 @@ pub fn spread(map: &Array2<f32>) -> Option<f64> {
 pub fn middle(map: &Array2<f32>) -> Option<[f64; 2]> {
     let (height, width) = map.dim();
     let sum: f64 = map.iter().map(|value| f64::from(*value)).sum();
-    if !(sum > 0.0) {
+    if sum.is_nan() || sum <= 0.0 {
         return None;
     }
     let mut middle = [0.0; 2];
@@ -142,17 +142,20 @@ fn strongest(recorded: &Recorded, most: usize) -> Result<Vec<Word>> {
     Ok(order.into_iter().map(|at| words[at].clone()).collect())
 }
 
+/// A number for each step.
+pub type ByStep = Vec<(usize, f64)>;
+
 /// What the maps of some words say at each step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ways {
     /// The words.
     pub words: Vec<Word>,
     /// How spread each is, by step.
-    pub spread: Vec<Vec<(usize, f64)>>,
+    pub spread: Vec<ByStep>,
     /// How far its middle is from where it ends, by step, in widths and heights of the picture.
-    pub drift: Vec<Vec<(usize, f64)>>,
+    pub drift: Vec<ByStep>,
     /// The overlap of each two of them, by step.
-    pub overlap: Vec<((usize, usize), Vec<(usize, f64)>)>,
+    pub overlap: Vec<((usize, usize), ByStep)>,
 }
 
 /// The way of words through the steps; without names that of the `most` words that get the most.
