@@ -2,6 +2,7 @@
 import { mount } from "svelte";
 import App from "./App.svelte";
 import "./app.css";
+import "./views/views.css";
 import { InlineSource, readReport } from "./data/inline";
 import { live, readServer } from "./live/live.svelte";
 import { RunView } from "./data/run";

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import QuestionCard from "../src/lesson/QuestionCard.svelte";
 import type { Question } from "../src/lesson/questions";
 import Chart from "../src/parts/Chart.svelte";
+import Help from "../src/parts/Help.svelte";
 import Missing from "../src/parts/Missing.svelte";
 import Reduced from "../src/parts/Reduced.svelte";
 import Segmented from "../src/parts/Segmented.svelte";
@@ -149,7 +150,7 @@ describe("parts", () => {
     open(small);
     render(Reduced);
     const text = document.body.textContent!;
-    for (const words of ["half precision: Latents", "WebP of quality 60", "every 2nd step: Noise with the prompt", "computed here from the others: Predicted original", "--full"]) {
+    for (const words of ["half precision: Latents", "WebP of quality 60", "every 2nd step: Noise prediction with the prompt", "computed here from the others: Predicted original (x₀)", "--full"]) {
       expect(text).toContain(words);
     }
   });
@@ -160,12 +161,34 @@ describe("parts", () => {
     const run = view(bare);
     render(StepPicture, { run, step: 7, what: "latents", alt: "step 7" });
     await vi.waitFor(() => expect(document.querySelector("canvas")).not.toBeNull());
-    expect(document.body.textContent).toContain("drawn from the latents by the linear map");
+    expect(document.body.textContent).toContain("colours estimated from the latents by a linear map");
     cleanup();
     bare.run.map = null;
     bare.run.tensors = {};
     render(StepPicture, { run: view(bare), step: 7, what: "latents", alt: "step 7" });
     expect(document.body.textContent).toContain("--decode every");
+  });
+
+  it("a step that cannot be read says so in its place, and the next one is shown", async () => {
+    const torn = made();
+    torn.run.pictures = {};
+    const block = torn.blocks[`t-${torn.run.id}-latents-7`]!;
+    torn.blocks[`t-${torn.run.id}-latents-7`] = block.slice(0, block.length >> 3 << 2);
+    const run = view(torn);
+    const { rerender } = render(StepPicture, { run, step: 6, what: "latents", alt: "step" });
+    await vi.waitFor(() => expect(document.querySelector("canvas")).not.toBeNull());
+    await rerender({ step: 7 });
+    await vi.waitFor(() => expect(document.body.textContent).toContain("Latents cannot be read"));
+    expect(document.querySelector("canvas")).toBeNull();
+    await rerender({ step: 8 });
+    await vi.waitFor(() => expect(document.querySelector("canvas")).not.toBeNull());
+    expect(document.body.textContent).not.toContain("cannot be read");
+  });
+
+  it("what the words mean is said beside the keys", () => {
+    render(Help);
+    expect([...document.querySelectorAll("dt strong")].map((word) => word.textContent)).toContain("latents");
+    expect(document.querySelector("kbd")).not.toBeNull();
   });
 
   it("a prompt is text, whatever it holds", () => {
@@ -177,6 +200,25 @@ describe("parts", () => {
 });
 
 describe("a question", () => {
+  it("about expected pictures is not explained by grain, and one that was changed goes back", async () => {
+    const run = session.run;
+    const order: Question = {
+      kind: "order",
+      look: [],
+      choices: [3, 9].map((step) => ({ shown: { as: "step", run, step, what: "predicted_original" }, label: { step } })),
+      answer: [0, 1],
+    };
+    lessonState.begin(1);
+    lessonState.again();
+    render(QuestionCard, { asked: order, onnext: vi.fn(), onagain: vi.fn() });
+    await fireEvent.click(screen.getByLabelText(/^Picture 1/));
+    await fireEvent.click(screen.getByLabelText(/^Picture 2/));
+    await fireEvent.click(screen.getByText("That is my guess"));
+    expect(document.body.textContent).toContain("hold no grain");
+    await fireEvent.click(screen.getByText("Show why"));
+    expect(document.body.textContent).toContain("as it was asked at first");
+  });
+
   const asked = (): Question => {
     const run = session.run;
     return {

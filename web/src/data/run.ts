@@ -127,6 +127,11 @@ export class RunView {
     const coming = kept.derived ? this.#derive(key, step) : this.source.numbers(this.id, step, key, kept);
     const settled = coming.then(
       (numbers) => {
+        const { channels, height, width } = this.size(step);
+        if (numbers.length < channels * height * width) {
+          this.#numbers.delete(name);
+          throw new Error(`${key} of step ${step} has ${numbers.length} numbers, and ${channels}×${height}×${width} were expected`);
+        }
         this.#numbers.set(name, numbers);
         return numbers;
       },

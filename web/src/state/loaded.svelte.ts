@@ -5,6 +5,7 @@ type Later<T> = T | Promise<T>;
 
 export class Loaded<T> {
   value = $state.raw<T | null>(null);
+  /** Why what was last asked for did not come; then there is no value, for the one before is of something else. */
   failed = $state.raw<unknown>(null);
   #wanted = 0;
 
@@ -15,14 +16,19 @@ export class Loaded<T> {
       const coming = get();
       if (!(coming instanceof Promise)) {
         this.value = coming;
+        this.failed = null;
         return;
       }
       coming.then(
         (value) => {
-          if (number === this.#wanted) this.value = value;
+          if (number !== this.#wanted) return;
+          this.value = value;
+          this.failed = null;
         },
         (reason: unknown) => {
-          if (number === this.#wanted) this.failed = reason;
+          if (number !== this.#wanted) return;
+          this.value = null;
+          this.failed = reason ?? new Error("it did not come");
         },
       );
     });

@@ -15,7 +15,7 @@ function settings(run: RunView, texts: Texts): [string, string][] {
     [o.scheduler, plan.scheduler],
     [o.size, `${plan.width}×${plan.height}`],
     [o.model, model.id],
-    ["strength", plan.strength === undefined ? "–" : String(plan.strength)],
+    [o.strength, plan.strength === undefined ? "–" : String(plan.strength)],
     ["η", String(plan.eta)],
   ];
 }
