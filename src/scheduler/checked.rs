@@ -29,6 +29,10 @@ impl Scheduler for Checked {
         self.0.is_stochastic()
     }
 
+    fn remembers(&self, call: usize) -> bool {
+        self.0.remembers(call)
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         self.0.level(call)
     }
