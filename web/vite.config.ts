@@ -13,5 +13,6 @@ export default defineConfig({
     cssCodeSplit: false,
     reportCompressedSize: false,
   },
-  test: { environment: "happy-dom", include: ["tests/**/*.test.ts"] },
+  // A busy machine may take its time; nothing here is about speed.
+  test: { environment: "happy-dom", include: ["tests/**/*.test.ts"], testTimeout: 60_000 },
 });

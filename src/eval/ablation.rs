@@ -210,7 +210,7 @@ mod tests {
     fn probabilities_add_to_one_and_agree_with_the_verdict() {
         let judge = Judge::embedded(Device::Cpu).unwrap();
         let picture = RgbImage::from_fn(64, 64, |x, y| image::Rgb([(x * 4) as u8, (y * 4) as u8, 90]));
-        let seen = &judge.probabilities(&[picture.clone()]).unwrap()[0];
+        let seen = &judge.probabilities(std::slice::from_ref(&picture)).unwrap()[0];
         let sum = |values: &[f64]| values.iter().sum::<f64>();
         assert!((sum(&seen.objects) - 1.0).abs() < 1e-6 && (sum(&seen.backgrounds) - 1.0).abs() < 1e-9);
         let verdict = judge.judge(&[picture]).unwrap()[0];

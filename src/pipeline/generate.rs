@@ -100,7 +100,7 @@ impl Pipeline {
         let donors = &clock.time("text", || self.beside(donors, plan.batch_size))?;
 
         let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
-        let draws = start::draws(plan) + if scheduler.is_stochastic() { calls } else { 0 };
+        let draws = start::draws(plan, input) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
         let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };

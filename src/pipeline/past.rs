@@ -62,7 +62,8 @@ impl Past {
     /// # Errors
     /// When something is not recorded; an observer's.
     pub fn start(&self, plan: &Plan, noise: &mut NoiseStream, device: Device, probe: &Probe) -> Result<Start> {
-        let drawn: Vec<Tensor> = (0..start::draws(plan)).map(|_| start::next(noise, device)).collect::<Result<_>>()?;
+        let drawn: Vec<Tensor> =
+            (0..start::draws(plan, None)).map(|_| start::next(noise, device)).collect::<Result<_>>()?;
         let mut begun = self.begun_with(0, device, probe)?.into_iter();
         if plan.strength.is_none() {
             drawn.iter().try_for_each(|noise| probe.see("noise", Axes::Image, noise))?;

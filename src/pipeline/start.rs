@@ -64,11 +64,13 @@ pub fn begin_behind_mask(scheduler: &dyn Scheduler, steps: usize, strength: f64)
 }
 
 /// How often a run draws noise before its first step, for each picture of the batch.
-pub fn draws(plan: &Plan) -> usize {
-    match (plan.strength, &plan.mask) {
+/// A run that goes on from an earlier one may lack the picture that the plan speaks of; its draws count all the same.
+pub fn draws(plan: &Plan, input: Option<&Input>) -> usize {
+    let masked = plan.mask.is_some() || input.is_some_and(|input| input.mask.is_some());
+    match (plan.strength, masked) {
         (None, _) => 1,
-        (Some(_), None) => 2,
-        (Some(_), Some(_)) => 3,
+        (Some(_), false) => 2,
+        (Some(_), true) => 3,
     }
 }
 

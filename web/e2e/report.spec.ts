@@ -84,7 +84,7 @@ test("shapes are found by name and by shape", async ({ open }) => {
   await page.getByRole("searchbox").fill("16×16");
   await expect(page.getByRole("cell", { name: "starting_latents" })).toBeVisible();
   await page.getByRole("searchbox").fill("no such thing");
-  await expect(page.getByText("No tensor is called so")).toBeVisible();
+  await expect(page.getByText("No tensor has this name or this shape")).toBeVisible();
 });
 
 test("a box of the overview opens in place, with the shapes of this run", async ({ open }) => {

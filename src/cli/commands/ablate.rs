@@ -14,6 +14,7 @@ use crate::sweep::record::{CellRecord, SweepRecord};
 use crate::sweep::store::{State, Store};
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
+use crate::units::count;
 use crate::viz::colour::ColourMap;
 use crate::viz::grid::{Axis, Grid, GridCell, GridStyle};
 use crate::viz::heatmap::HeatMap;
@@ -173,7 +174,7 @@ impl<'a> Table<'a> {
         for measure in &measures {
             report::print(format!("{}: {}", measure.name(), measure.about()));
         }
-        report::print(format!("each number is the mean of {} run(s); the largest changes first\n", self.runs()));
+        report::print(format!("each number is the mean of {}; the largest changes first\n", count(self.runs(), "run")));
         let titles: Vec<&str> = ["changed", "steps"].into_iter().chain(measures.iter().map(|m| m.name())).collect();
         let mut table = report::table(&titles);
         let mut sorted: Vec<_> = self.cells.iter().collect();
@@ -221,7 +222,7 @@ impl<'a> Table<'a> {
             Measure::Latents => (ColourMap::Viridis, Range { lo: 0.0, ..found }),
             Measure::Psnr => (ColourMap::Viridis, found),
         };
-        let title = format!("{} · {} run(s) · {}", measure.about(), self.runs(), self.prompt);
+        let title = format!("{} · “{}” · {}", measure.about(), self.prompt, count(self.runs(), "run"));
         let titles = self.ablation.rows.iter().map(|(title, _)| title.clone()).collect();
         let decimals = if measure == Measure::Psnr { 1 } else { 2 };
         HeatMap { title, rows: titles, columns: self.ablation.windows.clone(), values, map, range, decimals }

@@ -113,10 +113,20 @@ mod tests {
 
     #[test]
     fn bands_stand_on_each_other() {
-        let line = |points: &[(f64, f64)]| Line { name: String::new(), points: points.to_vec(), look: 0, theory: false };
+        let line =
+            |points: &[(f64, f64)]| Line { name: String::new(), points: points.to_vec(), look: 0, theory: false };
         let curves = vec![line(&[(1.0, 0.2), (2.0, 0.5)]), line(&[(1.0, 0.3), (2.0, f64::NAN)])];
         let (y, about, x) = (String::new(), String::new(), String::new());
-        let panel = Panel { y, about, x, x_end: 2.0, across: crate::export::figure::Across::Steps, log: false, curves, stacked: true };
+        let panel = Panel {
+            y,
+            about,
+            x,
+            x_end: 2.0,
+            across: crate::export::figure::Across::Steps,
+            log: false,
+            curves,
+            stacked: true,
+        };
         assert_eq!(tops(&panel), [[(1.0, 0.2), (2.0, 0.5)], [(1.0, 0.5), (2.0, 0.5)]]);
         assert!(sums(&panel).iter().zip([0.0, 0.5, 0.5]).all(|(a, b)| (a - b).abs() < 2e-3));
     }

@@ -41,7 +41,16 @@ pub(super) fn parts(run: &Run, batch: usize) -> Result<Parts> {
         }
         let about = format!("share that each adds, %; {}", places(&first));
         let (y, x) = (kind.about().to_string(), "layer, in the order of computation".to_string());
-        panels.push(Panel { y, about, x, x_end: first.len() as f64, across: Across::Steps, log: false, curves, stacked: false });
+        panels.push(Panel {
+            y,
+            about,
+            x,
+            x_end: first.len() as f64,
+            across: Across::Steps,
+            log: false,
+            curves,
+            stacked: false,
+        });
     }
     notes.extend(words::unfinished(run, steps.last().copied().unwrap_or(0)).map(|note| format!("{note}.")));
     Ok(Parts { title: "Who adds how much: the UNet’s layers", panels, notes })
