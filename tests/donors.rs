@@ -110,7 +110,7 @@ fn donors_go_with_branches_and_second_passes() {
     let tall = |prompt: &str| drawing(&sd, prompt).hires(1.5, 0.5);
     let (from, plain) = (tall("a dog").run().unwrap(), tall("a lovely cat").run().unwrap());
     let copied = tall("a lovely cat").donor(&from).edit("copy unet.mid_block").run().unwrap();
-    assert!(apart(&copied, &plain) > 1e-5);
+    assert!(apart(&copied, &plain) > 5e-5);
 }
 
 fn sdviz(args: &[&str]) -> Output {
