@@ -1,21 +1,29 @@
-//! What `patch` and `effects` share: the model of a recorded run, the sites by their patterns, heat maps.
+//! What `ablate`, `patch` and `effects` share: the model of a recorded run, the judge, the sites by their patterns, tables,
+//! heat maps, sheets.
 //!
 //! Enters: a run, and what was typed. Leaves: its model in the hand, the rows of a table, pictures on disk.
 
 use super::args::LoadArgs;
 use super::plan::ablation::Ablation;
+use super::report;
 use crate::draw::model::Model;
 use crate::error::{Error, Result};
+use crate::eval::judge::Judge;
 use crate::files::atomic::write_atomically;
 use crate::model::lora::LoraChoice;
 use crate::pipeline::Pipeline;
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::viz::colour::ColourMap;
+use crate::viz::grid::{Grid, GridStyle};
 use crate::viz::heatmap::HeatMap;
 use crate::viz::normalise::Range;
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
+use tch::Device;
+
+/// Rows of a printed table.
+const MOST_PRINTED: usize = 40;
 
 /// The model that a run was made with.
 ///
@@ -53,6 +61,46 @@ pub fn table_of(patterns: &[String], op: &str, windows: &str, model: &Model) -> 
         }
     }
     all.ok_or_else(|| Error::invalid("no sites are named", "name some: `--sites 'unet.**.attn2'`"))
+}
+
+/// Who judges pictures of a model: what was named, the embedded judge for the pocket model, nobody else's.
+///
+/// # Errors
+/// When the folder holds none.
+pub fn judge(named: Option<&Path>, model: &str, device: Device) -> Result<Option<Judge>> {
+    match named {
+        Some(none) if none == Path::new("none") => Ok(None),
+        Some(folder) => Judge::read(folder, device).map(Some),
+        None if model == "pocket" => Judge::embedded(device).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Prints the first rows of a table, and says in which file the others are.
+pub fn print_rows(titles: &[&str], rows: Vec<Vec<String>>, file: &str) {
+    let (mut table, count) = (report::table(titles), rows.len());
+    for row in rows.into_iter().take(MOST_PRINTED) {
+        table.add_row(row);
+    }
+    report::print_table(&table);
+    if count > MOST_PRINTED {
+        report::print(format!("and {} more in {file}", count - MOST_PRINTED));
+    }
+}
+
+/// Draws a sheet of pictures into a folder, on as many pages as it takes.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn pictures(out: &Path, name: &str, grid: &Grid) -> Result<Vec<PathBuf>> {
+    let mut paths = vec![];
+    for (page, picture) in grid.draw(&GridStyle { least_cell: 128, ..GridStyle::default() })?.iter().enumerate() {
+        let number = if page == 0 { String::new() } else { format!("-{}", page + 1) };
+        let path = out.join(format!("{name}{number}.png"));
+        write_atomically(&path, &png_bytes(picture)?)?;
+        paths.push(path);
+    }
+    Ok(paths)
 }
 
 /// Draws a heat map into a folder; `None` where there is no number at all.

@@ -19,6 +19,7 @@ pub mod geometry;
 pub mod latents;
 pub mod manager;
 pub mod measures;
+pub mod moments;
 pub mod panels;
 pub mod plots;
 pub mod preview;

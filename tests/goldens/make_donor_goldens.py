@@ -20,24 +20,12 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import save_file
 
+from make_edit_goldens import Opened
+
 HERE = Path(__file__).parent
 DONOR, NEGATIVE = "a lovely cat", "blurry"
 STEPS, SCALE, SEED = 4, 5.0, 7
 DOG, MANY, RED = "a lovely dog", "a lovely thermodynamics", "a red lovely cat on the wall"
-
-
-class Opened:
-    """One attention, opened up: diffusers' `AttnProcessor` with a change of its probabilities."""
-    def __init__(self, name, edit):
-        self.name, self.edit = name, edit
-
-    def __call__(self, attn, x, encoder_hidden_states=None, attention_mask=None, temb=None, *args, **kwargs):
-        context = x if encoder_hidden_states is None else encoder_hidden_states
-        b, n, _ = x.shape
-        split = lambda t: t.view(b, -1, attn.heads, t.shape[-1] // attn.heads).transpose(1, 2)
-        q, k, v = split(attn.to_q(x)), split(attn.to_k(context)), split(attn.to_v(context))
-        probs = self.edit(self.name, (q @ k.transpose(-1, -2) * attn.scale).softmax(-1))
-        return attn.to_out[1](attn.to_out[0]((probs @ v).transpose(1, 2).reshape(b, n, -1)))
 
 
 def replacement(tokenizer, x, y):
@@ -116,7 +104,8 @@ def main():
                     probs = probs.clone()
                     probs[1] = change(probs[1], probs[2])
             return probs
-        unet.set_attn_processor({n: Opened(n.removesuffix(".processor"), edit) for n in unet.attn_processors})
+        of_probs = lambda what, name, tensor: edit(name, tensor) if what == "probs" else tensor
+        unet.set_attn_processor({n: Opened(n.removesuffix(".processor"), of_probs) for n in unet.attn_processors})
 
     cross = lambda last: lambda name, _, step: name.endswith("attn2") and step <= last
     small = lambda last: lambda name, places, step: name.endswith("attn1") and places <= 4 and step <= last

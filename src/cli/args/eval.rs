@@ -29,18 +29,9 @@ pub struct EvalPromptsArgs {
     /// Pictures without a background in the prompt, to draw again with a negative prompt against the one that came
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub negative: usize,
-    /// Steps
-    #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
-    pub steps: usize,
-    /// How strongly to follow the prompt
-    #[arg(long, short, default_value_t = 5.0, value_name = "SCALE", aliases = ["cfg-scale", "cfg"])]
-    pub guidance_scale: f64,
-    /// Scheduler, see `sdviz schedulers` [default: the model's own]
-    #[arg(long, value_name = "NAME")]
-    pub scheduler: Option<String>,
-    /// Seed of the order of prompts; the pictures' seeds count up from it
-    #[arg(long, short, default_value_t = 0)]
-    pub seed: u64,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub drawn: DrawnArgs,
     /// Pictures in one forward pass
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub batch_size: usize,
@@ -58,12 +49,9 @@ pub struct EvalPromptsArgs {
     pub model: ModelArgs,
 }
 
-/// `sdviz eval attention`.
+/// How pictures are drawn that are measured.
 #[derive(Debug, Clone, Args)]
-pub struct EvalAttentionArgs {
-    /// Pictures
-    #[arg(long, default_value_t = 512, value_name = "N")]
-    pub count: usize,
+pub struct DrawnArgs {
     /// Steps
     #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
     pub steps: usize,
@@ -76,6 +64,17 @@ pub struct EvalAttentionArgs {
     /// Seed of the order of prompts; the pictures' seeds count up from it
     #[arg(long, short, default_value_t = 0)]
     pub seed: u64,
+}
+
+/// `sdviz eval attention`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalAttentionArgs {
+    /// Pictures
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub count: usize,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub drawn: DrawnArgs,
     /// A map counts as the object where it is above this share of the way from its least to its greatest number
     #[arg(long, default_value_t = 0.4, value_name = "SHARE", allow_negative_numbers = true)]
     pub cut: f64,

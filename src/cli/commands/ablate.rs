@@ -1,6 +1,7 @@
 //! `sdviz ablate`: every site, or every head, changed by itself in every window of steps; a sweep, a table and heat maps.
 
 use crate::cli::args::{AblateArgs, SweepArgs};
+use crate::cli::inside;
 use crate::cli::plan::{self, ablation::Ablation};
 use crate::cli::report::{self, Talk};
 use crate::error::{Error, IoContext, Result as LibResult};
@@ -16,7 +17,7 @@ use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
 use crate::units::count;
 use crate::viz::colour::ColourMap;
-use crate::viz::grid::{Axis, Grid, GridCell, GridStyle};
+use crate::viz::grid::{Axis, Grid, GridCell};
 use crate::viz::heatmap::HeatMap;
 use crate::viz::normalise::Range;
 use anyhow::Result;
@@ -31,8 +32,6 @@ use std::process::ExitCode;
 const EDITS: &str = "edits";
 /// The table as a file.
 const TABLE_FILE: &str = "ablation.json";
-/// Rows of the printed table, the largest changes first.
-const MOST_PRINTED: usize = 40;
 
 /// Makes the runs that are missing, and draws what is there.
 pub fn run(args: &AblateArgs, talk: Talk) -> Result<ExitCode> {
@@ -82,12 +81,7 @@ fn prepare(args: &AblateArgs) -> Result<(Ablation, Option<Judge>)> {
     let choice = resolve::resolve_with(model, args.sweep.loading.vae.as_deref())?;
     let pipeline = Pipeline::load(&choice, options)?;
     let ablation = Ablation::new(&args.sites, &args.op, &args.windows, args.heads, pipeline.sites()?)?;
-    let judge = match &args.judge {
-        Some(none) if none == Path::new("none") => None,
-        Some(folder) => Some(Judge::read(folder, device)?),
-        None if choice.id == "pocket" => Some(Judge::embedded(device)?),
-        None => None,
-    };
+    let judge = inside::judge(args.judge.as_deref(), &choice.id, device)?;
     Ok((ablation, judge))
 }
 
@@ -176,39 +170,26 @@ impl<'a> Table<'a> {
         }
         report::print(format!("each number is the mean of {}; the largest changes first\n", count(self.runs(), "run")));
         let titles: Vec<&str> = ["changed", "steps"].into_iter().chain(measures.iter().map(|m| m.name())).collect();
-        let mut table = report::table(&titles);
         let mut sorted: Vec<_> = self.cells.iter().collect();
         sorted.sort_by(|a, b| a.1.0.psnr.total_cmp(&b.1.0.psnr));
-        for ((row, window), (measured, _)) in sorted.iter().take(MOST_PRINTED) {
+        let row = |((row, window), (measured, _)): (&(usize, usize), &(Measured, usize))| {
             let number =
                 |measure: &Measure| measured.get(*measure).map_or("–".into(), |value| written(*measure, value));
             let names = [self.ablation.rows[*row].0.clone(), self.ablation.windows[*window].clone()];
-            table.add_row(names.into_iter().chain(measures.iter().map(number)));
-        }
-        report::print_table(&table);
-        if sorted.len() > MOST_PRINTED {
-            report::print(format!("and {} more in exports/{TABLE_FILE}", sorted.len() - MOST_PRINTED));
-        }
+            names.into_iter().chain(measures.iter().map(number)).collect()
+        };
+        inside::print_rows(&titles, sorted.into_iter().map(row).collect(), &format!("exports/{TABLE_FILE}"));
     }
 
     /// A heat map for each measure, and the pictures.
     fn draw(&self, out: &Path) -> LibResult<Vec<PathBuf>> {
         let mut paths = vec![];
-        let mut write = |name: String, picture: &RgbImage| {
-            let path = out.join(name);
-            write_atomically(&path, &png_bytes(picture)?)?;
-            paths.push(path);
-            Ok::<_, Error>(())
-        };
         for measure in self.measures() {
-            write(format!("ablation-{}.png", measure.name()), &self.heat_map(measure).draw())?;
+            let path = out.join(format!("ablation-{}.png", measure.name()));
+            write_atomically(&path, &png_bytes(&self.heat_map(measure).draw())?)?;
+            paths.push(path);
         }
-        for (page, picture) in
-            self.grid().draw(&GridStyle { least_cell: 128, ..GridStyle::default() })?.iter().enumerate()
-        {
-            let number = if page == 0 { String::new() } else { format!("-{}", page + 1) };
-            write(format!("ablation-pictures{number}.png"), picture)?;
-        }
+        paths.extend(inside::pictures(out, "ablation-pictures", &self.grid())?);
         Ok(paths)
     }
 

@@ -19,8 +19,6 @@ use std::process::ExitCode;
 /// What the numbers are.
 const ABOUT: &str =
     "‖ε_changed − ε‖ / ‖ε‖ of the prediction after the step, with the prompt and with the negative prompt";
-/// Rows of the printed table, the largest effects first.
-const MOST_PRINTED: usize = 40;
 
 /// The predictions that are looked at.
 const PREDICTIONS: [(&str, Quantity); 2] = [("text", Quantity::NoiseText), ("uncond", Quantity::NoiseUncond)];
@@ -134,13 +132,7 @@ fn print(all: &[Effect]) {
     report::print(format!("{ABOUT}\n"));
     let mut sorted: Vec<&Effect> = all.iter().collect();
     sorted.sort_by(|a, b| b.text.unwrap_or_default().total_cmp(&a.text.unwrap_or_default()));
-    let mut table = report::table(&["changed", "step", "text", "uncond"]);
     let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
-    for effect in sorted.iter().take(MOST_PRINTED) {
-        table.add_row([effect.site.clone(), effect.step.to_string(), number(effect.text), number(effect.uncond)]);
-    }
-    report::print_table(&table);
-    if sorted.len() > MOST_PRINTED {
-        report::print(format!("and {} more in effects.json", sorted.len() - MOST_PRINTED));
-    }
+    let row = |of: &Effect| vec![of.site.clone(), of.step.to_string(), number(of.text), number(of.uncond)];
+    inside::print_rows(&["changed", "step", "text", "uncond"], sorted.into_iter().map(row).collect(), "effects.json");
 }

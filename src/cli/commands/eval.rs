@@ -68,20 +68,20 @@ fn settings(args: &EvalPromptsArgs) -> LibResult<EvalSettings> {
     if args.count + args.unguided + args.negative == 0 {
         return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
     }
-    if args.steps == 0 || args.batch_size == 0 {
-        let what = if args.steps == 0 { "0 steps" } else { "a batch of 0" };
+    if args.drawn.steps == 0 || args.batch_size == 0 {
+        let what = if args.drawn.steps == 0 { "0 steps" } else { "a batch of 0" };
         return Err(Error::invalid(format!("{what} makes no picture"), "ask for at least one"));
     }
-    let scheduler = args.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
+    let scheduler = args.drawn.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
     Ok(EvalSettings {
         count: args.count,
         unguided: args.unguided,
         negative: args.negative,
         batch: args.batch_size,
-        steps: args.steps,
-        guidance_scale: args.guidance_scale,
+        steps: args.drawn.steps,
+        guidance_scale: args.drawn.guidance_scale,
         scheduler: scheduler.map(|kind| kind.name().to_string()).unwrap_or_default(),
-        seed: args.seed,
+        seed: args.drawn.seed,
     })
 }
 
@@ -233,7 +233,7 @@ fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
 }
 
 fn attention(args: &EvalAttentionArgs, talk: Talk) -> Result<()> {
-    if args.count == 0 || args.steps == 0 {
+    if args.count == 0 || args.drawn.steps == 0 {
         return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual").into());
     }
     if !(0.0..1.0).contains(&args.cut) {
@@ -244,16 +244,16 @@ fn attention(args: &EvalAttentionArgs, talk: Talk) -> Result<()> {
     let judge = load_judge(None, options.device)?;
     let choice = choose(&args.model, talk)?;
     let pipeline = Pipeline::load(&choice, options)?;
-    let scheduler = match &args.scheduler {
+    let scheduler = match &args.drawn.scheduler {
         Some(name) => SchedulerKind::parse(name)?,
         None => pipeline.default_scheduler()?,
     };
     let settings = Settings {
         count: args.count,
-        steps: args.steps,
-        guidance_scale: args.guidance_scale,
+        steps: args.drawn.steps,
+        guidance_scale: args.drawn.guidance_scale,
         scheduler: scheduler.name().into(),
-        seed: args.seed,
+        seed: args.drawn.seed,
         cut: args.cut,
     };
     let bar = report::bar(args.count, talk);

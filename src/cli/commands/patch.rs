@@ -19,7 +19,7 @@ use crate::record::plan::{Decode, Quantity};
 use crate::run::donor;
 use crate::trace::metadata::png_bytes;
 use crate::trace::reader::Run;
-use crate::viz::grid::{Axis, Grid, GridCell, GridStyle};
+use crate::viz::grid::{Axis, Grid, GridCell};
 use anyhow::Result;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// Rows of the printed table, those that recover most first.
-const MOST_PRINTED: usize = 40;
 
 /// The numbers, each with what it is.
 const MEASURES: [(&str, &str); 5] = [
@@ -73,7 +70,7 @@ pub fn run(args: &PatchArgs, talk: Talk) -> Result<ExitCode> {
     let (clean, corrupted) = (Run::open(&args.clean)?, Run::open(&args.corrupted)?);
     let model = inside::model_of(&corrupted, &args.loading)?;
     let table = inside::table_of(&args.sites, "copy", &args.windows, &model)?;
-    let judge = judge(args, &model)?;
+    let judge = inside::judge(args.judge.as_deref(), &model.model().id, model.device())?;
     say_what_differs(&clean, &corrupted, talk);
     let cells = args.out.join("cells");
     std::fs::create_dir_all(&cells).at("create", &cells)?;
@@ -105,15 +102,6 @@ pub fn run(args: &PatchArgs, talk: Talk) -> Result<ExitCode> {
     }
     draw(&args.out, &patching, &table, &all, talk)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn judge(args: &PatchArgs, model: &Model) -> LibResult<Option<Judge>> {
-    match &args.judge {
-        Some(none) if none == Path::new("none") => Ok(None),
-        Some(folder) => Judge::read(folder, model.device()).map(Some),
-        None if model.model().id == "pocket" => Judge::embedded(model.device()).map(Some),
-        None => Ok(None),
-    }
 }
 
 /// A word where the two runs differ in more than their prompts, or the prompts in more than their words.
@@ -221,17 +209,13 @@ fn print(all: &Cells) {
     measures.iter().for_each(|(name, about)| report::print(format!("{name}: {about}")));
     report::print("");
     let titles: Vec<&str> = ["copied", "steps"].into_iter().chain(measures.iter().map(|(name, _)| *name)).collect();
-    let mut table = report::table(&titles);
     let mut sorted: Vec<&Cell> = all.values().map(|(cell, _)| cell).collect();
     sorted.sort_by(|a, b| b.latents.unwrap_or(f64::MIN).total_cmp(&a.latents.unwrap_or(f64::MIN)));
-    for cell in sorted.iter().take(MOST_PRINTED) {
+    let row = |cell: &Cell| {
         let number = |(name, _): &(&str, &str)| cell.get(name).map_or("–".into(), |value| format!("{value:.3}"));
-        table.add_row([cell.row.clone(), cell.window.clone()].into_iter().chain(measures.iter().map(number)));
-    }
-    report::print_table(&table);
-    if sorted.len() > MOST_PRINTED {
-        report::print(format!("and {} more in patch.json", sorted.len() - MOST_PRINTED));
-    }
+        [cell.row.clone(), cell.window.clone()].into_iter().chain(measures.iter().map(number)).collect()
+    };
+    inside::print_rows(&titles, sorted.into_iter().map(row).collect(), "patch.json");
 }
 
 /// A heat map for each measure, and the pictures beside those of the two runs.
@@ -259,10 +243,7 @@ fn draw(out: &Path, of: &Patching, table: &Ablation, all: &Cells, talk: Talk) ->
     let columns = ["corrupted".to_string()].into_iter().chain(windows).chain(["clean".to_string()]);
     let (rows, columns) = (Axis::new("copied", rows), Axis::new("", columns));
     let grid = Grid { title: about, rows, columns, cells };
-    for (page, picture) in grid.draw(&GridStyle { least_cell: 128, ..GridStyle::default() })?.iter().enumerate() {
-        let number = if page == 0 { String::new() } else { format!("-{}", page + 1) };
-        let path = out.join(format!("patch-pictures{number}.png"));
-        write_atomically(&path, &png_bytes(picture)?)?;
+    for path in inside::pictures(out, "patch-pictures", &grid)? {
         talk.say(format!("picture: {}", path.display()));
     }
     Ok(())

@@ -11,16 +11,10 @@
 
 use super::recorded::Recorded;
 use crate::error::{Error, Result};
+use crate::export::moments::{Basis, Moments};
 use crate::viz::normalise::{Normalisation, Range, RangeFinder, Ranges};
 use image::{Rgb, RgbImage};
-use ndarray::{Array1, Array2, Array3, Axis};
-
-/// Rounds of the iteration that finds the directions. The gap between two eigenvalues decides how many it takes; what is
-/// left after these is less than a byte of colour shows.
-const ROUNDS: usize = 300;
-
-/// What is left of a direction beside those before it is nothing but rounding where it is less than this share.
-const SHORTEST: f64 = 1e-9;
+use ndarray::{Array2, Array3, Axis};
 
 /// Whose rows are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,9 +133,7 @@ pub struct Parts {
     pub factor: usize,
     /// The share of the variance that each explains.
     pub explained: Vec<f64>,
-    mean: Array1<f64>,
-    /// `[places, 3]`.
-    axes: Array2<f64>,
+    basis: Basis,
     ranges: Vec<Range>,
 }
 
@@ -174,25 +166,12 @@ impl Parts {
 
     /// From the rows of all steps.
     pub fn of(factor: usize, all: &[Array2<f64>]) -> Option<Parts> {
-        let places = all.first()?.ncols();
-        let count: usize = all.iter().map(Array2::nrows).sum();
-        let mean =
-            all.iter().fold(Array1::zeros(places), |sum, rows| sum + rows.sum_axis(Axis(0))) / count.max(1) as f64;
-        let mut gram = Array2::<f64>::zeros((places, places));
+        let mut moments = Moments::new(all.first()?.ncols());
+        all.iter().for_each(|rows| moments.add(rows.clone()));
+        let (basis, explained) = moments.basis();
+        let mut finders = vec![RangeFinder::new(Normalisation::Run); explained.len()];
         for rows in all {
-            let centred = rows - &mean;
-            gram += &centred.t().dot(&centred);
-        }
-        let axes = first_axes(&gram, 3);
-        let total = gram.diag().sum();
-        let explained = axes.columns().into_iter().map(|axis| {
-            let part = axis.dot(&gram.dot(&axis));
-            if total > 0.0 { part / total } else { 0.0 }
-        });
-        let explained = explained.collect();
-        let mut finders = vec![RangeFinder::new(Normalisation::Run); axes.ncols()];
-        for rows in all {
-            let values = (rows - &mean).dot(&axes);
+            let values = basis.project(rows);
             finders
                 .iter_mut()
                 .zip(values.columns())
@@ -202,7 +181,7 @@ impl Parts {
             Ok(Ranges::Whole(range)) => range,
             _ => Range { lo: 0.0, hi: 1.0 },
         };
-        Some(Parts { factor, explained, mean, axes, ranges: finders.into_iter().map(whole).collect() })
+        Some(Parts { factor, explained, basis, ranges: finders.into_iter().map(whole).collect() })
     }
 
     /// A step's places in their colours, one pixel each.
@@ -211,52 +190,16 @@ impl Parts {
     /// When the step's file is not valid.
     pub fn picture(&self, recorded: &Recorded, step: usize) -> Result<Option<RgbImage>> {
         let Some(rows) = rows(recorded, step, self.factor)? else { return Ok(None) };
-        if rows.ncols() != self.mean.len() {
+        if rows.ncols() != self.basis.mean.len() {
             return Ok(None);
         }
-        let values = (rows.mapv(f64::from) - &self.mean).dot(&self.axes);
+        let values = self.basis.project(&rows.mapv(f64::from));
         let (height, width) = grid(recorded, step, self.factor);
         Ok(Some(RgbImage::from_fn(width as u32, height as u32, |x, y| {
             let place = y as usize * width + x as usize;
             let byte = |c: usize| self.ranges.get(c).map_or(0, |range| range.to_u8(values[[place, c]] as f32));
             Rgb([byte(0), byte(1), byte(2)])
         })))
-    }
-}
-
-/// The eigenvectors of the largest eigenvalues of a symmetric matrix without negative ones, as columns; the number of each
-/// that is farthest from 0 is above 0.
-fn first_axes(gram: &Array2<f64>, count: usize) -> Array2<f64> {
-    let places = gram.nrows();
-    let count = count.min(places);
-    // Any start will do that is not at right angles to what is looked for; this one is the same every time.
-    let mut axes = Array2::from_shape_fn((places, count), |(i, j)| (1.0 + (i * (j + 2)) as f64 * 0.7).sin() + 0.01);
-    for _ in 0..ROUNDS {
-        axes = gram.dot(&axes);
-        orthonormal(&mut axes);
-    }
-    for mut axis in axes.columns_mut() {
-        let farthest = axis.iter().copied().fold(0.0f64, |most, v| if v.abs() > most.abs() { v } else { most });
-        if farthest < 0.0 {
-            axis.mapv_inplace(|v| -v);
-        }
-    }
-    axes
-}
-
-/// Makes columns perpendicular and of length 1 (Gram–Schmidt); one that lies in the others becomes 0.
-fn orthonormal(axes: &mut Array2<f64>) {
-    for j in 0..axes.ncols() {
-        let mut own = axes.column(j).to_owned();
-        let before = own.dot(&own).sqrt();
-        // Twice: what rounding leaves of the others the first time would be all there is of a short one.
-        for i in (0..j).chain(0..j) {
-            let along = axes.column(i).dot(&own);
-            own.scaled_add(-along, &axes.column(i));
-        }
-        let length = own.dot(&own).sqrt();
-        let scale = if length > SHORTEST * before { 1.0 / length } else { 0.0 };
-        axes.column_mut(j).assign(&(own * scale));
     }
 }
 
@@ -274,9 +217,13 @@ mod tests {
             5.0 * s * a[j] + t * b[j] + 0.3
         });
         let parts = Parts::of(4, &[rows]).unwrap();
-        assert!((parts.axes[[1, 0]] - 0.8).abs() < 1e-3 && (parts.axes[[2, 1]] - 1.0).abs() < 1e-3, "{}", parts.axes);
+        assert!(
+            (parts.basis.directions[[1, 0]] - 0.8).abs() < 1e-3 && (parts.basis.directions[[2, 1]] - 1.0).abs() < 1e-3,
+            "{}",
+            parts.basis.directions
+        );
         assert!((parts.explained[0] - 25.0 / 26.0).abs() < 0.01 && parts.explained[2] < 1e-9, "{:?}", parts.explained);
-        assert!(parts.axes.columns().into_iter().all(|axis| axis.iter().all(|v| v.is_finite())));
+        assert!(parts.basis.directions.columns().into_iter().all(|axis| axis.iter().all(|v| v.is_finite())));
         // Nothing that varies at all.
         let flat = Parts::of(4, &[Array2::from_elem((4, 4), 0.25)]).unwrap();
         assert_eq!(flat.explained, [0.0; 3]);

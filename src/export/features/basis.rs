@@ -3,6 +3,7 @@
 use super::{Fit, Options, not_kept, values};
 use crate::error::{Error, Result};
 use crate::export::geometry::eigen;
+use crate::export::moments::{Basis, COLOURS, Moments};
 use crate::record::layers::site_file;
 use crate::trace::reader::Run;
 use crate::viz::latents::ChannelTriple;
@@ -10,9 +11,6 @@ use crate::viz::normalise::{RangeFinder, Ranges};
 use image::{Rgb, RgbImage};
 use ndarray::{Array1, Array2, Array3, Axis};
 use serde::Serialize;
-
-/// How many components make a colour.
-const COLOURS: usize = 3;
 
 /// A site's values made colours.
 #[derive(Debug, Serialize)]
@@ -42,13 +40,6 @@ enum Bases {
     Each(Vec<Vec<Basis>>),
 }
 
-/// A mean and three directions, `[channels, 3]`.
-#[derive(Debug, Clone)]
-struct Basis {
-    mean: Array1<f64>,
-    directions: Array2<f64>,
-}
-
 impl Features {
     /// Reads through the runs, finds the basis and the ranges.
     ///
@@ -76,7 +67,7 @@ impl Features {
                 let mut moments = Moments::new(channels);
                 for (run, steps) in runs.iter().zip(&steps) {
                     for step in steps {
-                        values(run, *step, options)?.iter().for_each(|values| moments.add(values));
+                        values(run, *step, options)?.iter().for_each(|values| moments.add(rows(values)));
                     }
                 }
                 let (basis, explained) = moments.basis();
@@ -121,7 +112,7 @@ impl Features {
             Bases::Each(all) => &all[place][at],
         };
         let (_, height, width) = values.dim();
-        let projected = (rows(&values) - &basis.mean).dot(&basis.directions).mapv(|value| value as f32);
+        let projected = basis.project(&rows(&values)).mapv(|value| value as f32);
         let planes = projected.reversed_axes().as_standard_layout().into_owned();
         let shape = (COLOURS, height, width);
         planes.into_shape_with_order(shape).map(Some).map_err(|e| Error::Broken(e.to_string()))
@@ -193,51 +184,6 @@ fn rows(values: &Array3<f32>) -> Array2<f64> {
     Array2::from_shape_vec((height * width, channels), flat).unwrap_or_default()
 }
 
-/// Sums over rows, from which mean and covariance follow.
-struct Moments {
-    count: f64,
-    /// What is taken off before, so that a large mean costs no digits: the first step's.
-    shift: Option<Array1<f64>>,
-    sum: Array1<f64>,
-    products: Array2<f64>,
-}
-
-impl Moments {
-    fn new(channels: usize) -> Moments {
-        let (sum, products) = (Array1::zeros(channels), Array2::zeros((channels, channels)));
-        Moments { count: 0.0, shift: None, sum, products }
-    }
-
-    fn add(&mut self, values: &Array3<f32>) {
-        let rows = rows(values);
-        let shift = self.shift.get_or_insert_with(|| rows.sum_axis(Axis(0)) / rows.nrows() as f64);
-        let rows = rows - &*shift;
-        self.count += rows.nrows() as f64;
-        self.sum += &rows.sum_axis(Axis(0));
-        self.products += &rows.t().dot(&rows);
-    }
-
-    /// The basis, and the share of the variance that each direction holds. Of each direction the number that is largest
-    /// without its sign is positive.
-    fn basis(&self) -> (Basis, Vec<f64>) {
-        let mean = &self.sum / self.count;
-        let column = mean.view().insert_axis(Axis(1));
-        let scatter = &self.products - &(self.count * column.dot(&column.t()));
-        let all = scatter.diag().sum();
-        let (found, mut directions) = eigen::largest(scatter.view(), COLOURS);
-        for mut direction in directions.columns_mut() {
-            let largest =
-                direction.iter().copied().fold(0.0, |most: f64, x| if x.abs() > most.abs() { x } else { most });
-            if largest < 0.0 {
-                direction *= -1.0;
-            }
-        }
-        let share = |value: f64| if all > 0.0 { (value / all).clamp(0.0, 1.0) } else { 0.0 };
-        let mean = self.shift.as_ref().map_or(mean.clone(), |shift| shift + &mean);
-        (Basis { mean, directions }, found.into_iter().map(share).collect())
-    }
-}
-
 /// A basis for each step of each run, turned towards the step before; a run's first towards the first run's first.
 fn by_step(runs: &[&Run], steps: &[Vec<usize>], channels: usize, options: &Options) -> Result<(Bases, Vec<Vec<f64>>)> {
     let (mut all, mut explained): (Vec<Vec<Basis>>, _) = (vec![], vec![]);
@@ -245,7 +191,7 @@ fn by_step(runs: &[&Run], steps: &[Vec<usize>], channels: usize, options: &Optio
         let mut own: Vec<Basis> = vec![];
         for step in steps {
             let mut moments = Moments::new(channels);
-            values(run, *step, options)?.iter().for_each(|values| moments.add(values));
+            values(run, *step, options)?.iter().for_each(|values| moments.add(rows(values)));
             let (mut basis, shares) = moments.basis();
             if let Some(before) = own.last().or(all.first().and_then(|first| first.first())) {
                 basis.directions = turned(&basis.directions, &before.directions);
