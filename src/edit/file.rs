@@ -2,11 +2,13 @@
 //!
 //! Enters: a file with `[[edit]]` tables, or `edit = [...]` texts. Leaves: the edits as they would be typed.
 //!
-//!     [[edit]]
-//!     op = "zero"
-//!     site = "unet.**.attn2"
-//!     steps = "1-5"
-//!     heads = [0, 3]
+//! ```toml
+//! [[edit]]
+//! op = "zero"
+//! site = "unet.**.attn2"
+//! steps = "1-5"
+//! heads = [0, 3]
+//! ```
 
 use super::Edit;
 use crate::error::{Error, IoContext, Result};
