@@ -8,8 +8,9 @@ use crate::dataset::config::{Background, Config};
 use crate::error::{Error, IoContext, Result};
 use crate::model::layers::{Conv2d, GroupNorm, Linear};
 use crate::model::weights::{Bytes, WeightFile, Weights};
+use crate::viz::pixels;
 use image::imageops::FilterType;
-use image::{DynamicImage, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -266,7 +267,7 @@ impl Judge {
 fn input(picture: &RgbImage) -> Tensor {
     let small = match picture.dimensions() {
         (SIDE, SIDE) => picture.clone(),
-        _ => DynamicImage::from(picture.clone()).resize_exact(SIDE, SIDE, FilterType::Lanczos3).into_rgb8(),
+        _ => pixels::resized(picture, (SIDE, SIDE), FilterType::Lanczos3),
     };
     crate::pipeline::start::to_tensor(&small)
 }

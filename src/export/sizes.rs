@@ -4,8 +4,9 @@
 //! pictures are enlarged smoothly, for they are pictures; latents with hard pixels, for they are numbers.
 
 use crate::trace::reader::Run;
+use crate::viz::pixels;
 use image::RgbImage;
-use image::imageops::{self, FilterType};
+use image::imageops::FilterType;
 
 /// The second pass's width and height in pixels, for a step of the first.
 fn larger(run: &Run, step: usize) -> Option<(usize, usize)> {
@@ -22,7 +23,7 @@ pub fn is_small(run: &Run, step: usize) -> bool {
 /// A decoded picture of a step, at the size of the run's largest: bilinear between pixels.
 pub fn picture(run: &Run, step: usize, picture: RgbImage) -> RgbImage {
     match larger(run, step) {
-        Some((width, height)) => imageops::resize(&picture, width as u32, height as u32, FilterType::Triangle),
+        Some((width, height)) => pixels::resized(&picture, (width as u32, height as u32), FilterType::Triangle),
         None => picture,
     }
 }

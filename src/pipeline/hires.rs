@@ -12,9 +12,10 @@ use crate::error::{Error, Result};
 use crate::record::hires::{Hires, SecondPass, Upscaler};
 use crate::record::plan::Plan;
 use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::viz::pixels;
 use crate::watch::site::Axes;
 use image::RgbImage;
-use image::imageops::{self, FilterType};
+use image::imageops::FilterType;
 use tch::Tensor;
 
 /// Whether a second pass means anything, whatever the model.
@@ -131,5 +132,5 @@ pub fn enlarged_latents(latents: &Tensor, height: i64, width: i64) -> Tensor {
 
 /// A picture of the second pass's size, by Lanczos' kernel with three lobes.
 pub fn enlarged_picture(picture: &RgbImage, second: &SecondPass) -> RgbImage {
-    imageops::resize(picture, second.width as u32, second.height as u32, FilterType::Lanczos3)
+    pixels::resized(picture, (second.width as u32, second.height as u32), FilterType::Lanczos3)
 }

@@ -300,9 +300,8 @@ impl RangeFinder {
                 Range { lo: mean - reach, hi: mean + reach }
             }
             Normalisation::Percentile(percent) => {
-                self.kept.sort_unstable_by(f32::total_cmp);
-                let lo = percentile(&self.kept, percent).ok_or_else(empty)?;
-                let hi = percentile(&self.kept, 100.0 - percent).ok_or_else(empty)?;
+                let lo = percentile(&mut self.kept, percent).ok_or_else(empty)?;
+                let hi = percentile(&mut self.kept, 100.0 - percent).ok_or_else(empty)?;
                 Range { lo, hi }
             }
         }))
@@ -328,12 +327,15 @@ impl Ranges {
     }
 }
 
-/// numpy's default percentile (`method="linear"`) of sorted numbers, in f64; `None` of none.
-fn percentile(sorted: &[f32], percent: f64) -> Option<f64> {
-    let place = percent / 100.0 * (sorted.len().checked_sub(1)? as f64);
-    let below = *sorted.get(place.floor() as usize)?;
-    let above = *sorted.get(place.ceil() as usize)?;
-    let (below, above, part) = (f64::from(below), f64::from(above), place.fract());
+/// numpy's default percentile (`method="linear"`), in f64; `None` of none. The numbers are reordered, not sorted.
+fn percentile(numbers: &mut [f32], percent: f64) -> Option<f64> {
+    let place = percent / 100.0 * (numbers.len().checked_sub(1)? as f64);
+    if place as usize >= numbers.len() {
+        return None;
+    }
+    let (_, below, larger) = numbers.select_nth_unstable_by(place as usize, f32::total_cmp);
+    let next = larger.iter().min_by(|a, b| a.total_cmp(b)).unwrap_or(below);
+    let (below, above, part) = (f64::from(*below), f64::from(*next), place.fract());
     // As numpy does it, from the nearer end: the last digit is the same, too.
     Some(if part < 0.5 { below + (above - below) * part } else { above - (above - below) * (1.0 - part) })
 }

@@ -5,7 +5,7 @@
 //! averaging.
 
 use image::imageops::{self, FilterType};
-use image::{Rgb, RgbImage};
+use image::{DynamicImage, Rgb, RgbImage};
 use ndarray::{Array3, ArrayView3};
 
 use crate::error::{Error, Result};
@@ -69,7 +69,15 @@ pub fn fit(picture: &RgbImage, room: (u32, u32)) -> RgbImage {
     }
     let scale = (f64::from(room.0) / f64::from(width)).min(f64::from(room.1) / f64::from(height));
     let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    imageops::resize(picture, side(width), side(height), FilterType::Triangle)
+    resized(picture, (side(width), side(height)), FilterType::Triangle)
+}
+
+/// The picture at `size` (width, height), by one of the `image` crate's filters.
+///
+/// [`imageops::resize`] is generic: it would be compiled with this crate, which a development build does not optimise,
+/// and be many times slower there. `DynamicImage` brings it compiled.
+pub fn resized(picture: &RgbImage, (width, height): (u32, u32), filter: FilterType) -> RgbImage {
+    DynamicImage::from(picture.clone()).resize_exact(width, height, filter).into_rgb8()
 }
 
 /// The picture in the middle of an area of `size`, which is filled with `colour`. What sticks out is cut.

@@ -5,10 +5,11 @@
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
+use crate::viz::pixels;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
-use image::imageops::{self, FilterType};
+use image::imageops::FilterType;
 use std::path::Path;
 use webp::{Encoder, WebPConfig};
 
@@ -66,7 +67,7 @@ fn webp(picture: &RgbImage, quality: u8, side: u32) -> Result<Vec<u8>> {
         let scaled = |length: u32| {
             ((u64::from(length) * u64::from(side) + u64::from(longer) / 2) / u64::from(longer)).max(1) as u32
         };
-        imageops::resize(picture, scaled(picture.width()), scaled(picture.height()), FilterType::Triangle)
+        pixels::resized(picture, (scaled(picture.width()), scaled(picture.height())), FilterType::Triangle)
     });
     let picture = smaller.as_ref().unwrap_or(picture);
     let refused = |reason: String| Error::bad_file(Path::new("report"), "WebP picture", reason);

@@ -12,11 +12,12 @@ use crate::serve::body;
 use crate::serve::settings::Model;
 use crate::trace::metadata::png_bytes;
 use crate::trace::samplers::Sampler;
+use crate::viz::pixels;
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::DynamicImage;
-use image::imageops::{self, FilterType};
+use image::imageops::FilterType;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -224,7 +225,7 @@ fn mask_for(picture: &DynamicImage, mask: &str, inverted: bool) -> Result<String
     }
     let mut mask = mask.to_rgb8();
     if mask.dimensions() != (picture.width(), picture.height()) {
-        mask = imageops::resize(&mask, picture.width(), picture.height(), FilterType::Triangle);
+        mask = pixels::resized(&mask, (picture.width(), picture.height()), FilterType::Triangle);
     }
     Ok(BASE64_STANDARD.encode(png_bytes(&mask)?))
 }
