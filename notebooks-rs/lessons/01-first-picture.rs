@@ -201,8 +201,13 @@ found_again.text()
 // <details><summary>Answers</summary>
 //
 // 1. Draw a sheet as above over `5..=12` and look. `pocket` learned from four drawings of each thing. By chance it comes near one or another of them, or between them; nothing in the prompt says which.
-// 2. `sd.draw("a unicorn on a white background").seed(seed)`: one of the 48 things that it does know, or a blob. A model has no way to say that it does not know a word. (`sdviz trace` warns you: pocket comes with a list of its things. Stable Diffusion has none.)
+// 2. One of the 48 things that it does know, or a blob. A model has no way to say that it does not know a word. (`sdviz trace` warns you: pocket comes with a list of its things. Stable Diffusion has none.)
+//
+//    {answer 2}
+//
 // 3. Another picture. The noise has another shape, layers of 16×24 numbers instead of 16×16, and the same numbers land in other places. A seed means the same picture only at the same size.
+//
+//    {answer 3}
 //
 // </details>
 
@@ -216,10 +221,28 @@ found_again.text()
 // <details><summary>参考答案</summary>
 //
 // 1. 像上面那样，对 `5..=12` 画一排，然后自己看。`pocket` 学画时，每样东西只见过四幅画；这次更像哪一幅，还是介于几幅之间，全凭随机，提示词里没有说。
-// 2. `sd.draw("a unicorn on a white background").seed(seed)`：要么是它认识的 48 样东西之一，要么是一团说不清的东西。模型没有办法说“这个词我不认识”。（`sdviz trace` 会提醒你，因为 pocket 附了一张它认识的东西的清单；Stable Diffusion 没有这样的清单。）
+// 2. 要么是它认识的 48 样东西之一，要么是一团说不清的东西。模型没有办法说“这个词我不认识”。（`sdviz trace` 会提醒你，因为 pocket 附了一张它认识的东西的清单；Stable Diffusion 没有这样的清单。）
+//
+//    {answer 2}
+//
 // 3. 是另一张图。噪声的形状变了，每一层从 16×16 个数变成 16×24 个，同样的数落到了别的位置上。只有尺寸相同，同一个种子才对应同一张图。
 //
+//    {answer 3}
+//
 // </details>
+
+// %% answer="2"
+let mut unicorns = Vec::new();
+for seed in 1..=3 {
+    let drawing = sd.draw("a unicorn on a white background").seed(seed).decode(Decode::Final);
+    unicorns.push((format!("seed {seed}"), drawing.run()?.image()?));
+}
+sheet(&unicorns)
+
+// %% answer="3"
+let wide = sd.draw(prompt).seed(1).size(192, 128).decode(Decode::Final).run()?;
+assert_eq!(wide.latents(0)?.shape(), [1, 4, 16, 24]);
+wide.image()?
 
 // %% [markdown] lang="en"
 // ## In the shell

@@ -250,8 +250,13 @@ sheet_of(3, &cells)
 // <details><summary>Answers</summary>
 //
 // 1. Every picture then has its own noise, and what differs between two columns may be the steps or the chance.
-// 2. The formula walks from the prompt's guess back through the empty one and beyond: away from the prompt. The picture becomes something that is as little an apple on blue as the model can. Exchange the prompt and the empty one: empty − 3 × (prompt − empty) is the same as prompt + 4 × (empty − prompt). So it is `sd.draw("").negative_prompt(prompt).guidance_scale(4.0)`.
-// 3. There is no right answer, but there is a way: a row of `[3, 4, 6, 8, 10, 14]` under two or three seeds. Look whether a high scale needs more: each step's correction is larger, and the straight pieces cut more off the bends.
+// 2. The formula walks from the prompt's guess back through the empty one and beyond: away from the prompt. The picture becomes something that is as little an apple on blue as the model can. Exchange the prompt and the empty one: empty − 3 × (prompt − empty) is the same as prompt + 4 × (empty − prompt). So it is the empty prompt, with the other as a negative one, at scale 4:
+//
+//    {answer 2}
+//
+// 3. There is no right answer, but there is a way: a row for each scale, and the same again under two or three seeds. Look whether a high scale needs more: each step's correction is larger, and the straight pieces cut more off the bends.
+//
+//    {answer 3}
 //
 // </details>
 
@@ -265,10 +270,35 @@ sheet_of(3, &cells)
 // <details><summary>参考答案</summary>
 //
 // 1. 这时每张图的噪声都不同，两列之间的差别，可能来自步数，也可能只是随机。
-// 2. 按公式，会从带提示词的猜测退回来，穿过空提示词，再继续往外走：远离提示词。画出来的东西会尽量不像蓝底上的苹果。把提示词和空提示词对调就行：空 − 3 × (提示词 − 空) 等于 提示词 + 4 × (空 − 提示词)。所以写 `sd.draw("").negative_prompt(prompt).guidance_scale(4.0)`。
-// 3. 没有标准答案，但有办法：在两三个种子下各画一排 `[3, 4, 6, 8, 10, 14]`。看看系数高了，步数是不是也要多：每一步的修正更大，直线段在弯道上抄的近路也就更多。
+// 2. 按公式，会从带提示词的猜测退回来，穿过空提示词，再继续往外走：远离提示词。画出来的东西会尽量不像蓝底上的苹果。把提示词和空提示词对调就行：空 − 3 × (提示词 − 空) 等于 提示词 + 4 × (空 − 提示词)。所以提示词留空，把原来那句写成负向提示词，系数用 4：
+//
+//    {answer 2}
+//
+// 3. 没有标准答案，但有办法：每个系数画一排，再换两三个种子重来。看看系数高了，步数是不是也要多：每一步的修正更大，直线段在弯道上抄的近路也就更多。
+//
+//    {answer 3}
 //
 // </details>
+
+// %% answer="2"
+let mut away = Vec::new();
+for seed in 1..=3 {
+    let drawing = sd.draw("").negative_prompt(prompt).guidance_scale(4.0).seed(seed).decode(Decode::Final);
+    let picture = drawing.run()?.image()?;
+    assert_ne!(background(&picture), "blue");
+    away.push((format!("seed {seed}"), picture));
+}
+sheet(&away)
+
+// %% answer="3"
+let mut rockets = Vec::new();
+for scale in [5.0, 10.0] {
+    for steps in [3, 4, 6, 8, 10, 14] {
+        let drawing = sd.draw("a rocket on a yellow background").seed(3).steps(steps).guidance_scale(scale);
+        rockets.push((format!("scale {scale}, steps {steps}"), drawing.decode(Decode::Final).run()?.image()?));
+    }
+}
+sheet(&rockets)
 
 // %% [markdown] lang="en"
 // ## In the shell

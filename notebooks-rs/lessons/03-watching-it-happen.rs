@@ -243,8 +243,14 @@ run.plot("change")?
 //
 // <details><summary>Answers</summary>
 //
-// 1. Keep `last: Option<Picture>` in the struct; `wants` answers yes to `Ask::Picture { what: Quantity::PredictedOriginal, .. }`, in `on_event` make `let picture = Picture::from(pictures[0].clone());`, print `picture.difference(last)` if there is a `last`, and keep the picture as the next. The differences are large during the first steps and small from about the middle on.
-// 2. Return `Ok(Flow::Stop)` there, and take the last prediction as your picture, not the last latents: those still carry noise.
+// 1. It keeps the last prediction, and how far the next is from it. The differences are large during the first steps and small from about the middle on.
+//
+//    {answer 1}
+//
+// 2. Take the last prediction as your picture, not the last latents: those still carry noise. With the struct of the first answer in another cell:
+//
+//    {answer 2}
+//
 // 3. Because decoding a picture often costs more than a step, and copying tensors from a graphics card holds the whole run up. What nobody wants is never computed.
 //
 // </details>
@@ -260,11 +266,70 @@ run.plot("change")?
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 在结构体里放一个 `last: Option<Picture>`；`wants` 对 `Ask::Picture { what: Quantity::PredictedOriginal, .. }` 回答“要”；在 `on_event` 里写 `let picture = Picture::from(pictures[0].clone());`，如果有 `last` 就打印 `picture.difference(last)`，再把这张图存成新的 `last`。开头几步差别很大，大约过了中段就很小了。
-// 2. 在那里返回 `Ok(Flow::Stop)`，并且取最后一次预测作为图，而不是最后的潜变量：潜变量里还带着噪声。
+// 1. 它留着上一次的预测，量下一次和它差多少。开头几步差别很大，大约过了中段就很小了。
+//
+//    {answer 1}
+//
+// 2. 取最后一次预测作为图，而不是最后的潜变量：潜变量里还带着噪声。第一个答案里的结构体写在另一个单元格里，接着写：
+//
+//    {answer 2}
+//
 // 3. 因为解码一张图往往比走一步还贵，从显卡往外复制张量也会让整个运行停下来等。没人要的东西，根本就不去算。
 //
 // </details>
+
+// %% answer="1"
+#[derive(Default)]
+struct Settling {
+    last: Option<Picture>,
+    moved: Vec<f64>,
+}
+
+impl Observer for Settling {
+    fn wants(&self, ask: Ask) -> bool {
+        matches!(ask, Ask::Picture { what: Quantity::PredictedOriginal, .. })
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        if let Event::Step(step) = event {
+            if let Some(pictures) = step.pictures(Quantity::PredictedOriginal) {
+                let picture = Picture::from(pictures[0].clone());
+                if let Some(last) = &self.last {
+                    self.moved.push(picture.difference(last));
+                }
+                self.last = Some(picture);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+for seed in [1, 2, 3] {
+    let mut settling = Settling::default();
+    sd.draw(prompt).seed(seed).decode(Decode::Final).watched(&mut settling)?;
+    println!("seed {seed}: {:.1?} levels", settling.moved);
+    assert!(settling.moved[12..].iter().all(|late| *late < settling.moved[0] / 4.0));
+}
+
+// %% answer="2"
+struct StopWhenSettled(Settling);
+
+impl Observer for StopWhenSettled {
+    fn wants(&self, ask: Ask) -> bool {
+        self.0.wants(ask)
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<Flow> {
+        self.0.on_event(event)?;
+        Ok(if self.0.moved.last().is_some_and(|levels| *levels < 1.0) { Flow::Stop } else { Flow::Continue })
+    }
+}
+
+let mut watcher = StopWhenSettled(Settling::default());
+let short = sd.draw(prompt).seed(7).decode(Decode::Final).watched(&mut watcher)?;
+if let Some(picture) = &watcher.0.last {
+    println!("{} steps, {:.1} levels from all 25", short.steps_recorded() - 1, picture.difference(&run.image()?));
+}
 
 // %% [markdown] lang="en"
 // ## In the shell

@@ -215,8 +215,16 @@ for seed in 1..=4 {
 // <details><summary>Answers</summary>
 //
 // 1. A row of the map with three numbers of like size and sign is a channel that adds to red, green and blue together: brightness, or its opposite. In this run no row is quite that: from red on blue alone the map cannot tell what is brightness and what is colour.
+//
+//    {answer 1}
+//
 // 2. The map has seen red, blue and little green. What it says of other colours is a guess along a straight line.
+//
+//    {answer 2}
+//
 // 3. Blotches of colour, some pixels wide: each place of noise becomes a square of 8×8 pixels, and the decoder never learned to draw noise as small as a pixel.
+//
+//    {answer 3}
 //
 // </details>
 
@@ -232,10 +240,41 @@ for seed in 1..=4 {
 // <details><summary>参考答案</summary>
 //
 // 1. 如果映射的某一行三个数大小、正负都差不多，那个通道就同时加在红、绿、蓝上：它就是明暗，或者明暗的反面。这次运行里没有哪一行完全如此：只看蓝底红苹果，映射分不清哪些是明暗、哪些是颜色。
+//
+//    {answer 1}
+//
 // 2. 这个映射只见过红和蓝，几乎没见过绿。对别的颜色，它只能沿着直线往外猜。
+//
+//    {answer 2}
+//
 // 3. 是一块块几个像素宽的色斑：噪声的每个位置都变成 8×8 像素的一块，而解码器从来没学过画像素那么细的噪声。
 //
+//    {answer 3}
+//
 // </details>
+
+// %% answer="1"
+let mut looks = vec![("picture".to_string(), run.image()?)];
+for channel in 0..4 {
+    looks.push((format!("channel {channel}"), end.channel(channel)));
+}
+println!("{}", preview.map());
+sheet(&looks)
+
+// %% answer="2"
+let other = sd.draw("a banana on a purple background").seed(7).run()?;
+let decoded = other.image()?;
+let latents = other.latents(25)?;
+let paint = |fitted_on: &Run| Ok::<Picture, Error>(fitted_on.preview()?.map().paint(latents.array().index_axis(Axis(0), 0))?.into());
+let (with_the_apples, with_its_own) = (paint(&run)?, paint(&other)?);
+// Each square of 8×8 pixels as one pixel.
+let small = Picture::from_fn(16, 16, |x, y| decoded.crop(8 * x, 8 * y, 8, 8).mean_colour().map(|level| level as u8));
+assert!(with_the_apples.difference(&small) > with_its_own.difference(&small));
+sheet(&[("decoded", &decoded), ("the apple's map", &with_the_apples), ("its own map", &with_its_own)])
+
+// %% answer="3"
+let noise = sd.noise(1);
+sheet(&[("one channel", Latents::from_tensor(&noise)?.channel(0)), ("decoded", sd.decode(&noise)?)])
 
 // %% [markdown] lang="en"
 // ## In the shell

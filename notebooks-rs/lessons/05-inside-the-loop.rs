@@ -318,7 +318,9 @@ for seed in [1, 2, 7] {
 // 1. c, d, b, a. At scale 1 the formula gives the prediction with the prompt: b falls away, and c with it, and the UNet has half the work.
 // 2. It is there, somewhat paler (for seed 1 about 10 levels away from the full one; an example). What it is and where was settled in the first steps.
 // 3. For seeds 1 and 2 an apple still, but a smooth one with soft edges (an example). The timesteps tell the UNet of more noise than there is; part of what it takes away is then picture.
-// 4. `sd.text_embeddings(&[negative_prompt, prompt])?`.
+// 4. `sd.text_embeddings(&[negative_prompt, prompt])?`. Here are 2, 3 and 4 in one:
+//
+//    {answer 4}
 //
 // </details>
 
@@ -337,9 +339,39 @@ for seed in [1, 2, 7] {
 // 1. c、d、b、a。系数为 1 时，公式给出的就是带提示词的预测：b 可以省，c 也跟着省，UNet 的工作量减半。
 // 2. 还在，只是淡一些（种子 1 的图和完整的那张差大约 10 级；这只是一个例子）。是什么、在哪里，前几步就定下来了。
 // 3. 种子 1 和 2 画出的还是苹果，只是光溜溜的，边缘发软（这只是一个例子）。时间步告诉 UNet 的噪声比实际的多，它去掉的就有一部分是画面。
-// 4. `sd.text_embeddings(&[negative_prompt, prompt])?`。
+// 4. `sd.text_embeddings(&[negative_prompt, prompt])?`。下面把 2、3、4 写在一起：
+//
+//    {answer 4}
 //
 // </details>
+
+// %% answer="4"
+fn generate(sd: &Model, prompt: &str, negative_prompt: &str, noise: &Tensor, guided_calls: usize) -> Result<Picture> {
+    let text = sd.text_embeddings(&[negative_prompt, prompt])?;
+    let mut scheduler = sd.scheduler("ddim", 25)?;
+    let mut latents = noise * scheduler.init_noise_sigma();
+    for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
+        let predicted = sd.predict_noise(&latents.repeat([2, 1, 1, 1]), timestep, &text)?;
+        let scale = if call < guided_calls { 5.0 } else { 1.0 };
+        let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), scale)?;
+        latents = scheduler.step(&noise, call, &latents, &mut no_noise)?.prev_sample;
+    }
+    sd.decode(&latents)
+}
+
+let mut pictures = vec![];
+for seed in [1, 2] {
+    let whole = generate(&sd, prompt, "", &sd.noise(seed), 25)?;
+    let guided_early = generate(&sd, prompt, "", &sd.noise(seed), 10)?;
+    println!("seed {seed}: guided in the first ten steps only, {:.0} levels", guided_early.difference(&whole));
+    pictures.extend([
+        (format!("seed {seed}"), whole),
+        ("ten steps guided".to_string(), guided_early),
+        ("half of the noise".to_string(), generate(&sd, prompt, "", &(sd.noise(seed) * 0.5), 25)?),
+        ("not blue".to_string(), generate(&sd, "a red apple", "blue background", &sd.noise(seed), 25)?),
+    ]);
+}
+sheet_of(4, &pictures)
 
 // %% [markdown] lang="en"
 // ## In the shell

@@ -265,8 +265,13 @@ for (seed, picture) in &repainted[2..] {
 //
 // 1. int(50 × 0.3) = 15 calls, from call 35 on.
 // 2. 0.3 of 50: it begins at a lower noise level. How far back you go is the strength; the steps only say in how small pieces.
-// 3. At 0.4 the yellow does not win: the blue lies under too little noise to be forgotten. At 0.8 the background is yellow, and a face has taken the place of the disc. (An example.)
+// 3. At 0.4 the yellow does not win: the blue lies under too little noise to be forgotten. At 0.8 the background is yellow, and a face has taken the place of the disc. (Two seeds, an example.)
+//
+//    {answer 3}
+//
 // 4. The sketch, encoded and decoded, with hardly any noise: the loop has no call left. The library refuses it, because a run without a step is most likely a mistake.
+//
+//    {answer 4}
 //
 // </details>
 
@@ -284,10 +289,36 @@ for (seed, picture) in &repainted[2..] {
 //
 // 1. int(50 × 0.3) = 15 次，从第 35 次开始。
 // 2. 50 步、强度 0.3：它开始时的噪声水平更低。退回多远由强度决定，步数只决定分成多小的步子。
-// 3. 0.4 时黄色赢不了：盖在蓝色上的噪声太少，蓝色抹不掉。0.8 时背景成了黄色，圆的位置上长出了一张脸。（这只是一个例子。）
+// 3. 0.4 时黄色赢不了：盖在蓝色上的噪声太少，蓝色抹不掉。0.8 时背景成了黄色，圆的位置上长出了一张脸。（两个种子，只是一个例子。）
+//
+//    {answer 3}
+//
 // 4. 草图编码再解码的样子，噪声几乎没有：循环一次也没走。程序库会拒绝，因为一步都不走的运行多半是写错了。
 //
+//    {answer 4}
+//
 // </details>
+
+// %% answer="3"
+let mut cats = vec![];
+for seed in [1, 2] {
+    for strength in [0.4, 0.8] {
+        let run = draw(&sd, "a cat face on a yellow background", seed).init_image(&sketch).strength(strength).run()?;
+        let picture = run.image()?;
+        let [red, _, blue] = picture.crop(0, 0, 12, 12).mean_colour();
+        assert_eq!(red > blue, strength == 0.8);
+        cats.push((format!("strength {strength}"), picture));
+    }
+}
+sheet(&cats)
+
+// %% answer="4"
+let untouched = img2img_simplified(&sd, &sketch, 0.0, prompt, 1)?;
+println!("{:.1} levels from the sketch", untouched.difference(&sketch));
+if let Err(refusal) = draw(&sd, prompt, 1).init_image(&sketch).strength(0.0).run() {
+    println!("{refusal}");
+}
+untouched
 
 // %% [markdown] lang="en"
 // ## In the shell

@@ -259,8 +259,16 @@ for seed in [1, 2, 3] {
 //
 // 1. 320: 160 from the middle, 160 left by the last block on the way down.
 // 2. 16 to 32 to 64 to 128: three times by 2. The last block stays at 128.
-// 3. About 45 % with 41 and 8 % with 961 (seed 1; an example). It is told that there is next to no noise and takes much of what it sees for picture. In Rust: `(answer - &noise).norm() / noise.norm()`, with `let noise = sd.noise(1);`.
+//
+//    {answer 2}
+//
+// 3. About 45 % with 41 and 8 % with 961 (seed 1; an example). It is told that there is next to no noise and takes much of what it sees for picture.
+//
+//    {answer 3}
+//
 // 4. No. Each row has read what stands before it and knows its own place, so "red" before "apple" and "red" before "background" are different rows.
+//
+//    {answer 4}
 //
 // </details>
 
@@ -276,10 +284,42 @@ for seed in [1, 2, 3] {
 //
 // 1. 320 个：160 个来自中间块，160 个是往下走的最后一块留下的。
 // 2. 从 16 到 32、64、128：三次，每次 2 倍。最后一块停在 128。
-// 3. 用 41 大约差 45 %，用 961 大约差 8 %（种子 1；这只是一个例子）。告诉它几乎没有噪声，它就把看到的很多东西当成了画面。用 Rust 写：先 `let noise = sd.noise(1);`，再算 `(answer - &noise).norm() / noise.norm()`。
+//
+//    {answer 2}
+//
+// 3. 用 41 大约差 45 %，用 961 大约差 8 %（种子 1；这只是一个例子）。告诉它几乎没有噪声，它就把看到的很多东西当成了画面。
+//
+//    {answer 3}
+//
 // 4. 不是。每一行都读过前面的词，也知道自己的位置，所以 “apple” 前的 “red” 和 “background” 前的 “red” 是不同的两行。
 //
+//    {answer 4}
+//
 // </details>
+
+// %% answer="2"
+let blocks = sd.sites("vae.decoder.up_blocks.*")?;
+let sides: Vec<i64> = blocks.rows().iter().map(|row| row.shape[2]).collect();
+assert_eq!(sides, [32, 64, 128, 128]);
+blocks
+
+// %% answer="3"
+for seed in [1, 2, 3] {
+    let noise = sd.noise(seed);
+    let far = |timestep| -> Result<f64> {
+        let answer = sd.predict_noise(&noise, timestep, &text)?;
+        Ok(100.0 * ((answer - &noise).norm() / noise.norm()).double_value(&[]))
+    };
+    let (told_little, told_much) = (far(41.0)?, far(961.0)?);
+    println!("seed {seed}: {told_little:.0} % with 41, {told_much:.0} % with 961");
+    assert!(told_little > 3.0 * told_much);
+}
+
+// %% answer="4"
+let both = sd.text_embeddings(&["a red apple on a blue background", "a blue apple on a red background"])?;
+// Token 0 begins the text, so "red" is the third token of the one and the seventh of the other.
+let (before_apple, before_background) = (both.get(0).get(2), both.get(1).get(6));
+assert!(!before_apple.allclose(&before_background, 1e-2, 1e-2, false));
 
 // %% [markdown] lang="en"
 // ## In the shell

@@ -235,8 +235,14 @@ for (name, far) in &table {
 // <details><summary>Answers</summary>
 //
 // 1. Euler with 20 steps: 1.8 levels against 5.9 for Heun with 10, which are 19 calls. A step of Heun is better than one of Euler; here it is not better than two. (An example, from two pictures and one model.)
-// 2. To `ddpm`: with η = 1 it is the same rule. `picture.difference(&ddpm)` over several seeds.
+// 2. To `ddpm`: with η = 1 it is the same rule.
+//
+//    {answer 2}
+//
 // 3. Look at `pndm` and `lms` first. Guidance multiplies what changes from step to step in the predictions, and those two extend just that.
+//
+//    {answer 3}
+//
 // 4. x + (σ′ − σ) · noise: the picture stays, and σ′ times the noise instead of σ times. At the last step σ′ = 0: x − σ · noise, which is x0, what is left when all of the noise goes.
 //
 // </details>
@@ -260,11 +266,42 @@ for (name, far) in &table {
 // <details><summary>参考答案</summary>
 //
 // 1. Euler 走 20 步：差 1.8 级，而 Heun 走 10 步（19 次调用）差 5.9 级。Heun 的一步好过 Euler 的一步，但在这里好不过两步。（一个例子：两张图，一个模型。）
-// 2. 接近 `ddpm`：η = 1 时规则相同。对几个种子算 `picture.difference(&ddpm)`。
+// 2. 接近 `ddpm`：η = 1 时规则相同。
+//
+//    {answer 2}
+//
 // 3. 先看 `pndm` 和 `lms`。引导会放大预测在相邻步之间的变化，而这两个延长的正是这种变化。
+//
+//    {answer 3}
+//
 // 4. x + (σ′ − σ) · 噪声：画面不变，噪声从 σ 倍变成 σ′ 倍。最后一步 σ′ = 0：x − σ · 噪声，也就是 x0，噪声全部去掉之后剩下的。
 //
 // </details>
+
+// %% answer="2"
+for seed in [1, 2, 3] {
+    let ddpm = draw(&sd, prompt, seed).scheduler("ddpm").run()?.image()?;
+    let from_ddpm = |eta| Ok::<f64, Error>(draw(&sd, prompt, seed).scheduler("ddim").eta(eta).run()?.image()?.difference(&ddpm));
+    let (without, with) = (from_ddpm(0.0)?, from_ddpm(1.0)?);
+    println!("seed {seed}: {without:.1} levels from ddpm with η = 0, {with:.1} with η = 1");
+    assert!(with < without / 3.0);
+}
+
+// %% answer="3"
+let at_3 = |name: &str, steps, prompt, seed| draw(&sd, prompt, seed).scheduler(name).steps(steps).guidance_scale(3.0).run()?.image();
+let mut goals_at_3 = vec![];
+for (prompt, seed) in subjects {
+    goals_at_3.push(at_3("ddim", 100, prompt, seed)?);
+}
+for name in ["pndm", "lms", "ddim"] {
+    let before = table.iter().find(|(known, _)| known == name).map_or(0.0, |(_, far)| far[1]);
+    let mut far = 0.0;
+    for ((prompt, seed), goal) in subjects.iter().zip(&goals_at_3) {
+        far += at_3(name, 10, prompt, *seed)?.difference(goal) / 2.0;
+    }
+    println!("{name:<6} 10 steps: {before:>5.1} levels from the goal at scale 5, {far:>5.1} at scale 3");
+    assert!(name == "ddim" || far < before / 2.0);
+}
 
 // %% [markdown] lang="en"
 // ## In the shell

@@ -40,7 +40,7 @@ Image("lecture/apple/exports/video-images.gif", width=256)
 # Ask first: sooner or later than the picture itself? · 先问：会比画面本身更早还是更晚看清？
 
 # %% language="sh"
-# sdviz video lecture/apple --what x0 --fps 5 --format gif --size 128
+# sdviz video lecture/apple --what x0 --every 2 --fps 5 --format gif --size 128
 
 # %%
 Image("lecture/apple/exports/video-x0.gif", width=256)

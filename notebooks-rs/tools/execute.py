@@ -14,6 +14,10 @@ from pack import pack
 TIMEOUT = 1200
 
 
+# Grids of many pictures, in bytes: from here on they are left with 256 colours.
+LARGEST_PICTURE = 110_000
+
+
 # Kernels at a time: one cell's computing fills another's compiling.
 KERNELS = 2
 
@@ -43,7 +47,7 @@ def lecture(notebook, path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             settle(cell)
-            pack(cell.outputs)
+            pack(cell.outputs, largest=LARGEST_PICTURE)
     nbformat.write(notebook, path)
 
 

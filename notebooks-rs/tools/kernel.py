@@ -109,7 +109,8 @@ def kernel(rlib, crates, native):
     write(HOME / "sdviz/src/lib.rs", FACES.format(stamp=stamp))
     shutil.copyfile(rlib, kept)
     flags = ["-Cprefer-dynamic", f"--extern=built={kept}", f"-Ldependency={crates}", *(f"-Lnative={path}" for path in native)]
-    start = [f":build_env RUSTFLAGS={' '.join(flags)}", f':dep sdviz = {{ path = "{HOME / "sdviz"}" }}']
+    # Flags with blanks in them, as in the path of this folder: what parts them is not a blank but the unit separator.
+    start = [f":build_env CARGO_ENCODED_RUSTFLAGS={chr(0x1F).join(flags)}", f':dep sdviz = {{ path = "{HOME / "sdviz"}" }}']
     write(HOME / "config/init.evcxr", "\n".join(start) + "\n")
     libtorch = pathlib.Path(os.environ.get("LIBTORCH", ROOT / "libtorch")).resolve()
     spec = {

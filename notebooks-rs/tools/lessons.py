@@ -9,14 +9,18 @@
     lessons.py course            the whole course as one page, course.html
 
 A source is `lessons/NN-slug.rs` in jupytext's percent format. Its code cells belong to both languages, its markdown
-cells say theirs: `// %% [markdown] lang="zh"`.
+cells say theirs: `// %% [markdown] lang="zh"`. The code of an exercise's answer is a cell `// %% answer="2"`: markdown
+shows it where it says `{answer 2}` on a line of its own, and the program runs it after the cells and the answers above it.
 """
 import argparse
 import difflib
 import hashlib
+import itertools
 import json
 import pathlib
+import re
 import sys
+import textwrap
 
 import jupytext
 import nbformat
@@ -28,10 +32,12 @@ KERNEL = {"name": "sdviz-rust", "display_name": "Rust (sdviz)", "language": "rus
 PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LECTURE = HOME / "lecture.ipynb"
 LARGEST = 1_500_000
+ANSWER = re.compile(r"^ *\{answer (\w+)\}$", re.MULTILINE)
 
 
-# Lessons whose programs take a minute and more: `make test-lessons` runs them, the suite compiles them.
-LONG = {"02", "06", "08", "09", "10"}
+# The lessons that the suite runs: among the quickest, a minute of processor time together. It compiles the others, and
+# `make test-lessons` runs all.
+IN_THE_SUITE = {"05", "07"}
 
 
 class Lesson:
@@ -42,10 +48,18 @@ class Lesson:
         self.name = source.stem
         self.number = self.name[:2]
         cells = jupytext.reads(source.read_text(), fmt="rs:percent").cells
-        self.cells = [cell for cell in cells if cell.source.strip()]
+        self.steps = [cell for cell in cells if cell.source.strip()]
+        self.cells = [cell for cell in self.steps if "answer" not in cell.metadata]
+        answers = {cell.metadata["answer"]: cell.source for cell in self.steps if "answer" in cell.metadata}
+        unsaid = {(language, number) for language in LANGUAGES for number in answers}
         for cell in self.cells:
             if cell.cell_type == "markdown" and cell.metadata.get("lang") not in LANGUAGES:
                 sys.exit(f"{source}: a markdown cell without lang=\"en\" or lang=\"zh\": {cell.source[:60]!r}")
+            if cell.cell_type == "markdown":
+                unsaid -= {(cell.metadata["lang"], number) for number in ANSWER.findall(cell.source)}
+                cell.source = ANSWER.sub(lambda place: as_listing(answers[place[1]]), cell.source)
+        if unsaid:
+            sys.exit(f"{source}: nothing says {{answer …}} for {sorted(unsaid)}")
 
     def title(self, language="en"):
         first = next(c for c in self.cells if c.cell_type == "markdown" and c.metadata["lang"] == language)
@@ -87,20 +101,37 @@ class Lesson:
 
     def program(self):
         """The cells one after the other in a test function."""
+        place = 0
         lines = [
             f"//! Lesson {int(self.number)} as a program: made from `notebooks-rs/lessons/{self.source.name}` by `make lessons`.",
             "",
             "use super::{Plain, show};",
             "",
             "#[test]",
-            *(['#[ignore = "long: make test-lessons"]'] if self.number in LONG else []),
+            *([] if self.number in IN_THE_SUITE else ['#[ignore = "long: make test-lessons"]']),
             "fn lesson() -> Result<(), Box<dyn std::error::Error>> {",
             "    super::go_to_the_notebooks()?;",
         ]
-        for place, code in enumerate(self.code()):
-            lines += ["", f'    super::cell("{place}");']
-            lines += [f"    {line}" if line else "" for line in as_statements(code).splitlines()]
+        coded = [cell for cell in self.steps if cell.cell_type == "code"]
+        for answers, cells in itertools.groupby(coded, lambda cell: "answer" in cell.metadata):
+            if answers:
+                # In a scope of their own, as each reader begins where the lesson ends; notebooks show nothing of them.
+                lines += ["", "    if !super::outputs_are_wanted() {"]
+                for cell in cells:
+                    lines += [f"        // The answer to exercise {cell.metadata['answer']}."]
+                    lines += textwrap.indent(as_statements(cell.source), "        ").splitlines()
+                lines += ["    }"]
+                continue
+            for cell in cells:
+                lines += ["", f'    super::cell("{place}");']
+                lines += textwrap.indent(as_statements(cell.source), "    ").splitlines()
+                place += 1
         return "\n".join(lines + ["", '    super::cell("end");', "    Ok(())", "}"]) + "\n"
+
+
+def as_listing(code):
+    """An answer's code as it stands in an item of a list."""
+    return textwrap.indent(f"```rust\n{code.rstrip()}\n```", "   ")
 
 
 def as_statements(code):
@@ -166,8 +197,6 @@ def check():
         if old != text:
             parted = list(difflib.unified_diff(old.splitlines(), text.splitlines(), "is", "should be", n=1, lineterm=""))
             wrong.append(f"{path.name} is not what its source says: `make lessons`\n" + "\n".join(parted[:12]))
-        elif len(text.encode()) > LARGEST:
-            wrong.append(f"{path.name} is larger than {LARGEST / 1e6} MB")
     for lesson in lessons():
         notebook = lesson.read()
         if notebook and notebook.metadata["sdviz"]["executed"] != lesson.code_hash():
@@ -175,6 +204,9 @@ def check():
     shown = nbformat.read(LECTURE, as_version=4) if LECTURE.exists() else lecture()
     if [cell.source for cell in shown.cells] != [cell.source for cell in lecture().cells]:
         wrong.append(f"{LECTURE.name} is not what its source says: `make lesson-outputs`")
+    for path in sorted(HOME.glob("*.ipynb")):
+        if path.stat().st_size > LARGEST:
+            wrong.append(f"{path.name} has {path.stat().st_size / 1e6:.2f} MB: the most is {LARGEST / 1e6}")
     if wrong:
         sys.exit("\n".join(wrong))
     print(f"{len(lessons())} lessons, their notebooks and programs agree")

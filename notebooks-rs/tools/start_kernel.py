@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import sys
+import tempfile
 
 HOME = pathlib.Path(__file__).resolve().parent.parent / ".kernel"
 
@@ -15,7 +16,10 @@ def lives(process):
 
 
 cells = HOME / "cells"
-cells.mkdir(exist_ok=True)
+if " " in str(cells):
+    # evcxr tells the process that runs the cells where they lie in a line of words, which a blank in the path breaks.
+    cells = pathlib.Path(tempfile.gettempdir()) / f"sdviz-cells-{os.getuid()}"
+cells.mkdir(mode=0o700, exist_ok=True)
 for left in cells.iterdir():
     if not lives(left.name):
         shutil.rmtree(left, ignore_errors=True)

@@ -3,6 +3,7 @@
 use super::{Plain, show};
 
 #[test]
+#[ignore = "long: make test-lessons"]
 fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     super::go_to_the_notebooks()?;
 
@@ -76,6 +77,20 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::temp_dir().join("apple.png");
     found_again.image()?.save(&file)?;
     show!(found_again.text());
+
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 2.
+        let mut unicorns = Vec::new();
+        for seed in 1..=3 {
+            let drawing = sd.draw("a unicorn on a white background").seed(seed).decode(Decode::Final);
+            unicorns.push((format!("seed {seed}"), drawing.run()?.image()?));
+        }
+        show!(sheet(&unicorns));
+        // The answer to exercise 3.
+        let wide = sd.draw(prompt).seed(1).size(192, 128).decode(Decode::Final).run()?;
+        assert_eq!(wide.latents(0)?.shape(), [1, 4, 16, 24]);
+        show!(wide.image()?);
+    }
 
     super::cell("end");
     Ok(())

@@ -105,6 +105,27 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     }
     show!(sheet_of(3, &cells));
 
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 2.
+        let mut away = Vec::new();
+        for seed in 1..=3 {
+            let drawing = sd.draw("").negative_prompt(prompt).guidance_scale(4.0).seed(seed).decode(Decode::Final);
+            let picture = drawing.run()?.image()?;
+            assert_ne!(background(&picture), "blue");
+            away.push((format!("seed {seed}"), picture));
+        }
+        show!(sheet(&away));
+        // The answer to exercise 3.
+        let mut rockets = Vec::new();
+        for scale in [5.0, 10.0] {
+            for steps in [3, 4, 6, 8, 10, 14] {
+                let drawing = sd.draw("a rocket on a yellow background").seed(3).steps(steps).guidance_scale(scale);
+                rockets.push((format!("scale {scale}, steps {steps}"), drawing.decode(Decode::Final).run()?.image()?));
+            }
+        }
+        show!(sheet(&rockets));
+    }
+
     super::cell("end");
     Ok(())
 }

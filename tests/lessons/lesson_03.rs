@@ -3,6 +3,7 @@
 use super::{Plain, show};
 
 #[test]
+#[ignore = "long: make test-lessons"]
 fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     super::go_to_the_notebooks()?;
 
@@ -107,6 +108,60 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
 
     super::cell("12");
     show!(run.plot("change")?);
+
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 1.
+        #[derive(Default)]
+        struct Settling {
+            last: Option<Picture>,
+            moved: Vec<f64>,
+        }
+
+        impl Observer for Settling {
+            fn wants(&self, ask: Ask) -> bool {
+                matches!(ask, Ask::Picture { what: Quantity::PredictedOriginal, .. })
+            }
+
+            fn on_event(&mut self, event: &Event) -> Result<Flow> {
+                if let Event::Step(step) = event {
+                    if let Some(pictures) = step.pictures(Quantity::PredictedOriginal) {
+                        let picture = Picture::from(pictures[0].clone());
+                        if let Some(last) = &self.last {
+                            self.moved.push(picture.difference(last));
+                        }
+                        self.last = Some(picture);
+                    }
+                }
+                Ok(Flow::Continue)
+            }
+        }
+
+        for seed in [1, 2, 3] {
+            let mut settling = Settling::default();
+            sd.draw(prompt).seed(seed).decode(Decode::Final).watched(&mut settling)?;
+            println!("seed {seed}: {:.1?} levels", settling.moved);
+            assert!(settling.moved[12..].iter().all(|late| *late < settling.moved[0] / 4.0));
+        }
+        // The answer to exercise 2.
+        struct StopWhenSettled(Settling);
+
+        impl Observer for StopWhenSettled {
+            fn wants(&self, ask: Ask) -> bool {
+                self.0.wants(ask)
+            }
+
+            fn on_event(&mut self, event: &Event) -> Result<Flow> {
+                self.0.on_event(event)?;
+                Ok(if self.0.moved.last().is_some_and(|levels| *levels < 1.0) { Flow::Stop } else { Flow::Continue })
+            }
+        }
+
+        let mut watcher = StopWhenSettled(Settling::default());
+        let short = sd.draw(prompt).seed(7).decode(Decode::Final).watched(&mut watcher)?;
+        if let Some(picture) = &watcher.0.last {
+            println!("{} steps, {:.1} levels from all 25", short.steps_recorded() - 1, picture.difference(&run.image()?));
+        }
+    }
 
     super::cell("end");
     Ok(())

@@ -3,6 +3,7 @@
 use super::{Plain, show};
 
 #[test]
+#[ignore = "long: make test-lessons"]
 fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     super::go_to_the_notebooks()?;
 
@@ -85,6 +86,29 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let r2 = sd.draw("a red apple on a blue background").seed(seed).run()?.preview()?.r2();
         println!("seed {seed}: R² = {r2:.3}");
         assert!(r2 > 0.8);
+    }
+
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 1.
+        let mut looks = vec![("picture".to_string(), run.image()?)];
+        for channel in 0..4 {
+            looks.push((format!("channel {channel}"), end.channel(channel)));
+        }
+        println!("{}", preview.map());
+        show!(sheet(&looks));
+        // The answer to exercise 2.
+        let other = sd.draw("a banana on a purple background").seed(7).run()?;
+        let decoded = other.image()?;
+        let latents = other.latents(25)?;
+        let paint = |fitted_on: &Run| Ok::<Picture, Error>(fitted_on.preview()?.map().paint(latents.array().index_axis(Axis(0), 0))?.into());
+        let (with_the_apples, with_its_own) = (paint(&run)?, paint(&other)?);
+        // Each square of 8×8 pixels as one pixel.
+        let small = Picture::from_fn(16, 16, |x, y| decoded.crop(8 * x, 8 * y, 8, 8).mean_colour().map(|level| level as u8));
+        assert!(with_the_apples.difference(&small) > with_its_own.difference(&small));
+        show!(sheet(&[("decoded", &decoded), ("the apple's map", &with_the_apples), ("its own map", &with_its_own)]));
+        // The answer to exercise 3.
+        let noise = sd.noise(1);
+        show!(sheet(&[("one channel", Latents::from_tensor(&noise)?.channel(0)), ("decoded", sd.decode(&noise)?)]));
     }
 
     super::cell("end");

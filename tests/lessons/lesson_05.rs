@@ -139,6 +139,36 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!(apart, 0.0);
     }
 
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 4.
+        fn generate(sd: &Model, prompt: &str, negative_prompt: &str, noise: &Tensor, guided_calls: usize) -> Result<Picture> {
+            let text = sd.text_embeddings(&[negative_prompt, prompt])?;
+            let mut scheduler = sd.scheduler("ddim", 25)?;
+            let mut latents = noise * scheduler.init_noise_sigma();
+            for (call, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
+                let predicted = sd.predict_noise(&latents.repeat([2, 1, 1, 1]), timestep, &text)?;
+                let scale = if call < guided_calls { 5.0 } else { 1.0 };
+                let noise = guided(&predicted.narrow(0, 0, 1), &predicted.narrow(0, 1, 1), scale)?;
+                latents = scheduler.step(&noise, call, &latents, &mut no_noise)?.prev_sample;
+            }
+            sd.decode(&latents)
+        }
+
+        let mut pictures = vec![];
+        for seed in [1, 2] {
+            let whole = generate(&sd, prompt, "", &sd.noise(seed), 25)?;
+            let guided_early = generate(&sd, prompt, "", &sd.noise(seed), 10)?;
+            println!("seed {seed}: guided in the first ten steps only, {:.0} levels", guided_early.difference(&whole));
+            pictures.extend([
+                (format!("seed {seed}"), whole),
+                ("ten steps guided".to_string(), guided_early),
+                ("half of the noise".to_string(), generate(&sd, prompt, "", &(sd.noise(seed) * 0.5), 25)?),
+                ("not blue".to_string(), generate(&sd, "a red apple", "blue background", &sd.noise(seed), 25)?),
+            ]);
+        }
+        show!(sheet_of(4, &pictures));
+    }
+
     super::cell("end");
     Ok(())
 }

@@ -136,6 +136,28 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         assert!(change(left) < 10.0 && change(right) > 30.0);
     }
 
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 3.
+        let mut cats = vec![];
+        for seed in [1, 2] {
+            for strength in [0.4, 0.8] {
+                let run = draw(&sd, "a cat face on a yellow background", seed).init_image(&sketch).strength(strength).run()?;
+                let picture = run.image()?;
+                let [red, _, blue] = picture.crop(0, 0, 12, 12).mean_colour();
+                assert_eq!(red > blue, strength == 0.8);
+                cats.push((format!("strength {strength}"), picture));
+            }
+        }
+        show!(sheet(&cats));
+        // The answer to exercise 4.
+        let untouched = img2img_simplified(&sd, &sketch, 0.0, prompt, 1)?;
+        println!("{:.1} levels from the sketch", untouched.difference(&sketch));
+        if let Err(refusal) = draw(&sd, prompt, 1).init_image(&sketch).strength(0.0).run() {
+            println!("{refusal}");
+        }
+        show!(untouched);
+    }
+
     super::cell("end");
     Ok(())
 }

@@ -115,6 +115,30 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 2.
+        let blocks = sd.sites("vae.decoder.up_blocks.*")?;
+        let sides: Vec<i64> = blocks.rows().iter().map(|row| row.shape[2]).collect();
+        assert_eq!(sides, [32, 64, 128, 128]);
+        show!(blocks);
+        // The answer to exercise 3.
+        for seed in [1, 2, 3] {
+            let noise = sd.noise(seed);
+            let far = |timestep| -> Result<f64> {
+                let answer = sd.predict_noise(&noise, timestep, &text)?;
+                Ok(100.0 * ((answer - &noise).norm() / noise.norm()).double_value(&[]))
+            };
+            let (told_little, told_much) = (far(41.0)?, far(961.0)?);
+            println!("seed {seed}: {told_little:.0} % with 41, {told_much:.0} % with 961");
+            assert!(told_little > 3.0 * told_much);
+        }
+        // The answer to exercise 4.
+        let both = sd.text_embeddings(&["a red apple on a blue background", "a blue apple on a red background"])?;
+        // Token 0 begins the text, so "red" is the third token of the one and the seventh of the other.
+        let (before_apple, before_background) = (both.get(0).get(2), both.get(1).get(6));
+        assert!(!before_apple.allclose(&before_background, 1e-2, 1e-2, false));
+    }
+
     super::cell("end");
     Ok(())
 }

@@ -115,6 +115,32 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
+    if !super::outputs_are_wanted() {
+        // The answer to exercise 2.
+        for seed in [1, 2, 3] {
+            let ddpm = draw(&sd, prompt, seed).scheduler("ddpm").run()?.image()?;
+            let from_ddpm = |eta| Ok::<f64, Error>(draw(&sd, prompt, seed).scheduler("ddim").eta(eta).run()?.image()?.difference(&ddpm));
+            let (without, with) = (from_ddpm(0.0)?, from_ddpm(1.0)?);
+            println!("seed {seed}: {without:.1} levels from ddpm with η = 0, {with:.1} with η = 1");
+            assert!(with < without / 3.0);
+        }
+        // The answer to exercise 3.
+        let at_3 = |name: &str, steps, prompt, seed| draw(&sd, prompt, seed).scheduler(name).steps(steps).guidance_scale(3.0).run()?.image();
+        let mut goals_at_3 = vec![];
+        for (prompt, seed) in subjects {
+            goals_at_3.push(at_3("ddim", 100, prompt, seed)?);
+        }
+        for name in ["pndm", "lms", "ddim"] {
+            let before = table.iter().find(|(known, _)| known == name).map_or(0.0, |(_, far)| far[1]);
+            let mut far = 0.0;
+            for ((prompt, seed), goal) in subjects.iter().zip(&goals_at_3) {
+                far += at_3(name, 10, prompt, *seed)?.difference(goal) / 2.0;
+            }
+            println!("{name:<6} 10 steps: {before:>5.1} levels from the goal at scale 5, {far:>5.1} at scale 3");
+            assert!(name == "ddim" || far < before / 2.0);
+        }
+    }
+
     super::cell("end");
     Ok(())
 }

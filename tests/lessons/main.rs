@@ -68,3 +68,5 @@ mod lesson_08;
 mod lesson_09;
 #[rustfmt::skip]
 mod lesson_10;
+#[rustfmt::skip]
+mod lesson_11;
