@@ -60,6 +60,16 @@ bench: libtorch
 	$(CARGO) build --example bench
 	$(BENCH_PYTHON) scripts/bench.py $(BENCH)
 
+# Checks and measures on this machine's GPU (docs/gpu.md); GPU_CHECK="--device cpu --quick" tries the script on any machine.
+# gpu-check-pack packs the same, with the program, for a machine that has PyTorch and neither network nor Rust.
+.PHONY: gpu-check gpu-check-pack
+gpu-check: libtorch
+	$(CARGO) build
+	$(BENCH_PYTHON) scripts/gpu_check.py $(GPU_CHECK)
+
+gpu-check-pack:
+	$(PYTHON) scripts/gpu/pack.py $(GPU_PACK)
+
 # The page's front end: web/src to web/dist, which is committed. Only who changes web/ needs Node, 20 or newer.
 web:
 	cd web && npm ci --no-audit --no-fund && npm run build

@@ -5,7 +5,7 @@
     python scripts/bench_diffusers.py --model sd14-random --width 512 --height 512 --memory
 
 diffusers is taken as it comes: its default attention (`AttnProcessor2_0`, PyTorch's fused attention), no compilation,
-on the CPU. One JSON object goes to stdout, talk to stderr. Times are seconds, each a list with one entry per repeat
+on the CPU, or on a GPU with `--device cuda`. One JSON object goes to stdout, talk to stderr. Times are seconds, each a list with one entry per repeat
 (after one warm-up that is not counted) and its median:
   load          from_pretrained, files already in the page cache after the warm-up. f32 weights are mapped, not
                 read: their pages come in during the first forward, which is a warm-up and not counted either
@@ -39,7 +39,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from diffusers import StableDiffusionPipeline  # noqa: E402
 
-DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 PROMPT = "a red apple"
 GUIDANCE = 7.5
 SEED = 1024
@@ -53,6 +53,7 @@ def load(arguments):
     pipe = StableDiffusionPipeline.from_pretrained(
         arguments.model, dtype=DTYPES[arguments.dtype], safety_checker=None, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
+    pipe.to(arguments.device)
     if arguments.channels_last:
         pipe.unet.to(memory_format=torch.channels_last)
         pipe.vae.to(memory_format=torch.channels_last)
@@ -65,6 +66,8 @@ def repeat(what, times, run):
     for number in range(times + 1):
         start = time.perf_counter()
         units = run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # a GPU has only been given the work
         taken = (time.perf_counter() - start) / units
         say(f"{what}: {taken:.4f} s" + (" (warm-up)" if number == 0 else ""))
         seconds.append(taken)
@@ -85,14 +88,14 @@ def times(arguments):
     encoded = []
 
     def text():
-        prompt, negative = pipe.encode_prompt(PROMPT, "cpu", 1, True, "")
+        prompt, negative = pipe.encode_prompt(PROMPT, arguments.device, 1, True, "")
         encoded[:] = [torch.cat([negative, prompt])]
         return 1
 
     result["text"] = repeat("text", arguments.repeat, text)
     height, width = size(pipe, arguments)
     shape = (1, pipe.unet.config.in_channels, height // pipe.vae_scale_factor, width // pipe.vae_scale_factor)
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(DTYPES[arguments.dtype])
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(arguments.device, DTYPES[arguments.dtype])
 
     def steps():
         pipe.scheduler.set_timesteps(arguments.steps)
@@ -113,6 +116,8 @@ def times(arguments):
     result["scheduler"] = type(pipe.scheduler).__name__
     result["attention"] = sorted({type(p).__name__ for p in pipe.unet.attn_processors.values()})
     result["width"], result["height"] = width, height
+    if torch.cuda.is_available():
+        result["peak_allocated"] = torch.cuda.max_memory_allocated()
     return result
 
 
@@ -155,6 +160,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="a diffusers Stable Diffusion folder")
     parser.add_argument("--dtype", choices=DTYPES, default="f32")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--width", type=int, help="pixels; default: the model's own")
     parser.add_argument("--height", type=int, help="pixels; default: the model's own")
@@ -173,7 +179,7 @@ def main():
     print(json.dumps({
         "tool": "diffusers", "versions": {"python": platform.python_version(), "torch": torch.__version__,
                                           "diffusers": diffusers.__version__, "transformers": transformers.__version__},
-        "model": arguments.model, "dtype": arguments.dtype, "threads": arguments.threads, "steps": arguments.steps,
+        "model": arguments.model, "dtype": arguments.dtype, "device": arguments.device, "threads": arguments.threads, "steps": arguments.steps,
         "channels_last": arguments.channels_last, **result}, indent=1))
 
 

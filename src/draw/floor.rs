@@ -67,16 +67,17 @@ impl Model {
     }
 
     /// The noise in the latents `[n, 4, height/8, width/8]` at a timestep, as the UNet predicts it from the embeddings `text`,
-    /// one for each of the `n`: f32, of the latents' shape.
+    /// one for each of the `n`: f32, of the latents' shape and on their device.
     ///
     /// # Errors
     /// When the shapes do not fit.
     pub fn predict_noise(&self, latents: &Tensor, timestep: f64, text: &Tensor) -> Result<Tensor> {
         caught(|| {
             let (batch, ..) = latents.size4()?;
-            let t = Tensor::full([batch], timestep, (Kind::Float, latents.device()));
-            let noise = no_grad(|| self.unet.forward(latents, &t, text, &Probe::silent()))?;
-            Ok(noise.to_kind(Kind::Float))
+            let (input, text) = (latents.to_device(self.device()), text.to_device(self.device()));
+            let t = Tensor::full([batch], timestep, (Kind::Float, self.device()));
+            let noise = no_grad(|| self.unet.forward(&input, &t, &text, &Probe::silent()))?;
+            Ok(noise.to_kind(Kind::Float).to_device(latents.device()))
         })
     }
 
@@ -106,7 +107,7 @@ impl Model {
     /// When they have another shape.
     pub fn decode(&self, latents: &Tensor) -> Result<Picture> {
         caught(|| {
-            let scaled = latents / self.vae.config().scaling_factor;
+            let scaled = latents.to_device(self.device()) / self.vae.config().scaling_factor;
             let image = no_grad(|| self.vae.decode(&scaled, &Probe::silent()))?;
             start::to_picture(&(image.to_kind(Kind::Float) / 2.0 + 0.5).clamp(0.0, 1.0)).map(Picture::from)
         })

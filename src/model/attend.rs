@@ -7,7 +7,7 @@
 use crate::error::Result;
 use crate::watch::probe::Probe;
 use crate::watch::site::{Axes, Rows};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Most numbers of scores that are formed at once: 128 MiB in f32.
 const PIECE: i64 = 1 << 25;
@@ -122,8 +122,11 @@ impl Attend<'_, '_> {
         if branches.is_empty() || branches == rows.branches {
             return (!branches.is_empty()).then(|| (rows.clone(), None));
         }
-        let places: Vec<i64> = branches.iter().filter_map(|branch| rows.of(*branch)).flatten().collect();
-        let places = Tensor::from_slice(&places).to_device(self.q.device());
+        // Counted on the device: numbers from the host would have it wait.
+        let count =
+            |rows: std::ops::Range<i64>| Tensor::arange_start(rows.start, rows.end, (Kind::Int64, self.q.device()));
+        let places: Vec<Tensor> = branches.iter().filter_map(|branch| rows.of(*branch)).map(count).collect();
+        let places = Tensor::cat(&places, 0);
         Some((Rows { branches, ..rows.clone() }, Some(places)))
     }
 
@@ -131,29 +134,43 @@ impl Attend<'_, '_> {
     fn edited(&self, fused: impl FnOnce() -> Tensor) -> Result<Tensor> {
         let (names, probe, axes) = (self.names, self.probe, self.axes.0);
         let rows = self.q.size()[0];
-        let mut changed = vec![false; rows as usize];
+        let mut changed = Tensor::zeros([rows], (Kind::Bool, self.q.device()));
         let mut outputs = vec![];
         for (first, count) in self.pieces(rows) {
             let scores = self.scores(&self.q.narrow(2, first, count), self.k, first);
             let edited_scores = probe.pass_piece(&names.scores, axes, first, scores.shallow_clone())?;
             let probs = edited_scores.softmax(-1, Kind::Float);
             let edited_probs = probe.pass_piece(&names.probs, axes, first, probs.shallow_clone())?;
-            for (row, changed) in changed.iter_mut().enumerate().filter(|(_, changed)| !**changed) {
-                let same = |a: &Tensor, b: &Tensor| a.get(row as i64).equal(&b.get(row as i64));
-                *changed = !same(&scores, &edited_scores) || !same(&probs, &edited_probs);
+            for (before, after) in [(&scores, &edited_scores), (&probs, &edited_probs)] {
+                changed = changed.logical_or(&differing(before, after));
             }
             outputs.push(edited_probs.to_kind(self.v.kind()).matmul(self.v));
         }
-        if !changed.contains(&false) {
+        // The one look at numbers here, for which a GPU is waited for.
+        let known: Vec<bool> = Vec::try_from(&changed)?;
+        if !known.contains(&false) {
             return Ok(Tensor::cat(&outputs, 2));
         }
         let fused = fused();
-        if !changed.contains(&true) {
+        if !known.contains(&true) {
             return Ok(fused);
         }
-        let changed = Tensor::from_slice(&changed).to_device(fused.device()).view([-1, 1, 1, 1]);
-        Ok(Tensor::cat(&outputs, 2).where_self(&changed, &fused))
+        Ok(Tensor::cat(&outputs, 2).where_self(&changed.view([-1, 1, 1, 1]), &fused))
     }
+}
+
+/// Which rows of two tensors differ, `[rows]` on their device.
+fn differing(a: &Tensor, b: &Tensor) -> Tensor {
+    let rows = a.size()[0];
+    if a.data_ptr() == b.data_ptr() {
+        return Tensor::zeros([rows], (Kind::Bool, a.device()));
+    }
+    if a.device() != Device::Cpu {
+        return a.ne_tensor(b).flatten(1, -1).any_dim(1, false);
+    }
+    // On the CPU a comparison ends with the first number that differs.
+    let differ: Vec<bool> = (0..rows).map(|row| !a.get(row).equal(&b.get(row))).collect();
+    Tensor::from_slice(&differ)
 }
 
 #[cfg(test)]
@@ -163,7 +180,6 @@ mod tests {
     use crate::watch::editor::Editor;
     use crate::watch::observer::{Ask, Event, Flow, Observer};
     use crate::watch::site::{Branch, Site};
-    use tch::Device;
 
     const AXES: (Axes, Axes) = (Axes::Attention((4, 5)), Axes::Heads((4, 5)));
 

@@ -5,6 +5,7 @@
 
 use super::attend::{Attend, Names};
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
+use super::text_memory::TextMemory;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::watch::probe::Probe;
@@ -23,6 +24,7 @@ pub struct Attention {
     to_out: Linear,
     heads: i64,
     upcast: bool,
+    memory: TextMemory,
 }
 
 impl Attention {
@@ -44,6 +46,7 @@ impl Attention {
             to_out: Linear::new(&at / "to_out" / 0, width, width)?,
             heads,
             upcast,
+            memory: TextMemory::new(at.file().is_some()),
         })
     }
 
@@ -54,17 +57,19 @@ impl Attention {
     /// An editor's or an observer's.
     pub fn forward(&self, x: &Tensor, context: Option<&Tensor>, grid: Grid, probe: &Probe) -> Result<Tensor> {
         let (batch, places, width) = x.size3()?;
-        let (context, looked_at) = match context {
-            Some(text) => (probe.pass(&self.context_site, Axes::Text, text.shallow_clone())?, Axes::Text),
-            None => (x.shallow_clone(), Axes::Places(grid)),
-        };
-        let project = |(site, linear): &(String, Linear), of: &Tensor, axes| -> Result<Tensor> {
-            let projected = probe.pass(site, axes, linear.forward(of))?;
+        let split = |site: &str, axes, projected: Tensor| -> Result<Tensor> {
+            let projected = probe.pass(site, axes, projected)?;
             let heads = projected.view([batch, -1, self.heads, width / self.heads]).transpose(1, 2);
             Ok(if self.upcast { heads.to_kind(Kind::Float) } else { heads })
         };
-        let q = project(&self.to_q, x, Axes::Places(grid))?;
-        let (k, v) = (project(&self.to_k, &context, looked_at)?, project(&self.to_v, &context, looked_at)?);
+        let text = context.map(|text| probe.pass(&self.context_site, Axes::Text, text.shallow_clone())).transpose()?;
+        let q = split(&self.to_q.0, Axes::Places(grid), self.to_q.1.forward(x))?;
+        let (looked_at, axes) = text.as_ref().map_or((x, Axes::Places(grid)), |text| (text, Axes::Text));
+        let made = || (self.to_k.1.forward(looked_at), self.to_v.1.forward(looked_at));
+        // An editor may write into what it is shown.
+        let edited = probe.edits(&self.to_k.0) || probe.edits(&self.to_v.0);
+        let (k, v) = if text.is_some() && !edited { self.memory.of(looked_at, made) } else { made() };
+        let (k, v) = (split(&self.to_k.0, axes, k)?, split(&self.to_v.0, axes, v)?);
         let axes = (Axes::Attention(grid), Axes::Heads(grid));
         let out = Attend { q: &q, k: &k, v: &v, causal: false, names: &self.names, axes, probe }.forward()?;
         let out = self.to_out.forward(&out.transpose(1, 2).reshape([batch, places, width]).to_kind(x.kind()));

@@ -28,6 +28,7 @@ pub mod resolve;
 pub mod single_file;
 pub mod sniff;
 pub mod text_encoder;
+pub mod text_memory;
 pub mod tiling;
 pub mod tokenizer;
 pub mod unet;

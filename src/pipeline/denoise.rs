@@ -103,23 +103,18 @@ impl Denoise<'_, '_> {
             let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
             let text = self.conditioning.at(step).shallow_clone();
             let own = donors::Input { latents: input, text, rows: predictions.clone() };
-            let donors::Input { latents: input, text, rows } =
+            let donors::Input { latents: input, text: told, rows } =
                 donors::put_beside(self.donors, own, self.scheduler, (step, call))?;
-            self.probe.set_rows(rows);
+            self.probe.set_rows(rows.clone());
             let input = self.probe.pass("unet.sample", Axes::Image, input)?;
 
             // 2. Predict the noise, without and with the prompt.
             let t = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
-            let noise = self.clock.time("unet", || self.unet.forward(&input, &t, &text, self.probe))?;
-            let noise = self.probe.pass("noise_pred", Axes::Image, noise.to_kind(Kind::Float))?;
-            if !sentinel::is_finite(&noise) {
-                return Err(sentinel::first_bad_site(step, self.probe, |probe| {
-                    self.unet.forward(&input, &t, &text, probe)
-                }));
-            }
+            let noise = self.clock.queue("unet", || self.unet.forward(&input, &t, &told, self.probe))?;
+            let predicted = self.probe.pass("noise_pred", Axes::Image, noise.to_kind(Kind::Float))?;
 
             // What is predicted for donors' rows is of no use.
-            let noise = noise.narrow(0, 0, predictions.count());
+            let noise = predicted.narrow(0, 0, predictions.count());
 
             // 3. Guidance: beyond the one, towards the other (Ho & Salimans 2022).
             self.probe.set_rows(pictures.clone());
@@ -140,15 +135,13 @@ impl Denoise<'_, '_> {
             };
             let guided = pass(Quantity::NoiseGuided, guided)?;
 
-            sentinel::check(step, &[(Quantity::NoiseGuided.key(), &guided)])?;
-
             // 4. One step of the sampler: a little less noise.
             let draw = &mut || {
-                let drawn = self.noise.next_draw().map(|n| n.to_device(latents.device()));
+                let drawn = self.noise.next_draw_on(latents.device());
                 drawn.ok_or_else(|| Error::Torch("the scheduler drew more noise than it announced".into()))
             };
             let StepOutput { prev_sample, pred_original } =
-                self.clock.time("scheduler", || self.scheduler.step(&guided, call, &latents, draw))?;
+                self.clock.queue("scheduler", || self.scheduler.step(&guided, call, &latents, draw))?;
             latents = prev_sample;
             if let Some(kept) = self.kept {
                 latents = kept.put_back(&latents, self.scheduler, call + 1)?;
@@ -156,8 +149,21 @@ impl Denoise<'_, '_> {
             self.probe.see(Quantity::PredictedOriginal.key(), Axes::Image, &pred_original)?;
             latents = self.probe.pass(Quantity::Latents.key(), Axes::Image, latents)?;
 
-            let (predicted, left) = (Quantity::PredictedOriginal.key(), Quantity::Latents.key());
-            sentinel::check(step, &[(predicted, &pred_original), (left, &latents)])?;
+            // The one look at numbers in a step: until here a GPU is only handed its work.
+            let computed = [
+                ("noise_pred", &predicted),
+                (Quantity::NoiseGuided.key(), &guided),
+                (Quantity::PredictedOriginal.key(), &pred_original),
+                (Quantity::Latents.key(), &latents),
+            ];
+            if !self.clock.wait("unet", || sentinel::are_finite(&computed))? {
+                if sentinel::is_finite(&predicted) {
+                    sentinel::check(step, &computed)?;
+                }
+                self.probe.set_rows(rows);
+                let again = |probe: &Probe| self.unet.forward(&input, &t, &told, probe);
+                return Err(sentinel::first_bad_site(step, self.probe, again));
+            }
 
             // 5. Tell whoever watches.
             let uncond = uncond.as_ref().map(|uncond| (Quantity::NoiseUncond, uncond));

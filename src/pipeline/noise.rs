@@ -35,6 +35,12 @@ impl NoiseStream {
     pub fn next_draw(&mut self) -> Option<Tensor> {
         self.draws.pop_front()
     }
+
+    /// The next draw on a device; `None` when all are used up.
+    pub fn next_draw_on(&mut self, device: Device) -> Option<Tensor> {
+        // CUDA takes the numbers out of ordinary memory before the call returns: nobody has to wait for what it is doing.
+        self.next_draw().map(|noise| noise.to_device_(device, Kind::Float, device.is_cuda(), false))
+    }
 }
 
 /// A seed for a run that names none: 32 bits, which every other program takes too.

@@ -5,12 +5,30 @@ use crate::error::{Error, Result};
 use crate::watch::observer::{Ask, Event, Flow, Observer};
 use crate::watch::probe::{Probe, Through};
 use crate::watch::site::is_inner;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Whether all numbers are finite.
 pub fn is_finite(tensor: &Tensor) -> bool {
-    // A sum is finite only if every number is, up to overflow of the sum itself, which f64 rules out here.
-    tensor.sum(Kind::Double).double_value(&[]).is_finite()
+    sum(tensor).double_value(&[]).is_finite()
+}
+
+/// Whether all numbers of all these tensors are finite. One look for all: on a GPU each look waits for everything before it.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn are_finite(tensors: &[(&str, &Tensor)]) -> Result<bool> {
+    let sums: Vec<Tensor> = tensors.iter().map(|(_, tensor)| sum(tensor)).collect();
+    Ok(is_finite(&Tensor::f_stack(&sums, 0)?))
+}
+
+/// A number that is finite only if all numbers of the tensor are.
+fn sum(tensor: &Tensor) -> Tensor {
+    match tensor.device() {
+        // There is no f64 there, and a sum in f32 could overflow.
+        Device::Mps => tensor.abs().max().to_kind(Kind::Float),
+        // Up to overflow of the sum itself, which f64 rules out here.
+        _ => tensor.sum(Kind::Double),
+    }
 }
 
 /// Refuses numbers that are not finite among what a step has computed: the first of `tensors`, with their names, that
@@ -19,9 +37,7 @@ pub fn is_finite(tensor: &Tensor) -> bool {
 /// # Errors
 /// [`Error::NotFinite`].
 pub fn check(step: usize, tensors: &[(&str, &Tensor)]) -> Result<()> {
-    // One look for all: on a GPU each look waits for everything before it.
-    let sums: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.sum(Kind::Double)).collect();
-    if is_finite(&Tensor::f_stack(&sums, 0)?) {
+    if are_finite(tensors)? {
         return Ok(());
     }
     let bad = tensors.iter().find(|(_, tensor)| !is_finite(tensor));

@@ -224,8 +224,7 @@ impl Encoder<'_, '_> {
 /// # Errors
 /// When all are used up.
 pub fn next(noise: &mut NoiseStream, device: Device) -> Result<Tensor> {
-    let drawn = noise.next_draw().map(|n| n.to_device(device));
-    drawn.ok_or_else(|| Error::Torch("less noise was drawn than the start needs".into()))
+    noise.next_draw_on(device).ok_or_else(|| Error::Torch("less noise was drawn than the start needs".into()))
 }
 
 /// A picture as the autoencoder takes it: `[1, 3, height, width]`, f32 in −1..1, on the CPU.
@@ -241,7 +240,8 @@ pub fn to_tensor(picture: &RgbImage) -> Tensor {
 /// When it has another shape.
 pub fn to_picture(image: &Tensor) -> Result<RgbImage> {
     let (_, _, height, width) = image.size4()?;
-    let flat = image.permute([0, 2, 3, 1]).to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
+    // Put in order where it is: a GPU is quicker at that.
+    let flat = image.permute([0, 2, 3, 1]).to_kind(Kind::Float).contiguous().to_device(Device::Cpu).view(-1);
     let values: Vec<f32> = Vec::try_from(&flat)?;
     let bytes = values.into_iter().map(|v| pixels::unit_to_u8(v.into())).collect();
     Ok(RgbImage::from_raw(width as u32, height as u32, bytes).unwrap_or_default())

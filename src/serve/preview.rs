@@ -39,7 +39,7 @@ impl Painter {
         }
         let _no_gradients = tch::no_grad_guard();
         let (vae, picture) = (&pipeline.vae, patches(pipeline.model().vae_scale_factor as u32));
-        let latents = encoded(vae, &picture)?;
+        let latents = encoded(vae, &to_tensor(&picture).to_device(pipeline.device()))?;
         let image = vae.decode(&(&latents / vae.config().scaling_factor), &Probe::new(vec![]))?;
         let picture = to_picture(&(image.to_kind(Kind::Float) / 2.0 + 0.5).clamp(0.0, 1.0))?;
         let mut seen = LinearFit::default();
@@ -82,8 +82,8 @@ fn patches(factor: u32) -> RgbImage {
     RgbImage::from_fn(count * side, count * side, |x, y| Rgb(colours[((y / side) * count + x / side) as usize]))
 }
 
-fn encoded(vae: &Vae, picture: &RgbImage) -> Result<Tensor> {
-    let posterior = vae.encode(&to_tensor(picture), &Probe::new(vec![]))?;
+fn encoded(vae: &Vae, picture: &Tensor) -> Result<Tensor> {
+    let posterior = vae.encode(picture, &Probe::new(vec![]))?;
     Ok(posterior.mean.to_kind(Kind::Float) * vae.config().scaling_factor)
 }
 
@@ -109,7 +109,7 @@ mod tests {
         assert!(painter.map.fit.r2 > 0.6, "{:?}", painter.map.fit);
         let _no_gradients = tch::no_grad_guard();
         let sky = RgbImage::from_fn(128, 128, |_, y| if y < 64 { Rgb([40, 90, 220]) } else { Rgb([60, 160, 50]) });
-        let latents = encoded(&pipeline.vae, &sky).unwrap();
+        let latents = encoded(&pipeline.vae, &to_tensor(&sky)).unwrap();
         let error = |painter: &Painter| {
             let painted = painter.map.paint(numbers(&latents).unwrap().view()).unwrap();
             let (above, below) = (painted.get_pixel(8, 3).0, painted.get_pixel(8, 12).0);
