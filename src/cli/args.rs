@@ -13,6 +13,7 @@ mod layers;
 mod maps;
 mod models;
 mod numbers;
+mod pictures;
 mod report;
 mod runs;
 #[cfg(feature = "serve")]
@@ -36,6 +37,7 @@ pub use models::{
     ConvertArgs, FetchArgs, InspectArgs, MergeArgs, MergeMode, ModelsArgs, ScheduleArgs, SchedulersArgs, TokensArgs,
 };
 pub use numbers::{Seed, number, whole};
+pub use pictures::{FitArgs, InvertArgs, LookIntoArgs, PlaceArgs, Purpose};
 pub use report::ReportArgs;
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 #[cfg(feature = "serve")]
@@ -64,6 +66,10 @@ pub struct Cli {
 pub enum Command {
     /// Draw a picture and record every step
     Trace(Box<TraceArgs>),
+    /// Go from a picture to the noise that it could have been drawn from, and record every step
+    Invert(Box<InvertArgs>),
+    /// See what the model sees in a picture: one prediction at each of some noise levels
+    Look(Box<LookIntoArgs>),
     /// Print the shapes of a run's tensors, from token ids to the picture
     Shapes(ShapesArgs),
     /// Print a model's components, parameters and output shapes
@@ -227,7 +233,7 @@ pub struct OnStepArgs {
 #[command(mut_arg("decode_what", |what| usual(what, "both with a small model, else latents")))]
 pub struct TraceArgs {
     /// What to draw; "" draws without a prompt
-    #[arg(long, short, value_name = "TEXT", required_unless_present_any = ["like", "branch"])]
+    #[arg(long, short, value_name = "TEXT", required_unless_present_any = ["like", "branch", "start"])]
     pub prompt: Option<String>,
     /// What to stay away from; used when the guidance scale is above 1
     #[arg(long, short, value_name = "TEXT")]
@@ -246,6 +252,13 @@ pub struct TraceArgs {
     /// eta from there on; without @STEP from its last one, where a run that was cut short goes on
     #[arg(long, value_name = "RUN[@STEP]", conflicts_with = "like")]
     pub branch: Option<String>,
+    /// Begin with the latents of an inversion (`sdviz invert`) instead of noise from a seed: with its noise, or with those
+    /// of a step on its way; what is not said is as there
+    #[arg(long, value_name = "RUN[@STEP]", conflicts_with_all = ["like", "branch"])]
+    pub start: Option<String>,
+    /// What it is for, where another verb has it made.
+    #[arg(skip)]
+    pub purpose: Option<Purpose>,
     /// Folder for the record [default: run, or the first of run-2, run-3, … that is free]
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,

@@ -167,11 +167,20 @@ pub fn tag_warning(tag: &str) -> String {
 fn beyond_settings_of_ours(typed: &TraceArgs, own: &Own) -> Vec<String> {
     let (plan, model, loading) = (&own.plan, &own.model, &typed.model.loading);
     let mut words = vec![];
-    if let (Some(picture), None) = (&plan.init_image, &typed.picture.init_image) {
+    if plan.looks_into_picture() {
+        words.push("the picture shows a step of a run that looked into another: this one is drawn from noise".into());
+    } else if let (Some(picture), None) = (&plan.init_image, &typed.picture.init_image) {
         let strength = plan.strength.unwrap_or_default();
         words.push(format!(
             "the picture began from `{}` (strength {strength}): name it with `--init-image`, or this one begins from noise",
             picture.file
+        ));
+    }
+    if let Some(parent) = &plan.start {
+        let (run, step) = (&parent.run, parent.step);
+        words.push(format!(
+            "the picture's run began with step {step} of the inversion `{run}`: `--start {run}@{step}` does so again; this one \
+             begins from noise"
         ));
     }
     if let Some(parent) = &plan.branch {

@@ -10,12 +10,14 @@ mod commands;
 mod donors;
 mod inside;
 mod interrupt;
+mod inversions;
 mod like;
 pub mod parse;
 mod plan;
 mod plugins;
 pub mod report;
 mod runs;
+mod start;
 mod told;
 
 use anyhow::Result;
@@ -31,6 +33,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     cli.note.iter().for_each(|note| talk.say(note));
     match cli.command {
         Command::Trace(args) => commands::trace::run(&args, talk),
+        Command::Invert(args) => commands::invert::run(&args, talk),
+        Command::Look(args) => commands::look::run(&args, talk),
         Command::Shapes(args) => commands::shapes::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Convert(args) => commands::convert::run(&args, talk),

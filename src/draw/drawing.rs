@@ -10,9 +10,11 @@ use crate::record::attention::AttentionPlan;
 use crate::record::edits::PlannedEdit;
 use crate::record::hires::Hires;
 use crate::record::inputs::USUAL_STRENGTH;
+use crate::record::inversion::InversionPlan;
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::run::branch::Fork;
 use crate::run::donor;
+use crate::run::start::Origin;
 use crate::run::{self, Company, Ended, Hashes, Job};
 use crate::scheduler::SchedulerKind;
 use crate::trace::parameters::PictureSettings;
@@ -46,6 +48,8 @@ pub struct Drawing {
     edits: Vec<String>,
     donors: Vec<Run>,
     fork: Option<Fork>,
+    origin: Option<Origin>,
+    pub(super) inversion: Option<InversionPlan>,
     keep: Keep,
     attention: Option<AttentionPlan>,
     decode: Decode,
@@ -83,6 +87,8 @@ impl Drawing {
             edits: vec![],
             donors: vec![],
             fork: None,
+            origin: None,
+            inversion: None,
             keep: Keep::from(usual.record),
             attention: None,
             decode: usual.decode,
@@ -115,6 +121,22 @@ impl Drawing {
         (self.size, self.batch) = (Some((plan.width, plan.height)), plan.batch_size);
         self.edits = plan.edits.into_iter().map(|edit| edit.edit).collect();
         (self.keep.quantities, self.decode, self.fork) = (plan.record, plan.decode, Some(fork));
+        self
+    }
+
+    /// Going from its picture to noise.
+    pub(super) fn inverting(mut self, inversion: InversionPlan) -> Drawing {
+        self.inversion = Some(inversion);
+        self
+    }
+
+    /// Beginning with the latents of an inversion, with its settings.
+    pub(super) fn starting(mut self, origin: Origin) -> Drawing {
+        let plan = origin.plan().clone();
+        self.prompt_syntax = Some(plan.prompt_syntax.to_string());
+        (self.prompt, self.clip_skip, self.steps) = (plan.prompt, plan.clip_skip, plan.steps);
+        (self.scheduler, self.size) = (Some(plan.scheduler), Some((plan.width, plan.height)));
+        self.origin = Some(origin);
         self
     }
 
@@ -314,9 +336,10 @@ impl Drawing {
         let model = self.model.loaded();
         let hashes = model.hashes.get().map_or(Hashes::Of(&model.choice), |known| Hashes::Known(known));
         let resolved = caught(|| {
-            let resolved = match &self.fork {
-                None => model.pipeline.resolve(&plan),
-                Some(fork) => fork.resolve(&model.pipeline, &plan, model.hashes()?),
+            let resolved = match (&self.fork, &self.origin) {
+                (None, None) => model.pipeline.resolve(&plan),
+                (Some(fork), _) => fork.resolve(&model.pipeline, &plan, model.hashes()?),
+                (None, Some(origin)) => origin.resolve(&model.pipeline, &plan, model.hashes()?),
             };
             donor::lend(resolved?, &self.donors)
         })?;
@@ -348,7 +371,8 @@ impl Drawing {
     fn prepare(&self) -> Result<(Plan, Option<Input>)> {
         self.check()?;
         let init = self.init_image.as_ref().map(|picture| picture.read(self.mask.as_ref())).transpose()?;
-        let strength = init.as_ref().map(|_| self.strength.unwrap_or(USUAL_STRENGTH));
+        let noised = init.as_ref().filter(|_| self.inversion.is_none());
+        let strength = noised.map(|_| self.strength.unwrap_or(USUAL_STRENGTH));
         strength.map_or(Ok(()), start::check_strength)?;
         let steps = |second: Hires| if second.steps == 0 { self.steps } else { second.steps };
         let second = self.hires.map(|second| Hires { steps: steps(second), ..second });
@@ -375,6 +399,7 @@ impl Drawing {
             resize: init.as_ref().map(|_| Default::default()),
             mask: init.as_ref().and_then(|init| init.mask.as_ref()).map(|(_, about)| about.clone()),
             hires: second,
+            inversion: self.inversion.clone(),
             edits: self.edits.iter().map(PlannedEdit::asked).collect(),
             donors: self.donors.iter().map(donor::planned).collect::<Result<_>>()?,
             record: self.keep.quantities.clone(),
@@ -391,6 +416,7 @@ impl Drawing {
             return Ok((plan, fork.input()?));
         }
         self.model.complete(&mut plan)?;
+        self.origin.iter().try_for_each(|origin| origin.apply(&mut plan))?;
         let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
         Ok((plan, input))
     }
@@ -408,6 +434,12 @@ impl Drawing {
         if self.fork.is_some() && self.init_image.is_some() {
             return Err(Error::invalid(
                 "a branch goes on from a run, not from a picture",
+                "leave out `.init_image(…)`",
+            ));
+        }
+        if self.origin.is_some() && self.init_image.is_some() {
+            return Err(Error::invalid(
+                "a drawing that begins from an inversion does not begin from a picture",
                 "leave out `.init_image(…)`",
             ));
         }

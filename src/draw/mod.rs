@@ -8,6 +8,7 @@ mod begin;
 mod branch;
 pub mod drawing;
 mod floor;
+mod invert;
 pub mod keep;
 mod like;
 pub mod merge;

@@ -21,6 +21,9 @@ pub struct Lender {
     pub run: Arc<dyn Recorded>,
     /// For each step of this run the donor's step that has the same noise level.
     pub steps: BTreeMap<usize, usize>,
+    /// Whether its steps go up to noise: then what the model predicts at a level stands with the latents of that level, and
+    /// not with those of the next.
+    pub ascends: bool,
 }
 
 /// What a copying edit knows of its run.
@@ -83,7 +86,12 @@ fn of_record(lender: &Lender, what: Quantity, site: &Site, like: &Tensor) -> Res
     let name = lender.run.name();
     let step = lender.steps.get(&site.step).copied();
     // What is predicted in a step belongs to the level before it.
-    let before = site.step.checked_sub(1).and_then(|before| lender.steps.get(&before)).map(|before| before + 1);
+    // An inversion is told the level that its step goes to.
+    let before = site
+        .step
+        .checked_sub(1)
+        .and_then(|before| lender.steps.get(&before))
+        .map(|before| before + usize::from(!lender.ascends));
     let step = if what == Quantity::Latents { step } else { before };
     let missing = || Error::NotRecorded {
         message: format!("`{name}` does not have `{what}` of step {}", site.step),

@@ -4,12 +4,11 @@
 //! numbers of model calls, a step of the one means nothing beside the same step of the other, and only the starting
 //! latents and the end are compared.
 
-use crate::arithmetic::decibels;
 use crate::error::Result;
 use crate::record::plan::Quantity;
 use crate::record::schema::Status;
 use crate::trace::reader::Run;
-use image::RgbImage;
+pub use crate::viz::distance::psnr;
 use ndarray::{Array4, Zip};
 use serde::Serialize;
 use serde_json::Value;
@@ -248,12 +247,6 @@ fn tensor_gap(a: &Array4<f32>, b: &Array4<f32>) -> Gap {
     Gap { relative, rms: (squares / a.len().max(1) as f64).sqrt() }
 }
 
-/// Peak signal-to-noise ratio in dB with a peak of 255; `None` where the pictures, of one size, are the same.
-pub fn psnr(a: &RgbImage, b: &RgbImage) -> Option<f64> {
-    let rms = super::measures::root_mean_square(a, b);
-    (rms > 0.0).then(|| decibels((rms / 255.0).powi(2)))
-}
-
 /// The fields of plan, model and environment that differ, in the record's order.
 fn field_gaps(a: &Run, b: &Run) -> Result<Vec<FieldGap>> {
     let fields = |run: &Run| -> Result<Vec<(String, Value)>> {
@@ -294,6 +287,7 @@ fn flatten(name: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use image::RgbImage;
 
     fn tensor(values: &[f32]) -> Array4<f32> {
         Array4::from_shape_vec((1, 1, 1, values.len()), values.to_vec()).unwrap()

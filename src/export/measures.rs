@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
 use crate::record::schema::Status;
 use crate::trace::reader::Run;
-use image::RgbImage;
+pub use crate::viz::distance::root_mean_square;
 use ndarray::{Array3, ArrayView3, Zip};
 
 /// `(step, value)`, steps ascending. Step 0 is what the loop begins with, step `k` the k-th model call.
@@ -197,13 +197,6 @@ pub fn picture_distance(run: &Run, what: Quantity, batch: usize) -> Result<Curve
         }
     }
     Ok(curve)
-}
-
-/// Root mean square difference of two pictures of one size, over pixels and channels, in grey levels 0..=255.
-pub fn root_mean_square(a: &RgbImage, b: &RgbImage) -> f64 {
-    let pairs = a.as_raw().iter().zip(b.as_raw());
-    let squares: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum();
-    (squares as f64 / a.as_raw().len().max(1) as f64).sqrt()
 }
 
 /// Calls `f` with the tensors of each step that has all of `what`, `[channels, height/8, width/8]` each.

@@ -17,6 +17,7 @@ mod footer;
 pub mod frames;
 pub mod geometry;
 pub mod latents;
+pub mod look;
 pub mod manager;
 pub mod measures;
 pub mod moments;

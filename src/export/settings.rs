@@ -47,7 +47,6 @@ fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
     // Without guidance nothing is stayed away from.
     let negative = (plan.guidance_scale > 1.0 && !plan.negative_prompt.trim().is_empty())
         .then(|| format!("not “{}”", shortened(&plan.negative_prompt, length)));
-    let strength = plan.strength.map(|strength| format!(", strength {strength}")).unwrap_or_default();
     let eta = if plan.eta == 0.0 { String::new() } else { format!(", η {}", plan.eta) };
     let calls = (record.calls() != plan.steps && record.calls() > 0).then(|| count(record.calls(), "model call"));
     let loras: Vec<String> = record.model.loras.iter().map(|l| format!("{} × {}", l.name(), l.weight)).collect();
@@ -55,7 +54,7 @@ fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
     let mut all = vec![
         Setting::of(format!("“{}”", shortened(&plan.prompt, length))),
         Setting::perhaps(negative, "no negative prompt"),
-        Setting::perhaps(plan.init_image.as_ref().map(|f| format!("from {}{strength}", f.file)), "from noise"),
+        Setting::perhaps(begun(plan), "from noise"),
         Setting::perhaps(plan.mask.as_ref().map(|f| format!("mask {}", f.file)), "no mask"),
         Setting::of(format!("{}{eta}", scheduler_name(&plan.scheduler))),
         Setting::of(count(plan.steps, "step")),
@@ -73,6 +72,23 @@ fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
     ];
     all.push(Setting { hidden: record.status == Status::Complete, ..Setting::of(record.status.to_string()) });
     all
+}
+
+/// What it begins with, where that is not seeded noise: a picture, which it may only look into, or an inversion.
+fn begun(plan: &Plan) -> Option<String> {
+    let file = plan.init_image.as_ref().map(|picture| picture.file.as_str());
+    Some(match (&plan.start, &plan.inversion, &plan.look, file) {
+        (Some(parent), ..) => format!("from step {} of {}", parent.step, last_part(&parent.run)),
+        (None, Some(inversion), _, Some(file)) if inversion.refine > 0 => {
+            format!("inversion of {file}, refined {} times", inversion.refine)
+        }
+        (None, Some(_), _, Some(file)) => format!("inversion of {file}"),
+        (None, None, Some(_), Some(file)) => format!("a look into {file}"),
+        (.., file) => {
+            let strength = plan.strength.map(|strength| format!(", strength {strength}")).unwrap_or_default();
+            format!("from {}{strength}", file?)
+        }
+    })
 }
 
 /// Which step of which run it goes on from, and what that was asked to draw, if it was something else.

@@ -58,6 +58,7 @@ impl Pipeline {
             first_call: 0,
             first_step: 0,
             kept: None,
+            settle: None,
             past: None,
             donors: &[],
             probe: &probe,

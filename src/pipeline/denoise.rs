@@ -11,6 +11,7 @@ use super::donors::{self, Beside};
 use super::noise::NoiseStream;
 use super::past::Past;
 use super::sentinel;
+use super::settle::{Asking, Settle};
 use super::start::Preserved;
 use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub struct Denoise<'a, 'p> {
     pub first_step: usize,
     /// What of a picture is put back after each step, where a mask says so.
     pub kept: Option<&'a Preserved>,
+    /// Of an inversion, where its steps predict.
+    pub settle: Option<&'a mut Settle>,
     /// The steps that an earlier run has made.
     pub past: Option<&'a Past>,
     /// The runs that run beside it.
@@ -97,8 +100,11 @@ impl Denoise<'_, '_> {
                 continue;
             }
 
+            // An inversion may predict where the step arrives. Every other run predicts where it is.
+            let place = self.place(&latents, (step, call), timestep)?;
+
             // 1. The latents at the variance the model was trained on; twice, for the two predictions.
-            let input = self.scheduler.scale_model_input(&latents, call)?;
+            let input = self.scheduler.scale_model_input(&place, call)?;
             let times = predictions.branches.len();
             let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
             let text = self.conditioning.at(step).shallow_clone();
@@ -143,6 +149,7 @@ impl Denoise<'_, '_> {
             let StepOutput { prev_sample, pred_original } =
                 self.clock.queue("scheduler", || self.scheduler.step(&guided, call, &latents, draw))?;
             latents = prev_sample;
+            self.settle.iter_mut().for_each(|settle| settle.note(&latents, &place));
             if let Some(kept) = self.kept {
                 latents = kept.put_back(&latents, self.scheduler, call + 1)?;
             }
@@ -181,6 +188,14 @@ impl Denoise<'_, '_> {
             }
         }
         Ok(Denoised { latents, stopped: false })
+    }
+
+    /// The latents at which the model is asked in a step that begins with `latents`.
+    fn place(&mut self, latents: &Tensor, at: (usize, usize), timestep: f64) -> Result<Tensor> {
+        let Some(settle) = &mut self.settle else { return Ok(latents.shallow_clone()) };
+        let (unet, conditioning) = (self.unet, self.conditioning);
+        let asking = Asking { unet, conditioning, scheduler: &mut *self.scheduler, at, timestep, clock: self.clock };
+        settle.place(latents, asking)
     }
 
     /// The guidance scale of this step: an editor may have another one than was asked for.

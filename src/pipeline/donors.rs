@@ -8,6 +8,7 @@ use super::conditioning::{Conditioning, TextRequest};
 use super::load::Pipeline;
 use crate::edit::copy::Lender;
 use crate::error::{Error, Result};
+use crate::record::inversion::RunKind;
 use crate::record::plan::Quantity;
 use crate::record::schema::{Level, RunRecord};
 use crate::scheduler::Scheduler;
@@ -88,7 +89,8 @@ impl Donor {
         check_fit(ours, &record, &run.name())?;
         let calls = (1..=ours.last_step()).filter(|step| ours.schedule[step - 1].timestep.is_some());
         let rows = calls.filter(|step| asked.is_none_or(|asked| asked.contains(step))).collect();
-        let lender = Lender { steps: same_levels(&ours.schedule, &record.schedule), run };
+        let ascends = record.kind == RunKind::Inversion;
+        let lender = Lender { steps: same_levels(&ours.schedule, &record.schedule), ascends, run };
         let donor = Donor { record, lender, rows };
         donor.check_recorded(ours)?;
         Ok(donor)

@@ -7,13 +7,16 @@ use super::edited::check_carried;
 use super::init_image::Input;
 use super::load::Pipeline;
 use super::resolve::Resolved;
+use super::settle::Settle;
 use super::shared::Shared;
-use super::start::Encoder;
+use super::start::{Encoder, Start};
 use super::step_reporter::StepReporter;
 use super::{hires, start};
 use crate::error::{Error, Result};
+use crate::record::inversion::Found;
 use crate::record::plan::{Decode, Plan};
 use crate::record::schema::{RunRecord, Stage};
+use crate::viz::distance::psnr;
 use crate::watch::observer::{Event, Flow};
 use crate::watch::probe::Probe;
 use image::RgbImage;
@@ -28,6 +31,8 @@ pub struct Outcome {
     pub images: Vec<RgbImage>,
     /// Whether an observer stopped it before its last step.
     pub stopped: bool,
+    /// Of an inversion, what was found on the way.
+    pub inversion: Option<Found>,
     /// Where the time went.
     pub stages: Vec<Stage>,
 }
@@ -79,7 +84,7 @@ impl Pipeline {
         probe: &Probe,
     ) -> Result<Outcome> {
         let _no_gradients = tch::no_grad_guard();
-        let Resolved { record, mut scheduler, second_scheduler, edits: _, past, donors } = resolved;
+        let Resolved { record, mut scheduler, second_scheduler, edits: _, past, start: begun, donors } = resolved;
         check_carried(&record, probe)?;
         let past = past.as_ref();
         let planned = record.plan.seeds();
@@ -89,7 +94,8 @@ impl Pipeline {
             return Err(Error::invalid(message, "give each picture its seed"));
         }
         let plan = &record.plan;
-        check_input(plan, input, past.is_some())?;
+        check_input(plan, input, past.is_some() || begun.is_some())?;
+        check_begun(plan, begun.is_some() || past.is_some())?;
         let clock = Clock::new(self.options.device);
         if probe.tell(&Event::Begin(&record))? == Flow::Stop {
             return Err(Error::Cancelled);
@@ -104,13 +110,19 @@ impl Pipeline {
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
         let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };
-        let start = match (past, input) {
-            (Some(past), _) => past.start(plan, &mut noise, encoder.device, probe),
-            (None, None) => start::from_noise(scheduler.as_ref(), &mut noise, encoder.device, probe),
-            (None, Some(input)) => encoder.start(input, scheduler.as_ref(), first_call, &mut noise),
+        let start = match (past, begun, input) {
+            (Some(past), ..) => past.start(plan, &mut noise, encoder.device, probe),
+            (None, Some(latents), _) => Ok(Start { latents: latents.to_device(encoder.device), kept: None }),
+            (None, None, None) => start::from_noise(scheduler.as_ref(), &mut noise, encoder.device, probe),
+            (None, None, Some(input)) => encoder.begin(plan, input, scheduler.as_ref(), first_call, &mut noise),
         }?;
 
         let mut reporter = StepReporter::new(&self.vae, probe, &clock, &record);
+        let mut settle = plan.inversion.as_ref().map(Settle::new);
+        let mut psnr_vae = None;
+        if let Some(input) = input.filter(|_| settle.is_some() && plan.decode != Decode::Nothing) {
+            psnr_vae = reporter.decode_ahead(&start.latents, 0)?.first().and_then(|kept| psnr(&input.picture, kept));
+        }
         let (unet, factor, clock) = (&self.unet, self.model.vae_scale_factor, &clock);
         let (kept, scheduler, noise) = (start.kept.as_ref(), scheduler.as_mut(), &mut noise);
         let mut denoise = Denoise {
@@ -121,6 +133,7 @@ impl Pipeline {
             first_call,
             first_step: 0,
             kept,
+            settle: settle.as_mut(),
             past,
             donors,
             probe,
@@ -148,7 +161,9 @@ impl Pipeline {
         if !denoised.stopped {
             probe.tell(&Event::Finished(&images))?;
         }
-        Ok(Outcome { latents: denoised.latents, images, stopped: denoised.stopped, stages: clock.stages() })
+        let residuals = settle.as_ref().map(Settle::residuals).transpose()?;
+        let inversion = residuals.map(|residuals| Found { residuals, psnr_vae, psnr_reconstructed: None });
+        Ok(Outcome { latents: denoised.latents, images, stopped: denoised.stopped, inversion, stages: clock.stages() })
     }
 
     /// What the model is told at each step of a run.
@@ -169,14 +184,15 @@ impl Pipeline {
 /// The picture is there if and only if the plan has a strength, and fits it. A run that goes on from an earlier one needs it
 /// only to put its pixels back.
 fn check_input(plan: &Plan, input: Option<&Input>, goes_on: bool) -> Result<()> {
-    match (plan.strength, input) {
-        (None, None) => Ok(()),
-        (Some(_), None) if goes_on && !plan.paste => Ok(()),
-        (Some(_), None) => {
-            Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`"))
+    match (plan.takes_picture(), input) {
+        (false, None) => Ok(()),
+        (true, None) if goes_on && !plan.paste => Ok(()),
+        (true, None) if plan.looks_into_picture() => {
+            Err(Error::invalid("no picture to look into", "give the run its picture"))
         }
-        (None, Some(_)) => Err(Error::invalid("a picture to begin from, but no strength", "give the plan a strength")),
-        (Some(_), Some(input)) => {
+        (true, None) => Err(Error::invalid("a strength, but no picture to begin from", "name one with `--init-image`")),
+        (false, Some(_)) => Err(Error::invalid("a picture to begin from, but no strength", "give the plan a strength")),
+        (true, Some(input)) => {
             let planned = (plan.width as u32, plan.height as u32);
             let sizes =
                 [Some(input.picture.dimensions()), input.mask.as_ref().map(image::GenericImageView::dimensions)];
@@ -191,5 +207,16 @@ fn check_input(plan: &Plan, input: Option<&Input>, goes_on: bool) -> Result<()> 
                 )),
             }
         }
+    }
+}
+
+/// A plan that begins from an inversion has its latents.
+fn check_begun(plan: &Plan, has_latents: bool) -> Result<()> {
+    match &plan.start {
+        Some(parent) if !has_latents => {
+            let message = format!("the latents of the inversion `{}` were not given", parent.run);
+            Err(Error::invalid(message, "a run that begins from an inversion is resolved by `run::start`"))
+        }
+        _ => Ok(()),
     }
 }

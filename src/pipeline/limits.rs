@@ -101,7 +101,7 @@ impl<'a> Demand<'a> {
             predictions: if plan.guidance_scale > 1.0 { 2 } else { 1 },
             draws: 1,
             decodes: plan.decode != Decode::Nothing,
-            encodes: plan.strength.is_some(),
+            encodes: plan.takes_picture(),
         }
     }
 

@@ -6,15 +6,16 @@ use super::donors::Donor;
 use super::limits::{self, Demand};
 use super::load::Pipeline;
 use super::past::Past;
-use super::{device, hires, start};
+use super::{device, hires, inversion, start};
 use crate::edit::edits::Edits;
 use crate::error::Result;
 use crate::prompt::conditions;
 use crate::record::conditions::{Conditions, at};
+use crate::record::inversion::{InversionRecord, RunKind};
 use crate::record::plan::Plan;
 use crate::record::schema::{Environment, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
 use crate::scheduler::{self, Scheduler, SchedulerKind};
-use tch::Device;
+use tch::{Device, Tensor};
 
 /// A plan as it is carried out.
 pub struct Resolved {
@@ -28,6 +29,8 @@ pub struct Resolved {
     pub edits: Option<Edits>,
     /// The steps that are made already, if it goes on from an earlier run.
     pub past: Option<Past>,
+    /// The latents of an inversion that it begins with, f32, if it does.
+    pub start: Option<Tensor>,
     /// The runs that run beside it.
     pub donors: Vec<Donor>,
 }
@@ -63,11 +66,11 @@ impl Pipeline {
     /// When the plan cannot be carried out with this model.
     pub fn resolve(&self, plan: &Plan) -> Result<Resolved> {
         limits::check_plan(plan, self.model.vae_scale_factor)?;
+        inversion::check(plan)?;
         let kind = SchedulerKind::parse(&plan.scheduler)?;
-        let scheduler = scheduler::build(kind, &self.scheduler_config, plan.steps, plan.eta)?;
+        let scheduler = self.sampler(plan, kind)?;
         self.text_encoder.check_clip_skip(plan.clip_skip)?;
-        let begin = if plan.mask.is_some() { start::begin_behind_mask } else { start::begin };
-        let begin = plan.strength.map(|s| begin(scheduler.as_ref(), plan.steps, s)).transpose()?;
+        let begin = start::beginning(plan, scheduler.as_ref())?;
         let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
         let mut schedule = scheduler::levels(scheduler.as_ref(), first_call);
         let (calls, factor) = (schedule.len() - 1, self.model.vae_scale_factor);
@@ -86,6 +89,12 @@ impl Pipeline {
         let mut record = RunRecord {
             schema_version: SCHEMA_VERSION,
             sdviz_version: env!("CARGO_PKG_VERSION").into(),
+            kind: match (&plan.inversion, &plan.look) {
+                (Some(_), _) => RunKind::Inversion,
+                (None, Some(_)) => RunKind::Look,
+                (None, None) => RunKind::Drawing,
+            },
+            inversion: plan.inversion.as_ref().map(InversionRecord::planned),
             status: Status::Running,
             failure: None,
             plan,
@@ -104,7 +113,17 @@ impl Pipeline {
         self.resolve_attention(&mut record)?;
         let edits = self.edits(&record)?;
         record.plan.edits = edits.as_ref().map(Edits::planned).unwrap_or_default();
-        Ok(Resolved { record, scheduler, second_scheduler, edits, past: None, donors: vec![] })
+        Ok(Resolved { record, scheduler, second_scheduler, edits, past: None, start: None, donors: vec![] })
+    }
+
+    /// What carries a plan's steps out: the algorithm of this kind, its inverse, or what visits some noise levels.
+    fn sampler(&self, plan: &Plan, kind: SchedulerKind) -> Result<Box<dyn Scheduler>> {
+        let (config, steps) = (&self.scheduler_config, plan.steps);
+        match (&plan.inversion, &plan.look) {
+            (Some(inversion), _) => scheduler::inverse(kind, config, steps, inversion.refine > 0),
+            (None, Some(look)) => scheduler::visiting(config, &look.at),
+            (None, None) => scheduler::build(kind, config, steps, plan.eta),
+        }
     }
 
     /// Refuses pictures of a size, or a batch of them, for which there is no memory. The devices that have their own say so

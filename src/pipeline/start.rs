@@ -11,7 +11,7 @@ use super::sentinel;
 use crate::error::{Error, Result};
 use crate::model::vae::{Posterior, Vae};
 use crate::record::inputs::Begin;
-use crate::record::plan::Plan;
+use crate::record::plan::{Parent, Plan};
 use crate::scheduler::Scheduler;
 use crate::viz::pixels;
 use crate::watch::probe::Probe;
@@ -63,11 +63,48 @@ pub fn begin_behind_mask(scheduler: &dyn Scheduler, steps: usize, strength: f64)
     Ok(Begin { why, ..begin })
 }
 
+/// Where in the schedule the loop of a plan begins, and why: of one that begins from a picture or from an inversion.
+///
+/// # Errors
+/// As [`begin`] and [`begin_from`].
+pub fn beginning(plan: &Plan, scheduler: &dyn Scheduler) -> Result<Option<Begin>> {
+    let from_picture = if plan.mask.is_some() { begin_behind_mask } else { begin };
+    match (plan.strength, &plan.start) {
+        (Some(strength), _) => from_picture(scheduler, plan.steps, strength).map(Some),
+        (None, Some(parent)) => begin_from(scheduler, parent).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Where the loop begins with the latents that step `parent.step` of an inversion left: with all calls behind its last step,
+/// with one less behind each step before.
+///
+/// # Errors
+/// When an inversion of so many steps has no such step, or no call is left.
+pub fn begin_from(scheduler: &dyn Scheduler, parent: &Parent) -> Result<Begin> {
+    let (calls, step) = (scheduler.timesteps().len(), parent.step);
+    let Some(first_call) = calls.checked_sub(step).filter(|_| step > 0) else {
+        return Err(Error::invalid(
+            format!("step {step} of an inversion of {calls} steps leaves none to make"),
+            format!("begin with a step from 1 to {calls}, its noise: `--start RUN@{calls}`"),
+        ));
+    };
+    let timestep = scheduler.timesteps().get(first_call).copied().unwrap_or_default();
+    let sigma = scheduler.level(first_call).sigma;
+    let why = format!(
+        "step {step} of {calls} of the inversion `{}` is at timestep {timestep:.0} (σ {sigma:.2}): the loop begins there, at \
+         call {first_call} of {calls}, counted from 0",
+        parent.run
+    );
+    Ok(Begin { first_call, scheduled_calls: calls, timestep, why })
+}
+
 /// How often a run draws noise before its first step, for each picture of the batch.
 /// A run that goes on from an earlier one may lack the picture that the plan speaks of; its draws count all the same.
 pub fn draws(plan: &Plan, input: Option<&Input>) -> usize {
     let masked = plan.mask.is_some() || input.is_some_and(|input| input.mask.is_some());
     match (plan.strength, masked) {
+        (None, _) if plan.inversion.is_some() || plan.start.is_some() => 0,
         (None, _) => 1,
         (Some(_), false) => 2,
         (Some(_), true) => 3,
@@ -147,6 +184,44 @@ pub struct Encoder<'a, 'p> {
 }
 
 impl Encoder<'_, '_> {
+    /// What the loop of a plan begins with, from its picture: noised as far as its strength says; as it is, for an inversion;
+    /// noised to the first of the levels that are looked at, and put back at each of them with the same noise.
+    ///
+    /// # Errors
+    /// As [`Encoder::start`].
+    pub fn begin(
+        &self,
+        plan: &Plan,
+        input: &Input,
+        scheduler: &dyn Scheduler,
+        first_call: usize,
+        noise: &mut NoiseStream,
+    ) -> Result<Start> {
+        if !plan.looks_into_picture() {
+            return self.start(input, scheduler, first_call, noise);
+        }
+        let encoded = self.mean(input)?;
+        if plan.inversion.is_some() {
+            return Ok(Start { latents: encoded, kept: None });
+        }
+        let noise = next(noise, self.device)?;
+        self.probe.see("noise", Axes::Image, &noise)?;
+        let latents = scheduler.add_noise(&encoded, &noise, first_call)?;
+        let (_, _, height, width) = encoded.size4()?;
+        // Nothing of what is predicted goes on.
+        let mask = Tensor::zeros([1, 1, height, width], (Kind::Float, self.device));
+        Ok(Start { latents, kept: Some(Preserved { mask, encoded, noise }) })
+    }
+
+    /// A picture as the mean of its posterior, times the scaling factor.
+    fn mean(&self, input: &Input) -> Result<Tensor> {
+        let picture = to_tensor(&input.picture).to_device(self.device);
+        self.probe.see("init_image", Axes::Image, &picture)?;
+        let encoded = self.posterior(&picture, 0)?.mean * self.vae.config().scaling_factor;
+        self.probe.see("encoded", Axes::Image, &encoded)?;
+        Ok(encoded)
+    }
+
     /// A picture, encoded with a sample of the posterior and noised to the level at which call `first_call` begins; with a
     /// mask and all calls to be made (`first_call` 0), pure noise. Each picture of the batch has a sample of its own.
     ///
@@ -193,6 +268,15 @@ impl Encoder<'_, '_> {
     /// # Errors
     /// When the posterior is not finite; an observer's.
     pub fn encode(&self, pictures: &Tensor, step: usize, noise: &mut NoiseStream) -> Result<Tensor> {
+        let posterior = self.posterior(pictures, step)?;
+        // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
+        let grain = next(noise, self.device)?;
+        self.probe.see("posterior.noise", Axes::Image, &grain)?;
+        Ok(posterior.sample(&grain) * self.vae.config().scaling_factor)
+    }
+
+    /// The posterior of pictures `[n, 3, height, width]` in −1..1, f32.
+    fn posterior(&self, pictures: &Tensor, step: usize) -> Result<Posterior> {
         let (mut means, mut logvars) = (vec![], vec![]);
         // One by one: a picture does not depend on its batch, and memory stays that of one.
         for (index, picture) in pictures.split(1, 0).iter().enumerate() {
@@ -211,11 +295,7 @@ impl Encoder<'_, '_> {
         self.probe.set_rows(Rows::plain(mean.size()[0]));
         self.probe.see("posterior.mean", Axes::Image, &mean)?;
         self.probe.see("posterior.std", Axes::Image, &(&logvar * 0.5).exp())?;
-
-        // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
-        let grain = next(noise, self.device)?;
-        self.probe.see("posterior.noise", Axes::Image, &grain)?;
-        Ok(Posterior { mean, logvar }.sample(&grain) * self.vae.config().scaling_factor)
+        Ok(Posterior { mean, logvar })
     }
 }
 

@@ -34,6 +34,15 @@ impl<'a, 'p> StepReporter<'a, 'p> {
         index == self.record.last_step()
     }
 
+    /// Decodes the latents of a step before it is told of, so that nobody decodes them again.
+    ///
+    /// # Errors
+    /// As [`StepReporter::tell`].
+    pub fn decode_ahead(&mut self, latents: &Tensor, index: usize) -> Result<&[RgbImage]> {
+        let decoded = self.decode(latents, index)?;
+        Ok(&self.finished.insert((index, decoded)).1)
+    }
+
     /// Tells of step `index`, with the quantities that were computed in it.
     ///
     /// # Errors
@@ -64,7 +73,8 @@ impl<'a, 'p> StepReporter<'a, 'p> {
             }
             // The predicted original has the variance of clean latents whatever the scheduler's convention.
             let scale = if *what == Quantity::Latents { level.latent_scale } else { 1.0 };
-            let decoded = match known(self.record, *what)? {
+            let ahead = self.finished.take_if(|(step, _)| *step == index && *what == Quantity::Latents);
+            let decoded = match known(self.record, *what)?.or(ahead.map(|(_, pictures)| pictures)) {
                 Some(pictures) => pictures,
                 None => self.decode(&(*tensor / scale), index)?,
             };

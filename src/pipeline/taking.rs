@@ -1,4 +1,5 @@
-//! A plan that takes from recorded runs, resolved: steps that it goes on from, and what its edits copy.
+//! A plan that takes from recorded runs, resolved: steps that it goes on from, latents that it begins with, and what its edits
+//! copy.
 //!
 //! Enters: a resolved plan and recorded runs. Leaves: the same with them, checked: what has to be recorded is.
 
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::record::schema::RunRecord;
 use crate::watch::recorded::Recorded;
 use std::sync::Arc;
+use tch::Tensor;
 
 impl Resolved {
     /// The same, going on from steps that are made.
@@ -53,6 +55,21 @@ impl Resolved {
         let mut edits = self.edits;
         edits.iter_mut().for_each(|edits| edits.begin_after(past.until));
         Ok(Resolved { past: Some(past), edits, ..self })
+    }
+
+    /// The same, beginning with these latents, f32: those of an inversion.
+    ///
+    /// # Errors
+    /// When they have another shape than the run's.
+    pub fn starting(self, latents: Tensor) -> Result<Resolved> {
+        let (plan, model) = (&self.record.plan, &self.record.model);
+        let side = |pixels: usize| (pixels / model.vae_scale_factor.max(1)) as i64;
+        let shape = [plan.batch_size as i64, model.latent_channels as i64, side(plan.height), side(plan.width)];
+        if latents.size() != shape {
+            let message = format!("the latents to begin with have shape {:?}, the run's {shape:?}", latents.size());
+            return Err(Error::invalid(message, "take an inversion of the same size with a model of the same kind"));
+        }
+        Ok(Resolved { start: Some(latents), ..self })
     }
 
     /// The steps that the scheduler has to be told again, and its name.

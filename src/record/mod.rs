@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod edits;
 pub mod hires;
 pub mod inputs;
+pub mod inversion;
 pub mod layers;
 pub mod model;
 pub mod numbers;

@@ -6,6 +6,7 @@ use crate::record::conditions::PromptSyntax;
 use crate::record::edits::{self, PlannedEdit};
 use crate::record::hires::Hires;
 use crate::record::inputs::{InputFile, Resize};
+use crate::record::inversion::{InversionPlan, LookPlan};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -70,6 +71,15 @@ pub struct Plan {
     /// The run whose steps it goes on from; none begins anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<Box<Parent>>,
+    /// The inversion from whose latents it begins; none begins from seeded noise or a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Box<Parent>>,
+    /// Of a run that goes from the initial picture to noise: how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inversion: Option<InversionPlan>,
+    /// Of a run that predicts once at each of some noise levels of the initial picture: which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look: Option<LookPlan>,
     /// The runs that its edits copy from, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub donors: Vec<Parent>,
@@ -109,6 +119,9 @@ impl Default for Plan {
             hires: None,
             edits: vec![],
             branch: None,
+            start: None,
+            inversion: None,
+            look: None,
             donors: vec![],
             record: vec![Quantity::Latents, Quantity::PredictedOriginal],
             attention: None,
@@ -123,16 +136,26 @@ impl Plan {
     pub fn seeds(&self) -> Vec<u64> {
         (0..self.batch_size as u64).map(|i| self.seed.wrapping_add(i)).collect()
     }
+
+    /// Whether it begins from a picture, which is encoded.
+    pub fn takes_picture(&self) -> bool {
+        self.strength.is_some() || self.looks_into_picture()
+    }
+
+    /// Whether it draws nothing, but looks into a picture: as an inversion, or at some of its noise levels.
+    pub fn looks_into_picture(&self) -> bool {
+        self.inversion.is_some() || self.look.is_some()
+    }
 }
 
-/// A run that another takes from: one that it goes on from, whose steps up to one are the other's too, or one that it
-/// copies from.
+/// A run that another takes from: one that it goes on from, whose steps up to one are the other's too, one that it begins
+/// from, or one that it copies from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Parent {
     /// What it was called: its folder, or `memory`.
     pub run: String,
-    /// The step that it is gone on from; of one that is copied from the last step.
+    /// The step that it is gone on from, or begun from; of one that is copied from the last step.
     pub step: usize,
     /// SHA-256 of that step's latents, or of all steps' latents of one that is copied from: the numbers as little-endian
     /// f32, hexadecimal.

@@ -8,6 +8,7 @@ use crate::record::attention::AttentionRecord;
 use crate::record::conditions::Conditions;
 use crate::record::hires::SecondPass;
 use crate::record::inputs::Begin;
+use crate::record::inversion::{InversionRecord, RunKind};
 use crate::record::model::ModelRecord;
 use crate::record::numbers;
 use crate::record::plan::{Plan, Quantity};
@@ -37,6 +38,9 @@ pub struct RunRecord {
     /// The program's version that wrote it.
     #[serde(default)]
     pub sdviz_version: String,
+    /// What it is for, where it does not draw.
+    #[serde(default, skip_serializing_if = "RunKind::is_drawing")]
+    pub kind: RunKind,
     /// Whether the run is going on, ended well or stopped.
     pub status: Status,
     /// Why it failed.
@@ -66,6 +70,9 @@ pub struct RunRecord {
     /// What is kept of attention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionRecord>,
+    /// How an inversion is made, and what it found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inversion: Option<InversionRecord>,
     /// How often each edit of the plan changed a tensor, written at the end of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits_fired: Vec<usize>,

@@ -17,6 +17,9 @@ use crate::watch::recorded::Recorded;
 use serde_json::Value;
 use std::path::Path;
 
+/// The flags whose settings all steps of a run share.
+pub(super) const OF_STEPS: [&str; 5] = ["--steps", "--width", "--height", "--scheduler", "--batch-size"];
+
 /// A step of a recorded run that another goes on from.
 #[derive(Debug, Clone)]
 pub struct Fork {
@@ -77,23 +80,27 @@ impl Fork {
         &self.parent.plan
     }
 
+    /// What a plan says of it.
+    pub(super) fn parent(&self) -> &Parent {
+        &self.parent
+    }
+
     /// Makes a plan one that goes on from the step: with the run's picture and mask, if it began from one.
     ///
     /// # Errors
     /// When something is another in it than the steps before were made with.
     pub fn apply(&self, plan: &mut Plan) -> Result<()> {
         let ours = &self.parent.plan;
+        if ours.looks_into_picture() {
+            return Err(Error::invalid(
+                format!("`{}` looks into a picture: no run that draws goes on from it", self.parent.run),
+                "begin a run with the latents of an inversion: `--start RUN` or `--start RUN@STEP`",
+            ));
+        }
+        plan.start = ours.start.clone();
         (plan.strength, plan.init_image, plan.mask) = (ours.strength, ours.init_image.clone(), ours.mask.clone());
         (plan.resize, plan.paste) = (ours.resize, ours.paste);
-        let pairs = [
-            ("--seed", plan.seed.to_string(), ours.seed.to_string()),
-            ("--steps", plan.steps.to_string(), ours.steps.to_string()),
-            ("--width", plan.width.to_string(), ours.width.to_string()),
-            ("--height", plan.height.to_string(), ours.height.to_string()),
-            ("--scheduler", plan.scheduler.clone(), ours.scheduler.clone()),
-            ("--batch-size", plan.batch_size.to_string(), ours.batch_size.to_string()),
-        ];
-        if let Some((flag, asked, was)) = pairs.into_iter().find(|(_, asked, was)| asked != was) {
+        if let Some((flag, asked, was)) = other(plan, ours, &[&["--seed"], OF_STEPS.as_slice()].concat()) {
             return Err(Error::invalid(
                 format!("`{flag} {asked}`, but the steps up to {} were made with {was}", self.step),
                 format!(
@@ -134,20 +141,26 @@ impl Fork {
         let record = self.run.record();
         let pictures = self.check_model(pipeline.model(), hashes)?;
         let resolved = pipeline.resolve(plan)?;
-        let (were, are) = (&record.plan.scheduler_config, &resolved.record.plan.scheduler_config);
-        if let Some(setting) = other_setting(were, are) {
-            return Err(Error::invalid(
-                format!("the scheduler's `{setting}` is another than `{}` was made with", self.parent.run),
-                "take the model as it was: its scheduler_config.json has changed",
-            ));
-        }
+        self.check_scheduler(&resolved)?;
         let pictures = pictures && record.plan.vae_tile == resolved.record.plan.vae_tile;
         let run: Box<dyn Recorded> = Box::new(self.run.clone());
         resolved.going_on(Past { run, until: self.step, pictures })
     }
 
+    /// Refuses a plan whose scheduler has other settings.
+    pub(super) fn check_scheduler(&self, resolved: &Resolved) -> Result<()> {
+        let (were, are) = (&self.parent.plan.scheduler_config, &resolved.record.plan.scheduler_config);
+        match other_setting(were, are) {
+            None => Ok(()),
+            Some(setting) => Err(Error::invalid(
+                format!("the scheduler's `{setting}` is another than `{}` was made with", self.parent.run),
+                "take the model as it was: its scheduler_config.json has changed",
+            )),
+        }
+    }
+
     /// Whether the model's autoencoder is the run's.
-    fn check_model(&self, ours: &ModelRecord, hashes: &[String]) -> Result<bool> {
+    pub(super) fn check_model(&self, ours: &ModelRecord, hashes: &[String]) -> Result<bool> {
         let theirs = &self.run.record().model;
         let refused = |what: String| {
             let hint = format!("it was made with {}", model_flags(theirs));
@@ -179,6 +192,20 @@ impl Fork {
         }
         Ok(same_vae)
     }
+}
+
+/// The first of some flags that is another in a plan than in an earlier one, with what each says.
+pub(super) fn other(plan: &Plan, earlier: &Plan, flags: &[&'static str]) -> Option<(&'static str, String, String)> {
+    let said = |flag: &str, plan: &Plan| match flag {
+        "--seed" => plan.seed.to_string(),
+        "--steps" => plan.steps.to_string(),
+        "--width" => plan.width.to_string(),
+        "--height" => plan.height.to_string(),
+        "--scheduler" => plan.scheduler.clone(),
+        _ => plan.batch_size.to_string(),
+    };
+    let pairs = flags.iter().map(|flag| (*flag, said(flag, plan), said(flag, earlier)));
+    pairs.into_iter().find(|(_, asked, was)| asked != was)
 }
 
 /// The flags that name a model.

@@ -8,6 +8,7 @@
 pub mod branch;
 pub mod donor;
 mod place;
+pub mod start;
 
 use crate::edit::edits::Edits;
 use crate::error::{Error, Result, caught};
@@ -17,10 +18,12 @@ use crate::pipeline::init_image::Input;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::{Outcome, Pipeline, Resolved};
 use crate::record::answers::OnStepRecord;
-use crate::record::schema::{Stage, Status, Timings};
+use crate::record::plan::Decode;
+use crate::record::schema::{RunRecord, Stage, Status, Timings};
 use crate::trace::on_step::OnStep;
 use crate::trace::progress::Interrupt;
 use crate::trace::writer::Recorded;
+use crate::viz::distance::psnr;
 use crate::watch::editor::Editor;
 use crate::watch::observer::Observer;
 use crate::watch::probe::Probe;
@@ -121,8 +124,12 @@ pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
         let editors = own.chain(editors.into_iter().map(|editor| editor as &mut dyn Editor)).collect();
         let (probe, nothing) = (Probe::new(all).with_editors(editors), Shared::nothing());
         let shared = shared.unwrap_or(&nothing);
-        let outcome = pipeline.generate_resolved(resolved, seeds.as_deref(), shared, input, &probe)?;
+        let inverted = resolved.record.plan.inversion.as_ref().map(|_| resolved.record.clone());
+        let mut outcome = pipeline.generate_resolved(resolved, seeds.as_deref(), shared, input, &probe)?;
         drop(probe);
+        if let (Some(record), Some(input), false) = (inverted, input, outcome.stopped) {
+            way_back(pipeline, &record, input, &mut outcome, &mut interrupt)?;
+        }
         if !outcome.stopped {
             edits.as_ref().map_or(Ok(()), Edits::check_fired)?;
         }
@@ -143,6 +150,7 @@ pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
     };
     let stages = outcome.as_ref().map(|outcome| outcome.stages.clone()).unwrap_or_default();
     let timings = timings(started, [before, stages].concat());
+    let inversion = outcome.as_ref().ok().and_then(|outcome| outcome.inversion.as_ref());
     let edits_fired = edits.as_ref().map(Edits::fired).unwrap_or_default();
     let kept = place.finish(&Ending {
         status,
@@ -151,8 +159,35 @@ pub fn carry_out(job: Job, place: &mut dyn Place, company: Company) -> Ended {
         timings: &timings,
         answers: answers.as_ref(),
         edits_fired: &edits_fired,
+        inversion,
     });
     Ended { outcome, kept, hashes, timings, answers, asked_to_stop }
+}
+
+/// Makes the way back of an inversion, if it was asked for, and measures what came of the picture. Whoever stops it there has
+/// the inversion whole, without that number.
+fn way_back(
+    pipeline: &Pipeline,
+    record: &RunRecord,
+    input: &Input,
+    outcome: &mut Outcome,
+    interrupt: &mut Interrupt,
+) -> Result<()> {
+    let plan = &record.plan;
+    if plan.decode == Decode::Nothing || !plan.inversion.as_ref().is_some_and(|inversion| inversion.way_back) {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let back = match pipeline.way_back(record, &outcome.latents, &Probe::new(vec![interrupt])) {
+        Err(Error::Cancelled) => return Ok(()),
+        back => back?,
+    };
+    if let (Some(found), Some(picture)) = (&mut outcome.inversion, back.images.first()) {
+        found.psnr_reconstructed = psnr(&input.picture, picture);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    outcome.stages.push(Stage { name: "way back".into(), seconds, count: 1 });
+    Ok(())
 }
 
 /// The time since a run began, by its stages.

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::pipeline::init_image::Input;
 use crate::record::answers::OnStepRecord;
+use crate::record::inversion::Found;
 use crate::record::schema::{Status, Timings};
 use crate::trace::reservoir::Reservoir;
 use crate::trace::writer::{Recorded, Recorder};
@@ -23,6 +24,8 @@ pub struct Ending<'a> {
     pub answers: Option<&'a OnStepRecord>,
     /// How often each edit of its plan changed a tensor.
     pub edits_fired: &'a [usize],
+    /// What an inversion found.
+    pub inversion: Option<&'a Found>,
 }
 
 /// Keeps the record of a run.
@@ -50,6 +53,7 @@ impl Place for Recorder {
             self.note_on_step(answers.clone());
         }
         self.note_edits(ending.edits_fired);
+        self.note_inversion(ending.inversion);
         Recorder::finish(self, ending.status, ending.failure.clone(), ending.hashes, ending.timings.clone())
     }
 }
@@ -65,6 +69,9 @@ impl Place for Reservoir {
             (run.status, run.failure, run.timings) = (ending.status, ending.failure.clone(), ending.timings.clone());
             run.on_step = ending.answers.cloned();
             run.edits_fired = ending.edits_fired.to_vec();
+            if let (Some(inversion), Some(found)) = (&mut run.inversion, ending.inversion) {
+                inversion.found = found.clone();
+            }
             for (component, hash) in run.model.components.iter_mut().zip(ending.hashes) {
                 component.sha256.clone_from(hash);
             }

@@ -10,15 +10,15 @@ use crate::error::Result;
 use tch::Tensor;
 
 pub(super) struct Ddim {
-    prediction: Prediction,
+    pub(super) prediction: Prediction,
     clip: Option<f64>,
     eta: f64,
-    timesteps: Vec<f64>,
+    pub(super) timesteps: Vec<f64>,
     /// ᾱ at which each call begins.
-    alphas: Vec<f32>,
+    pub(super) alphas: Vec<f32>,
     /// ᾱ at which each call ends: that of the timestep one whole ratio below, which is the next call's only with
     /// `leading` spacing.
-    next_alphas: Vec<f32>,
+    pub(super) next_alphas: Vec<f32>,
 }
 
 impl Ddim {
@@ -35,6 +35,20 @@ impl Ddim {
             alphas: timesteps.iter().map(|t| alpha(*t)).collect(),
             next_alphas: timesteps.iter().map(|t| alpha(t - ratio)).collect(),
             timesteps: timesteps.into_iter().map(|t| t as f64).collect(),
+        })
+    }
+
+    /// Steps that visit these timesteps, in this order, and end in clean latents.
+    pub(super) fn visiting(config: &Resolved, timesteps: &[usize]) -> Result<Self> {
+        let alphas_cumprod = alphas_cumprod(config)?;
+        let alphas: Vec<f32> = timesteps.iter().map(|t| at(&alphas_cumprod, *t)).collect();
+        Ok(Ddim {
+            prediction: config.prediction_type,
+            clip: config.clip(),
+            eta: 0.0,
+            next_alphas: alphas.iter().skip(1).copied().chain([1.0]).collect(),
+            alphas,
+            timesteps: timesteps.iter().map(|t| *t as f64).collect(),
         })
     }
 }

@@ -7,6 +7,7 @@ mod betas;
 mod checked;
 mod config;
 mod ddim;
+mod ddim_inverse;
 mod ddpm;
 mod dpmpp_2m;
 mod euler;
@@ -131,17 +132,7 @@ impl SchedulerKind {
 /// Errors: what [`SchedulerConfig::resolve`] refuses; `steps` that is 0, larger than the number of training timesteps
 /// or, for some schedulers, impossible with the configuration's timestep spacing; `eta` out of range.
 pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f64) -> Result<Box<dyn Scheduler>> {
-    let resolved = config.resolve(kind)?;
-    config.alphas(&resolved)?;
-    let config = resolved;
-    if steps == 0 {
-        return Err(Error::invalid("the number of steps is 0", "ask for at least one step"));
-    }
-    if steps > config.num_train_timesteps {
-        let train = config.num_train_timesteps;
-        let message = format!("{steps} steps are more than the {train} timesteps the model was trained on");
-        return Err(Error::invalid(message, format!("ask for {train} steps or fewer")));
-    }
+    let config = resolved(kind, config, steps)?;
     if !(0.0..=1.0).contains(&eta) {
         return Err(Error::invalid(format!("`eta` is {eta}"), "give a value from 0 (no fresh noise) to 1 (as DDPM)"));
     }
@@ -160,6 +151,69 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
         SchedulerKind::Unipc => Box::new(unipc::Unipc::new(&config, steps)?),
     };
     Ok(Box::new(checked::Checked(scheduler)))
+}
+
+/// A configuration as a scheduler of so many steps takes it.
+fn resolved(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> Result<Resolved> {
+    let resolved = config.resolve(kind)?;
+    config.alphas(&resolved)?;
+    if steps == 0 {
+        return Err(Error::invalid("the number of steps is 0", "ask for at least one step"));
+    }
+    let train = resolved.num_train_timesteps;
+    if steps > train {
+        let message = format!("{steps} steps are more than the {train} timesteps the model was trained on");
+        return Err(Error::invalid(message, format!("ask for {train} steps or fewer")));
+    }
+    Ok(resolved)
+}
+
+/// The inverse of `steps` steps of a scheduler: from a picture to noise, in diffusers' convention. `settled` says that the
+/// model is asked at the latents that a step leaves, instead of those that enter it.
+///
+/// # Errors
+/// As [`build`]; for every scheduler but DDIM, and for a configuration that clips the prediction.
+pub fn inverse(
+    kind: SchedulerKind,
+    config: &SchedulerConfig,
+    steps: usize,
+    settled: bool,
+) -> Result<Box<dyn Scheduler>> {
+    if kind != SchedulerKind::Ddim {
+        return Err(Error::invalid(
+            format!(
+                "scheduler `{kind}` has no inverse here: its steps remember others, draw noise or have another scale"
+            ),
+            "use `ddim`, each of whose steps is a formula that can be read both ways",
+        ));
+    }
+    let config = resolved(kind, config, steps)?;
+    if config.clip_sample {
+        let hint = "set `clip_sample` to false in the model's scheduler_config.json";
+        return Err(Error::invalid(
+            "`clip_sample` is true: a prediction that is clipped cannot be gone back from",
+            hint,
+        ));
+    }
+    let ddim = ddim::Ddim::new(&config, steps, 0.0)?;
+    Ok(Box::new(checked::Checked(Box::new(ddim_inverse::DdimInverse::of(ddim, settled)))))
+}
+
+/// A scheduler that visits the noise levels `at`, shares of the training timesteps in 0..=1, in this order.
+///
+/// # Errors
+/// As [`SchedulerConfig::resolve`]; when there is none, or one is no such share.
+pub fn visiting(config: &SchedulerConfig, at: &[f64]) -> Result<Box<dyn Scheduler>> {
+    let config = resolved(SchedulerKind::Ddim, config, at.len())?;
+    if let Some(share) = at.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+        return Err(Error::invalid(
+            format!("`{share}` is no noise level"),
+            "give shares from 0, the picture as it is, to 1, nothing but noise: `--at 0.2,0.4,0.6`",
+        ));
+    }
+    let last = (config.num_train_timesteps - 1) as f64;
+    let timesteps: Vec<usize> = at.iter().map(|share| (share * last).round() as usize).collect();
+    Ok(Box::new(checked::Checked(Box::new(ddim::Ddim::visiting(&config, &timesteps)?))))
 }
 
 /// The noise levels before each model call from `first_call` on, and after the last.

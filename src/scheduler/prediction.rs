@@ -35,6 +35,16 @@ impl Prediction {
         }
     }
 
+    /// What a DDIM step from the level `from` to the level `to` (each √ᾱ and √(1−ᾱ)) multiplies its latents and the model's
+    /// output by.
+    pub(super) fn step_factors(self, from: (f32, f32), to: (f32, f32)) -> (f64, f64) {
+        let [a, s, to_a, to_s] = [from.0, from.1, to.0, to.1].map(f64::from);
+        match self {
+            Prediction::Epsilon => (to_a / a, to_s - to_a * s / a),
+            Prediction::Velocity => (to_a * a + to_s * s, to_s * a - to_a * s),
+        }
+    }
+
     /// x0 from latents `x0 + sigma · ε` (k-diffusion's scale). Shape of the sample.
     pub(super) fn clean_unscaled(self, output: &Tensor, sample: &Tensor, sigma: f32) -> Tensor {
         let variance = sigma * sigma + 1.0;

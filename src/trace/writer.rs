@@ -15,6 +15,7 @@ use crate::files::pictures;
 use crate::record::answers::OnStepRecord;
 use crate::record::attention::ATTENTION_FOLDER;
 use crate::record::inputs::{INIT_FILE, MASK_FILE};
+use crate::record::inversion::Found;
 use crate::record::layers::{BLOCKS_FILE, SITES_FOLDER};
 use crate::record::plan::{Decode, Quantity};
 use crate::record::schema::{
@@ -177,6 +178,13 @@ impl Recorder {
     pub fn note_edits(&mut self, fired: &[usize]) {
         if let Some(run) = &mut self.run {
             run.edits_fired = fired.to_vec();
+        }
+    }
+
+    /// Keeps what an inversion found; [`Recorder::finish`] writes it.
+    pub fn note_inversion(&mut self, found: Option<&Found>) {
+        if let (Some(inversion), Some(found)) = (self.run.as_mut().and_then(|run| run.inversion.as_mut()), found) {
+            inversion.found = found.clone();
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod caption;
 pub mod colour;
+pub mod distance;
 pub mod fonts;
 pub mod grid;
 pub mod heatmap;

@@ -56,6 +56,14 @@ const DIFF: &str = "diff {d}/run {d}/other --maps -o {d}/out";
 const SHAPES: &str = "shapes {d}/run --full";
 const LIKE: &str = "trace --like {d}/it.png --model {d}/model --steps 1 -o {d}/out";
 const INIT: &str = "trace -p a --steps 2 --model {d}/model --init-image {d}/it.png --mask {d}/mask.png -o {d}/out";
+const INVERT: &str = "invert {d}/it.png -p a --steps 1 --refine 1 -W 32 -H 32 --model {d}/model -o {d}/out";
+const LOOK: &str = "look {d}/it.png -p a --at 0.5 -W 32 -H 32 --model {d}/model -o {d}/out";
+const START: &str = "trace --start {d}/there --donor {d}/there --pnp --model {d}/model -o {d}/out";
+const BEGUN: &str = "trace --start {d}/there@1 --model {d}/model -o {d}/out";
+const INVERTED: &str = "latents {d}/there --format gif -o {d}/out";
+const MAPS: &str = "attention {d}/there --format png -o {d}/out";
+const SHARES: &str = "plot {d}/there --what attention --format svg -o {d}/out";
+const HEADS: &str = "attention {d}/there --what heads -o {d}/out";
 const GRID: &str = "grid {d}/sweep -o {d}/out";
 const GRID_MOVING: &str = "grid {d}/sweep --format gif --what x0 -o {d}/out";
 const SWEEP: &str = "sweep -p a --steps 1,2 -W 32 -H 32 --model {d}/model -o {d}/sweep";
@@ -117,9 +125,15 @@ pub const TARGETS: &[Target] = &[
     target("run", "run/blocks.jsonl", &[LAYERS]),
     target("run", "run/steps/001.png", &[VIDEO, STRIP, FRAMES, PREVIEW]),
     target("run", "run/final.png", &[VIDEO, "metadata {d}/run/final.png"]),
+    target("inverted", "there/run.json", &[START, BEGUN, INVERTED, MAPS, SHARES, HEADS]),
+    target("inverted", "there/run.json", &[START, BEGUN, MAPS]),
+    target("inverted", "there/steps/002.safetensors", &[START, INVERTED]),
+    target("inverted", "there/init.png", &[START]),
+    target("inverted", "there/attention/cross/001.safetensors", &[MAPS, SHARES]),
+    target("inverted", "there/attention/heads.safetensors", &[HEADS]),
     target("map", "map.json", &["preview {d}/run --map {d}/map.json --format gif -o {d}/out"]),
     target("picture", "it.png", &["metadata {d}/it.png", LIKE, INIT]),
-    target("picture", "it.png", &["metadata {d}/it.png --json", LIKE, INIT]),
+    target("picture", "it.png", &["metadata {d}/it.png --json", LIKE, INIT, INVERT, LOOK]),
     target("picture", "mask.png", &[INIT]),
     target("picture", "web.jpg", &["metadata {d}/web.jpg"]),
     target("picture", "web.webp", &["metadata {d}/web.webp"]),
@@ -200,7 +214,7 @@ impl Shelf {
         std::fs::write(model.join("tokenizer/special_tokens_map.json"), special).unwrap();
         std::fs::write(model.join("tokenizer/added_tokens.json"), r#"{"<word>":1000,"<other>":1001}"#).unwrap();
 
-        let with_model = ["vae", "pieces", "run", "map", "picture", "sweep", "data", "training"];
+        let with_model = ["vae", "pieces", "run", "inverted", "map", "picture", "sweep", "data", "training"];
         let files = ["lora-kohya", "lora-peft", "lora-old", "embedding", "embedding-a1111"];
         with_model.iter().chain(&files).for_each(|name| copy(&model, &at(name).join("model")));
         for name in files {
@@ -230,6 +244,9 @@ impl Shelf {
         let run = "trace -p a -n b --steps 2 -W 32 -H 32 --record all --decode-what latents,x0 --model {d}/model";
         done(&format!("{run} --blocks --sites unet.mid_block -o {{d}}/run"), &at("run"));
         done(&format!("{run} -o {{d}}/other --seed 1"), &at("run"));
+        let picture = at("run/run/final.png").display().to_string();
+        let invert = "--steps 2 --refine 1 --attention --no-report --model {d}/model -o {d}/there";
+        done(&format!("invert {picture} -p a {invert}"), &at("inverted"));
         copy(&at("run/run"), &at("map/run"));
         done("preview {d}/run --format gif -o {d}/exports --save {d}/map.json", &at("map"));
 

@@ -100,6 +100,8 @@ impl Made {
         decode_what.extend(self.images.then_some(Quantity::Latents));
         decode_what.extend(self.x0.then_some(Quantity::PredictedOriginal));
         RunRecord {
+            kind: Default::default(),
+            inversion: None,
             schema_version: schema::SCHEMA_VERSION,
             sdviz_version: String::new(),
             status: self.status,

@@ -3,7 +3,7 @@
 use super::report;
 use crate::cli::args::TraceArgs;
 use crate::cli::report::Talk;
-use crate::cli::{advice, branch, donors, interrupt, like, plan, runs, told};
+use crate::cli::{advice, branch, donors, interrupt, inversions, like, plan, runs, start, told};
 use crate::error::{Error, Result as LibResult};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve;
@@ -30,7 +30,9 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let (args, warnings) = like::like(args)?;
     warnings.iter().for_each(|warning| talk.warn(warning));
     let (args, fork) = branch::branch(&args)?;
+    let (args, origin) = start::start(args)?;
     let mut plan = plan::trace_plan(&args)?;
+    args.purpose.iter().for_each(|purpose| purpose.apply(&mut plan));
     let init = plan::init_image(&args.picture, &mut plan)?;
     let options = plan::load_options(&args.model.loading)?;
     let on_step = plan::on_step(&args.on_step)?;
@@ -49,14 +51,16 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     plan::complete(&args, &pipeline, &mut plan);
     pipeline.complete(&mut plan)?;
     let donors = donors::donors(&args.donors, &pipeline, &mut plan)?;
-    let mut known = None;
-    let resolved = match &fork {
-        None => pipeline.resolve(&plan)?,
-        Some(fork) => {
-            fork.apply(&mut plan)?;
-            let hashes = known.insert(Fingerprints::start(&choice, pipeline.model()).finish()?);
-            fork.resolve(&pipeline, &plan, hashes)?
-        }
+    fork.iter().try_for_each(|fork| fork.apply(&mut plan))?;
+    origin.iter().try_for_each(|origin| origin.apply(&mut plan))?;
+    // What takes from another run's steps has to know that the weights are the same.
+    let takes = fork.is_some() || origin.is_some();
+    let known = takes.then(|| Fingerprints::start(&choice, pipeline.model()).finish()).transpose()?;
+    let hashes = known.as_deref().unwrap_or_default();
+    let resolved = match (&fork, &origin) {
+        (None, None) => pipeline.resolve(&plan)?,
+        (Some(fork), _) => fork.resolve(&pipeline, &plan, hashes)?,
+        (None, Some(origin)) => origin.resolve(&pipeline, &plan, hashes)?,
     };
     let resolved = donor::lend(resolved, &donors)?;
     let record = resolved.record.clone();
@@ -70,6 +74,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let input = fork.as_ref().map_or(Ok(fitted), Fork::input)?;
     told::branch(&record, talk);
     told::start(&record, &pipeline, talk);
+    inversions::before(&record, talk);
+    inversions::start(&record, talk);
     told::second_pass(&record, talk);
     told::attention(&record, talk);
     told::edits(&record, talk);
@@ -99,6 +105,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
                 report::of_run(out, talk);
             }
             told::success(out, &plan, &record, &timings, talk);
+            inversions::after(out, &record, outcome.inversion.as_ref(), talk);
+            origin.iter().for_each(|origin| inversions::likeness(origin, &outcome.images, talk));
             Ok(ExitCode::SUCCESS)
         }
         Ok(_) if asked_to_stop.is_some() => {

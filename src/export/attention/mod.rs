@@ -33,7 +33,8 @@ use recorded::Recorded;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use still::{sheets_of_heads, whole, write_pages, write_record};
+use still::{sheets_of_heads, whole};
+pub(super) use still::{write_pages, write_record};
 use track::{FrameRecord, Of, Track};
 use under::Under;
 use words::Word;
@@ -181,7 +182,7 @@ fn wanted(recorded: &[&Recorded], options: &Options) -> Result<Vec<(Of, String)>
 }
 
 /// The words that were named, or all of the prompts.
-fn chosen_words(recorded: &[&Recorded], named: &[Word]) -> Result<Vec<Word>> {
+pub(super) fn chosen_words(recorded: &[&Recorded], named: &[Word]) -> Result<Vec<Word>> {
     let mut chosen = named.to_vec();
     let mut texts = vec![];
     for recorded in recorded {

@@ -135,7 +135,7 @@ fn maps(
 }
 
 /// Writes pages under one name, numbered from the second on.
-pub(super) fn write_pages(outputs: &mut Outputs, name: &str, pages: &[image::RgbImage]) -> Result<()> {
+pub(in crate::export) fn write_pages(outputs: &mut Outputs, name: &str, pages: &[image::RgbImage]) -> Result<()> {
     for (number, page) in pages.iter().enumerate() {
         let number = if number == 0 { String::new() } else { format!("-{}", number + 1) };
         outputs.write(&format!("{name}{number}.png"), &png_bytes(page)?)?;
@@ -144,7 +144,7 @@ pub(super) fn write_pages(outputs: &mut Outputs, name: &str, pages: &[image::Rgb
 }
 
 /// Writes the record beside the pictures.
-pub(super) fn write_record(outputs: &mut Outputs, name: &str, record: &Value) -> Result<()> {
+pub(in crate::export) fn write_record(outputs: &mut Outputs, name: &str, record: &Value) -> Result<()> {
     let bad = |e| Error::bad_file(&PathBuf::from(name), "record of attention", e);
     outputs.write(&format!("{name}.json"), (serde_json::to_string_pretty(record).map_err(bad)? + "\n").as_bytes())
 }

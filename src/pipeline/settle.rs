@@ -1,0 +1,102 @@
+//! Where each step of an inversion makes its prediction, and how far that was from where the step arrived.
+//!
+//! Enters: the latents that a step begins with. Leaves: those at which the model is asked. A step of the sampler predicts at
+//! the noisier latents, which an inversion does not have yet: plain inversion predicts at those it has, and drifts. Refined,
+//! it predicts where it has arrived, and again: a fixed-point iteration of x = (cleaner − told · ε(x)) / kept, whose end is
+//! the exact inverse of the sampler's step.
+
+use super::clock::Clock;
+use super::conditioning::Conditioning;
+use crate::error::{Error, Result};
+use crate::model::unet::UNet;
+use crate::record::inversion::InversionPlan;
+use crate::scheduler::Scheduler;
+use crate::watch::probe::Probe;
+use tch::{Device, Kind, Tensor};
+
+/// Finds where each step of an inversion predicts.
+#[derive(Debug)]
+pub struct Settle {
+    rounds: usize,
+    /// For each step and round how far it moved the latents, 0-dimensional: the host asks once, at the end.
+    moved: Vec<Vec<Tensor>>,
+}
+
+/// What a prediction takes.
+pub(super) struct Asking<'a> {
+    pub(super) unet: &'a UNet,
+    pub(super) conditioning: &'a Conditioning,
+    pub(super) scheduler: &'a mut dyn Scheduler,
+    /// The step and its call.
+    pub(super) at: (usize, usize),
+    pub(super) timestep: f64,
+    pub(super) clock: &'a Clock,
+}
+
+impl Settle {
+    /// For a plan.
+    pub fn new(plan: &InversionPlan) -> Settle {
+        Settle { rounds: plan.refine, moved: vec![] }
+    }
+
+    /// Where the step that enters with `latents` predicts, `[batch, 4, height/8, width/8]`: at these latents, or as close to
+    /// where it arrives as its rounds bring it. Nobody watches the rounds.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub(super) fn place(&mut self, latents: &Tensor, asking: Asking) -> Result<Tensor> {
+        self.moved.push(vec![]);
+        let mut place = latents.shallow_clone();
+        for _ in 0..self.rounds {
+            let output = asking.clock.time("refine", || asking.guided(&place))?;
+            let arrived = asking.scheduler.step(&output, asking.at.1, latents, &mut no_noise)?.prev_sample;
+            self.note(&arrived, &place);
+            place = arrived;
+        }
+        Ok(place)
+    }
+
+    /// Keeps how far a prediction's step arrived from where the prediction was made.
+    pub(super) fn note(&mut self, arrived: &Tensor, place: &Tensor) {
+        if let Some(step) = self.moved.last_mut() {
+            step.push((arrived - place).norm() / arrived.norm());
+        }
+    }
+
+    /// How far, for each step and each of its predictions.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn residuals(&self) -> Result<Vec<Vec<f64>>> {
+        let step = |moved: &Vec<Tensor>| {
+            let moved = Tensor::stack(moved, 0).to_device(Device::Cpu).to_kind(Kind::Double);
+            Ok(Vec::try_from(&moved)?)
+        };
+        self.moved.iter().filter(|moved| !moved.is_empty()).map(step).collect()
+    }
+}
+
+impl Asking<'_> {
+    /// The guided prediction at some latents, as the loop makes it.
+    fn guided(&self, latents: &Tensor) -> Result<Tensor> {
+        let (step, call) = self.at;
+        let input = self.scheduler.scale_model_input(latents, call)?;
+        let times = self.conditioning.branches().len();
+        let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
+        let t = Tensor::full([input.size()[0]], self.timestep, (Kind::Float, input.device()));
+        let noise = self.unet.forward(&input, &t, self.conditioning.at(step), &Probe::silent())?.to_kind(Kind::Float);
+        Ok(match self.conditioning.guidance_scale() {
+            None => noise,
+            Some(scale) => {
+                let mut parts = noise.chunk(times as i64, 0);
+                let uncond = parts.remove(0);
+                let text = self.conditioning.joined(&uncond, &parts);
+                &uncond + scale * (&text - &uncond)
+            }
+        })
+    }
+}
+
+fn no_noise() -> Result<Tensor> {
+    Err(Error::Torch("a step of an inversion draws no noise".into()))
+}
