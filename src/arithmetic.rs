@@ -19,6 +19,20 @@ pub fn decibels(mean_square: f64) -> f64 {
     -10.0 * mean_square.log10()
 }
 
+/// Pearson's correlation of two rows of numbers, −1 to 1; none where one of them is the same everywhere, or holds what is
+/// no number.
+pub fn correlation<'a>(a: impl IntoIterator<Item = &'a f32>, b: impl IntoIterator<Item = &'a f32>) -> Option<f64> {
+    let pairs: Vec<(f64, f64)> = a.into_iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))).collect();
+    let count = pairs.len() as f64;
+    let (a, b) = pairs.iter().fold((0.0, 0.0), |(a, b), pair| (a + pair.0 / count, b + pair.1 / count));
+    let (mut both, mut left, mut right) = (0.0, 0.0, 0.0);
+    for (x, y) in pairs {
+        (both, left, right) = (both + (x - a) * (y - b), left + (x - a).powi(2), right + (y - b).powi(2));
+    }
+    let found = both / (left * right).sqrt();
+    found.is_finite().then_some(found)
+}
+
 /// Solves systems of linear equations by Gaussian elimination with pivots. Each row has a coefficient for each of the
 /// unknowns, as many as there are rows, and then the right side of each system. Gives the unknowns by system, or `None`
 /// where a pivot is smaller than `least`.
@@ -63,6 +77,15 @@ mod tests {
             assert_eq!(decimals(round), places);
         }
         assert_eq!(decibels(1e-3), 30.0);
+    }
+
+    #[test]
+    fn numbers_that_go_together_correlate() {
+        let of = |a: &[f32], b: &[f32]| correlation(a, b);
+        assert!((of(&[1.0, 2.0, 4.0], &[3.0, 5.0, 9.0]).unwrap() - 1.0).abs() < 1e-12);
+        assert!((of(&[1.0, 2.0, 4.0], &[-1.0, -2.0, -4.0]).unwrap() + 1.0).abs() < 1e-12);
+        assert!((of(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0]).unwrap() - 0.5).abs() < 1e-12);
+        assert_eq!((of(&[1.0, 1.0], &[1.0, 2.0]), of(&[f32::NAN, 1.0], &[1.0, 2.0])), (None, None));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub use crate::edit::{Edit, Op, Selector};
 pub use crate::error::{Error, Result};
 pub use crate::export::figure::Figure;
 pub use crate::record::attention::{AttentionPlan, Detail, Prediction};
+pub use crate::record::attribution::{Asked, Dropping};
 pub use crate::record::plan::Decode::{self, Every};
 pub use crate::record::plan::{Plan, Quantity};
 pub use crate::record::schema::{RunRecord, Status};

@@ -472,6 +472,59 @@ fn edits_are_an_axis_of_sweeps_and_an_ablation_is_a_sweep() {
     assert!((change - cells[0]["latents"].as_f64().unwrap()).abs() < 1e-6, "{change}");
 }
 
+/// An ablation's cells take the steps before their edit from the unedited one. They are the cells of a sweep that makes all
+/// of its steps, bit for bit, whatever the scheduler remembers.
+#[test]
+fn an_ablation_is_what_it_would_be_the_long_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = root("tests/goldens/tiny-sd").display().to_string();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for scheduler in ["ddim", "euler_a", "dpmpp_2m"] {
+        let (short, long) = (at(&format!("short-{scheduler}")), at(&format!("long-{scheduler}")));
+        let drawn = ["-p", "a lovely cat", "--steps", "4", "-s", "3", "--scheduler", scheduler, "--model", &model];
+        let kept = ["--record", "latents", "--decode", "final", "--no-report"];
+        let words = ["ablate", "-o", &short, "--sites", "mid.**.attn2", "--windows", "2"];
+        let (_, said, fine) = sdviz(&[&words[..], &drawn, &kept].concat());
+        assert!(fine, "{said}");
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(Path::new(&short).join("sweep.json")).unwrap()).unwrap();
+        let cells = record["cells"].as_array().unwrap();
+        let edits: Vec<&str> = cells.iter().map(|cell| cell["at"]["edits"].as_str().unwrap()).collect();
+        let edits = edits.join(";");
+        let words = ["sweep", "-o", &long, "--edit", &edits, "--no-grid"];
+        let (_, said, fine) = sdviz(&[&words[..], &drawn, &kept].concat());
+        assert!(fine, "{said}");
+        assert_eq!(cells.len(), 3);
+        for cell in cells {
+            for file in
+                ["final.png", "run.json", "steps/000.safetensors", "steps/002.safetensors", "steps/004.safetensors"]
+            {
+                let read = |sweep: &str| {
+                    let path = Path::new(sweep).join("cells").join(cell["cell"].as_str().unwrap()).join(file);
+                    let bytes = std::fs::read(&path).unwrap();
+                    if file != "run.json" {
+                        return bytes;
+                    }
+                    let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                    json["timings"] = serde_json::Value::Null;
+                    json.to_string().into_bytes()
+                };
+                assert!(read(&short) == read(&long), "{scheduler}: {file} of {}", cell["at"]["edits"]);
+            }
+        }
+        // The last cell's model was not called in the first half.
+        let calls = |sweep: &str| -> u64 {
+            let path = Path::new(sweep).join("cells").join(cells[2]["cell"].as_str().unwrap()).join("run.json");
+            let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let stages = json["timings"]["stages"].as_array().unwrap();
+            stages.iter().find(|stage| stage["name"] == "unet").unwrap()["count"].as_u64().unwrap()
+        };
+        // DPM-Solver++ goes on from predictions that were not recorded: it makes all of its steps.
+        let expected = if scheduler == "dpmpp_2m" { 4 } else { 2 };
+        assert_eq!((calls(&short), calls(&long)), (expected, 4), "{scheduler}");
+    }
+}
+
 #[test]
 fn a_program_says_edits_in_words() {
     use sdviz::prelude::*;

@@ -3,6 +3,7 @@
 mod ablate;
 mod animations;
 mod attention;
+mod attribution;
 mod dataset;
 mod donors;
 mod edits;
@@ -24,11 +25,15 @@ use super::axes::AxisArgs;
 pub use ablate::AblateArgs;
 pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs, MotionArgs, PreviewArgs, VideoArgs};
 pub use attention::AttentionArgs;
+pub use attribution::{AttributeArgs, AttributionArgs};
 use clap::{Arg, Args, Parser, Subcommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use donors::DonorArgs;
 pub use edits::EditArgs;
-pub use eval::{EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs};
+pub use eval::{
+    DrawnArgs, EvalAttentionArgs, EvalAttributionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs,
+    MeasureArgs,
+};
 pub use hires::HiresArgs;
 pub use inside::{EffectsArgs, PatchArgs};
 pub use layers::{FeaturesArgs, LayersArgs};
@@ -102,6 +107,8 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Show where the words of a prompt are looked at, step by step
     Attention(Box<MapsArgs>),
+    /// Show what each word of the prompt causes in the predictions: maps, and a table of words and steps
+    Attribution(Box<AttributionArgs>),
     /// Fit a linear map from latents to colours, and see how far it gets
     Preview(PreviewArgs),
     /// Put some steps of a run on one picture
@@ -334,6 +341,9 @@ pub struct TraceArgs {
     pub attention: AttentionArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub attribution: AttributeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub on_step: OnStepArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -367,6 +377,9 @@ pub struct SweepArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub axes: AxisArgs,
+    /// Whether cells with edits take over the steps that come before the first edit.
+    #[arg(skip)]
+    pub take_over: bool,
     /// Folder for the sweep; one that is there is continued and widened
     #[arg(long, short, default_value = "sweep", value_name = "FOLDER")]
     pub out: PathBuf,

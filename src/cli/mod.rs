@@ -51,6 +51,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Latents(args) => commands::latents::run(&args, talk),
         Command::Features(args) => commands::features::run(&args, talk),
         Command::Attention(args) => commands::attention::run(&args, talk),
+        Command::Attribution(args) => commands::attribution::run(&args, talk),
         Command::Preview(args) => commands::preview::run(&args, talk),
         Command::Filmstrip(args) => commands::filmstrip::run(&args, talk),
         Command::Frames(args) => commands::frames::run(&args, talk),

@@ -2,6 +2,7 @@
 
 pub mod ablation;
 mod attention;
+pub mod attribution;
 mod sweep;
 
 use super::args::{EditArgs, KeepArgs, LayersArgs, LoadArgs, OnStepArgs, PictureArgs, Seed, TraceArgs};

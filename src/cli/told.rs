@@ -5,6 +5,7 @@ use crate::cli::report::{self, Talk};
 use crate::error::{Error, Result as LibResult};
 use crate::pipeline::Pipeline;
 use crate::pipeline::attention::attention_bytes;
+use crate::pipeline::attribution::Attributor;
 use crate::record::answers::OnStepRecord;
 use crate::record::plan::Plan;
 use crate::record::schema::{self, RunRecord, Stage, Timings};
@@ -65,6 +66,18 @@ pub fn attention(record: &RunRecord, talk: Talk) {
         "attention: {}, {} of up to {columns} columns{also}; about {bytes}",
         kept.detail,
         units::count(kept.predictions.len(), "prediction")
+    ));
+}
+
+/// Of what it is found out what words cause, and how much more is predicted.
+pub fn attribution(attributor: &Attributor, talk: Talk) {
+    let steps: Vec<String> = attributor.steps().iter().map(ToString::to_string).collect();
+    talk.say(format!(
+        "attribution: {} at {} {}; {} more for each picture and step",
+        units::count(attributor.words().len(), "word"),
+        if steps.len() == 1 { "step" } else { "steps" },
+        steps.join(", "),
+        units::count(attributor.predictions(), "prediction")
     ));
 }
 

@@ -4,6 +4,7 @@
 //! Enters: a model's name, a prompt. Leaves: a [`Run`](crate::trace::reader::Run), in memory or in a folder. Everything is
 //! owned, no gradients are kept, and libtorch's refusals leave as errors.
 
+mod attribution;
 mod begin;
 mod branch;
 pub mod drawing;

@@ -66,6 +66,11 @@ impl Edits {
         }
     }
 
+    /// The first step that one of them changes, 0 for what comes before all steps; none where all are switched off.
+    pub fn first_step(&self) -> Option<usize> {
+        self.armed.iter().filter_map(|armed| armed.steps.first().copied()).min()
+    }
+
     /// Leaves out the steps up to one, which an earlier run has made: the text encoder runs all the same.
     pub fn begin_after(&mut self, made: usize) {
         for armed in &mut self.armed {

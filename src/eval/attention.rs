@@ -14,7 +14,7 @@ use crate::export::attention::recorded::{How, Recorded};
 use crate::export::attention::words::Word;
 use crate::pipeline::Pipeline;
 use crate::record::attention::{AttentionPlan, ColumnKind, Detail, Prediction};
-use crate::record::plan::{Decode, Plan};
+use crate::record::plan::{Decode, Plan, Quantity};
 use crate::run::{Company, Hashes, Job, carry_out};
 use crate::trace::reader::Run;
 use crate::trace::reservoir::Reservoir;
@@ -111,7 +111,7 @@ pub fn evaluate(
     for (number, (object, background)) in subjects(classes, settings.seed, settings.count).into_iter().enumerate() {
         let thing = &classes.objects[object];
         let prompt = thing.prompt(background.map(|b| &classes.backgrounds[b]));
-        let run = draw(pipeline, prompt, settings, settings.seed.wrapping_add(number as u64))?;
+        let run = draw(pipeline, prompt, settings, settings.seed.wrapping_add(number as u64), &[])?;
         done();
         let recorded = Recorded::open(&run, Prediction::TEXT, 0)?;
         if kinds.is_empty() {
@@ -150,8 +150,14 @@ fn row(kind: Kind, scores: &[f64], steps: usize) -> Row {
     Row { map: kind.name, steps, miou, margin: 1.96 * (variance / count).sqrt() }
 }
 
-/// A run in memory with the attention of all its steps and heads.
-fn draw(pipeline: &Pipeline, prompt: String, settings: &Settings, seed: u64) -> Result<Run> {
+/// A run in memory with the attention of all its steps and heads, and some of its tensors.
+pub(super) fn draw(
+    pipeline: &Pipeline,
+    prompt: String,
+    settings: &Settings,
+    seed: u64,
+    record: &[Quantity],
+) -> Result<Run> {
     let attention = AttentionPlan { detail: Some(Detail::Sizes), ..AttentionPlan::default() };
     let mut plan = Plan {
         prompt,
@@ -161,7 +167,7 @@ fn draw(pipeline: &Pipeline, prompt: String, settings: &Settings, seed: u64) -> 
         scheduler: settings.scheduler.clone(),
         width: 0,
         height: 0,
-        record: vec![],
+        record: record.to_vec(),
         attention: Some(attention),
         decode: Decode::Final,
         ..Plan::default()
@@ -258,7 +264,7 @@ fn mean(recorded: &Recorded, word: &Word, how: &How, window: (f64, f64)) -> Resu
 }
 
 /// Where a picture is not of its border's colour.
-fn object_in(picture: &RgbImage) -> Array2<bool> {
+pub(super) fn object_in(picture: &RgbImage) -> Array2<bool> {
     let border = border_colour(picture);
     let far = |pixel: &image::Rgb<u8>| {
         let squares = pixel.0.iter().zip(border).map(|(a, b)| (f64::from(*a) - f64::from(b)).powi(2));

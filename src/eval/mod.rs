@@ -4,6 +4,7 @@
 
 pub mod ablation;
 pub mod attention;
+pub mod attribution;
 pub mod judge;
 pub mod measure;
 pub mod prompts;

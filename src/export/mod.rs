@@ -7,6 +7,7 @@
 
 pub mod animate;
 pub mod attention;
+pub mod attribution;
 pub mod diff;
 pub mod diff_maps;
 pub mod encode;

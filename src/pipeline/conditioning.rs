@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tokenizer::Tokenizer;
 use crate::prompt::conditions;
-use crate::record::conditions::{Conditions, Phase, PromptPart, PromptSyntax, WeightedToken, at};
+use crate::record::conditions::{Conditions, Phase, PromptPart, PromptSyntax, Text, WeightedToken, at};
 use crate::record::plan::Plan;
 use crate::record::schema::RunRecord;
 use crate::watch::probe::Probe;
@@ -132,9 +132,15 @@ impl TextRequest {
             ));
         }
         only.chunks.resize(chunks, vec![]);
+        Ok(TextRequest::of_text(&plan, only, tokenizer))
+    }
+
+    /// For one text whose tokens are known, by itself.
+    pub fn of_text(plan: &Plan, text: Text, tokenizer: &Tokenizer) -> TextRequest {
+        let plan = Plan { guidance_scale: 1.0, ..plan.clone() };
         let prompt = vec![PromptPart { weight: 1.0, schedule: vec![Phase { until: usize::MAX, text: 0 }] }];
-        let alone = Conditions { texts: vec![only], prompt, negative_prompt: vec![] };
-        Ok(TextRequest::composed(&plan, &alone, tokenizer))
+        let alone = Conditions { texts: vec![text], prompt, negative_prompt: vec![] };
+        TextRequest::composed(&plan, &alone, tokenizer)
     }
 
     /// Encodes the texts, in one batch: `[texts, chunks·window, width]`, in the encoder's dtype.

@@ -7,6 +7,7 @@
 mod again;
 pub mod allocator;
 pub mod attention;
+pub mod attribution;
 mod back;
 pub mod batch;
 pub mod clock;

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod attention;
+pub mod attribution;
 pub mod conditions;
 pub mod edits;
 pub mod hires;
@@ -12,3 +13,4 @@ pub mod model;
 pub mod numbers;
 pub mod plan;
 pub mod schema;
+pub mod words;

@@ -160,7 +160,10 @@ impl Fork {
     }
 
     /// Whether the model's autoencoder is the run's.
-    pub(super) fn check_model(&self, ours: &ModelRecord, hashes: &[String]) -> Result<bool> {
+    ///
+    /// # Errors
+    /// When another part of it is not.
+    pub fn check_model(&self, ours: &ModelRecord, hashes: &[String]) -> Result<bool> {
         let theirs = &self.run.record().model;
         let refused = |what: String| {
             let hint = format!("it was made with {}", model_flags(theirs));

@@ -123,7 +123,7 @@ impl WordMaps {
     }
 
     fn recorded(&self) -> Result<Recorded<'_>> {
-        Recorded::open(&self.run, Prediction::TEXT, self.options.batch)
+        Recorded::open(&self.run, Prediction::TEXT, self.options.batch)?.of_pass(self.options.pass)
     }
 
     fn how(&self) -> &How {

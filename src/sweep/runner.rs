@@ -13,10 +13,13 @@ use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve::{self, ModelChoice};
 use crate::pipeline::device::dtype_name;
 use crate::pipeline::init_image::{InitImage, Input};
+use crate::pipeline::past::Past;
 use crate::pipeline::shared::Shared;
-use crate::pipeline::{LoadOptions, Pipeline};
+use crate::pipeline::{LoadOptions, Pipeline, Resolved};
 use crate::record::plan::Plan;
+use crate::record::schema::Status;
 use crate::run::{self, Company, Hashes, Job, Place};
+use crate::trace::reader::Run;
 use crate::trace::writer::Recorder;
 use crate::watch::observer::Observer;
 use std::collections::{HashSet, VecDeque};
@@ -146,6 +149,9 @@ pub struct Runner<'a> {
     pub interrupted: Arc<AtomicBool>,
     /// Who is told.
     pub reporter: &'a mut dyn CellReporter,
+    /// The cells without edits, whose first steps those with edits take over where they are the same: up to the first that
+    /// an edit changes. None where every cell makes all of its steps.
+    pub unedited: Vec<Cell>,
 }
 
 impl Runner<'_> {
@@ -234,6 +240,15 @@ impl Runner<'_> {
         Ok(true)
     }
 
+    /// The steps that a cell with edits has in common with the same cell without them, if that is there.
+    fn begun(&self, cell: &Cell, resolved: &Resolved) -> Option<Past> {
+        let until = resolved.edits.as_ref()?.first_step()?.checked_sub(1).filter(|until| *until > 0)?;
+        let plan = Plan { edits: vec![], ..cell.plan.clone() };
+        let base = self.unedited.iter().find(|base| base.model == cell.model && base.plan == plan)?;
+        let run = Run::open(self.store.cell(&base.id)).ok()?;
+        (run.record().status == Status::Complete).then(|| Past { run: Box::new(run), until, pictures: true })
+    }
+
     /// One run for these cells, each recorded in its claim's folder.
     fn attempt(&mut self, cells: &[(Cell, Claim)]) -> Result<Attempt> {
         let Some((first, _)) = cells.first() else { return Ok(Attempt::Done(0.0)) };
@@ -250,6 +265,11 @@ impl Runner<'_> {
         let resolved = match pipeline.resolve(&plan) {
             Ok(resolved) => resolved,
             Err(error) => return Ok(Attempt::Failed(error.to_string(), 0.0)),
+        };
+        let resolved = match self.begun(first, &resolved) {
+            // What is not recorded of the steps before is made again.
+            Some(past) => resolved.going_on(past).or_else(|_| pipeline.resolve(&plan))?,
+            None => resolved,
         };
         let job = Job {
             seeds: Some(cells.iter().map(|(cell, _)| cell.plan.seed).collect()),

@@ -30,28 +30,48 @@ impl MapFile {
     /// # Errors
     /// When libtorch or safetensors refuses a tensor.
     pub fn bytes(&self) -> Result<Vec<u8>> {
-        let bad = |e: safetensors::SafeTensorError| Error::bad_file(Path::new(&self.name), "safetensors file", e);
-        let (kind, dtype) = if self.half { (Kind::Half, Dtype::F16) } else { (Kind::Float, Dtype::F32) };
-        let flat: Vec<Tensor> = self.tensors.iter().map(|(_, tensor)| tensor.reshape(-1).to_kind(kind)).collect();
-        let flat = Tensor::cat(&flat, 0).to_device(Device::Cpu);
-        let bytes: Vec<u8> = if self.half {
-            Vec::<f16>::try_from(&flat)?.into_iter().flat_map(f16::to_le_bytes).collect()
-        } else {
-            Vec::<f32>::try_from(&flat)?.into_iter().flat_map(f32::to_le_bytes).collect()
-        };
-        let (mut views, mut rest) = (vec![], bytes.as_slice());
-        for (key, tensor) in &self.tensors {
+        serialize(&self.name, &self.about, &[(&self.tensors, self.half)])
+    }
+}
+
+/// A file of groups of tensors, f32 on the pipeline's device, each group f16 or f32 on disk. `about` is said of them in the
+/// metadata, beside the layout's version.
+///
+/// # Errors
+/// When libtorch or safetensors refuses a tensor.
+pub fn serialize(name: &str, about: &serde_json::Value, groups: &[(&[(String, Tensor)], bool)]) -> Result<Vec<u8>> {
+    let bad = |e: safetensors::SafeTensorError| Error::bad_file(Path::new(name), "safetensors file", e);
+    let bytes = groups.iter().map(|(tensors, half)| numbers(tensors, *half)).collect::<Result<Vec<_>>>()?;
+    let mut views = vec![];
+    for ((tensors, half), bytes) in groups.iter().zip(&bytes) {
+        let (dtype, width) = if *half { (Dtype::F16, 2) } else { (Dtype::F32, 4) };
+        let mut rest = bytes.as_slice();
+        for (key, tensor) in tensors.iter() {
             let shape: Vec<usize> = tensor.size().iter().map(|side| *side as usize).collect();
-            let (own, behind) = rest.split_at(shape.iter().product::<usize>() * if self.half { 2 } else { 4 });
+            let (own, behind) = rest.split_at(shape.iter().product::<usize>() * width);
             views.push((key.as_str(), TensorView::new(dtype, shape, own).map_err(bad)?));
             rest = behind;
         }
-        let mut about = serde_json::json!({ "schema_version": SCHEMA_VERSION });
-        if let (Some(all), Some(own)) = (about.as_object_mut(), self.about.as_object()) {
-            all.extend(own.clone());
-        }
-        // One metadata entry, for several would come in any order.
-        let metadata = HashMap::from([("sdviz".to_string(), about.to_string())]);
-        safetensors::serialize(views, Some(metadata)).map_err(bad)
     }
+    let mut all = serde_json::json!({ "schema_version": SCHEMA_VERSION });
+    if let (Some(all), Some(own)) = (all.as_object_mut(), about.as_object()) {
+        all.extend(own.clone());
+    }
+    // One metadata entry, for several would come in any order.
+    let metadata = HashMap::from([("sdviz".to_string(), all.to_string())]);
+    safetensors::serialize(views, Some(metadata)).map_err(bad)
+}
+
+/// The numbers of some tensors behind each other, as they lie on disk.
+fn numbers(tensors: &[(String, Tensor)], half: bool) -> Result<Vec<u8>> {
+    if tensors.is_empty() {
+        return Ok(vec![]);
+    }
+    let kind = if half { Kind::Half } else { Kind::Float };
+    let flat: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.reshape(-1).to_kind(kind)).collect();
+    let flat = Tensor::cat(&flat, 0).to_device(Device::Cpu);
+    Ok(match half {
+        true => Vec::<f16>::try_from(&flat)?.into_iter().flat_map(f16::to_le_bytes).collect(),
+        false => Vec::<f32>::try_from(&flat)?.into_iter().flat_map(f32::to_le_bytes).collect(),
+    })
 }

@@ -7,6 +7,9 @@ pub mod attention_file;
 pub mod attention_log;
 #[cfg(feature = "libtorch")]
 pub mod attention_maps;
+pub mod attributed;
+#[cfg(feature = "libtorch")]
+pub mod attribution;
 #[cfg(feature = "libtorch")]
 pub mod blocks;
 mod folder;
@@ -14,6 +17,8 @@ pub mod memory;
 pub mod metadata;
 #[cfg(feature = "libtorch")]
 pub mod on_step;
+#[cfg(feature = "libtorch")]
+mod out;
 pub mod parameters;
 #[cfg(feature = "libtorch")]
 pub mod progress;

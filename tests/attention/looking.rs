@@ -269,7 +269,7 @@ fn shares_add_up_and_figures_hold_them() {
         let others = 0.03125 + 0.03125 * (step + 1) as f64 / 4.0;
         assert!((shares.rows[2].1[step] - others).abs() < 1e-4);
     }
-    let figure = plots::attention::shares(&run, &[word("apple")], Prediction::TEXT, 0).unwrap();
+    let figure = plots::attention::shares(&run, &[word("apple")], (Prediction::TEXT, None), 0).unwrap();
     assert!(figure.panels.len() == 1 && figure.panels[0].stacked && figure.png().unwrap().len() > 10_000);
     assert_eq!(figure.panels[0].curves[1].points[2], (3.0, 100.0 * shares.rows[1].1[2]));
     let whole = Plot::Attention.figure(&[&run], 0).unwrap();
@@ -353,7 +353,7 @@ fn a_word_is_shown_where_its_text_holds() {
     assert_eq!((steps(0), steps(1), steps(2)), (vec![1, 2], vec![3, 4], vec![1, 2, 3, 4]));
     let run = Run::open(&dir).unwrap();
     assert_eq!(run.attention_of("grape").unwrap().steps().unwrap(), [3, 4]);
-    let shares = plots::attention::shares(&run, &[], Prediction::TEXT, 0).unwrap();
+    let shares = plots::attention::shares(&run, &[], (Prediction::TEXT, None), 0).unwrap();
     assert!(shares.note.starts_with("The text changes"), "{}", shares.note);
 }
 

@@ -1,6 +1,7 @@
 //! Runs of every kind with their attention recorded: what it costs them (nothing), and what is in the files.
 
 use crate::{away, tiny};
+use sdviz::export::attention::recorded::Recorded;
 use sdviz::ndarray::Dimension;
 use sdviz::pipeline::attention::attention_bytes;
 use sdviz::prelude::*;
@@ -160,6 +161,14 @@ fn two_passes_have_maps_of_two_sizes() {
     assert_eq!(attention.query(5, Prediction::TEXT, 0).unwrap().unwrap().dim(), (1, 16, 6, 10));
     let heads = |pass| attention.mean_heads(Prediction::TEXT, 0, pass).unwrap().unwrap()[15].maps.dim();
     assert_eq!((heads(1), heads(2)), ((1, 4, 5, 3, 5), (1, 4, 5, 6, 10)));
+    // What takes all steps together takes those of the pass that is named, else the last one.
+    let of = |pass| Recorded::open(&run, Prediction::TEXT, 0).unwrap().of_pass(pass);
+    let heads = |pass| of(pass).unwrap().heads().unwrap().1[15].heads[0].dim();
+    assert_eq!((heads(Some(1)), heads(Some(2)), heads(None)), ((5, 3, 5), (5, 6, 10), (5, 6, 10)));
+    assert_eq!((of(Some(1)).unwrap().last(), of(Some(2)).unwrap().steps[0]), (begins - 1, begins + 1));
+    let alone = tiny("a cat").run().unwrap();
+    let refused = Recorded::open(&alone, Prediction::TEXT, 0).unwrap().of_pass(Some(2)).unwrap_err();
+    assert!(refused.hint().unwrap().contains("leave out `--pass`"), "{refused}");
 }
 
 /// PNDM calls the model once more than there are steps, Heun nearly twice; from a picture only the last calls are made.

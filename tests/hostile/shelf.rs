@@ -52,6 +52,7 @@ const PLOT: &str = "plot {d}/run --format svg -o {d}/out";
 const GEOMETRY: &str = "plot {d}/run --what plane,pca,cosines,spectrum,bands --format svg -o {d}/out";
 const LAYERS: &str = "plot {d}/run --what blocks --format svg -o {d}/out";
 const FEATURES: &str = "features {d}/run unet.mid_block --format png,gif -o {d}/out";
+const ATTRIBUTION: &str = "attribution {d}/run -o {d}/out";
 const DIFF: &str = "diff {d}/run {d}/other --maps -o {d}/out";
 const SHAPES: &str = "shapes {d}/run --full";
 const LIKE: &str = "trace --like {d}/it.png --model {d}/model --steps 1 -o {d}/out";
@@ -123,6 +124,7 @@ pub const TARGETS: &[Target] = &[
     target("run", "run/steps/002.safetensors", &[GEOMETRY]),
     target("run", "run/sites/001.safetensors", &[FEATURES]),
     target("run", "run/blocks.jsonl", &[LAYERS]),
+    target("run", "run/attribution/001.safetensors", &[ATTRIBUTION]),
     target("run", "run/steps/001.png", &[VIDEO, STRIP, FRAMES, PREVIEW]),
     target("run", "run/final.png", &[VIDEO, "metadata {d}/run/final.png"]),
     target("inverted", "there/run.json", &[START, BEGUN, INVERTED, MAPS, SHARES, HEADS]),
@@ -242,7 +244,10 @@ impl Shelf {
     fn runs(&self) {
         let at = |name: &str| self.0.path().join(name);
         let run = "trace -p a -n b --steps 2 -W 32 -H 32 --record all --decode-what latents,x0 --model {d}/model";
-        done(&format!("{run} --blocks --sites unet.mid_block -o {{d}}/run"), &at("run"));
+        done(
+            &format!("{run} --blocks --sites unet.mid_block --attribute drop,gradient --at 1 -o {{d}}/run"),
+            &at("run"),
+        );
         done(&format!("{run} -o {{d}}/other --seed 1"), &at("run"));
         let picture = at("run/run/final.png").display().to_string();
         let invert = "--steps 2 --refine 1 --attention --no-report --model {d}/model -o {d}/there";

@@ -13,6 +13,8 @@ pub enum EvalCommand {
     Vae(EvalVaeArgs),
     /// Draw objects on backgrounds, and see whether the word's map of attention lies on the object
     Attention(EvalAttentionArgs),
+    /// Draw objects on backgrounds, and compare what each word causes with where it is looked at
+    Attribution(EvalAttributionArgs),
     /// Show the judge pictures whose content is known, as they are and through the autoencoder
     Judge(EvalJudgeArgs),
 }
@@ -75,6 +77,32 @@ pub struct EvalAttentionArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub drawn: DrawnArgs,
+    /// A map counts as the object where it is above this share of the way from its least to its greatest number
+    #[arg(long, default_value_t = 0.4, value_name = "SHARE", allow_negative_numbers = true)]
+    pub cut: f64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+}
+
+/// `sdviz eval attribution`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalAttributionArgs {
+    /// Pictures
+    #[arg(long, default_value_t = 48, value_name = "N")]
+    pub count: usize,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub drawn: DrawnArgs,
+    /// The steps whose predictions are looked at
+    #[arg(long, value_delimiter = ',', default_value = "2,6,12,20", value_name = "STEPS")]
+    pub at: Vec<usize>,
+    /// How a word is dropped: rows, retokenise
+    #[arg(long, default_value = "rows", value_name = "HOW")]
+    pub drop: String,
     /// A map counts as the object where it is above this share of the way from its least to its greatest number
     #[arg(long, default_value_t = 0.4, value_name = "SHARE", allow_negative_numbers = true)]
     pub cut: f64,

@@ -27,6 +27,10 @@ pub struct MapsArgs {
     /// With self: so many components of where all places look, as colours; 3 is what colours can show
     #[arg(long, value_name = "N", conflicts_with = "query")]
     pub components: Option<usize>,
+    /// Of a run with a second pass, the one to show: 1 or 2 [default: both; heads, daam and p2p, which take all steps
+    /// together, the second]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub pass: Option<u8>,
     /// Steps to show, instead of eight on a sheet and all in a film
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub step: Vec<usize>,

@@ -38,7 +38,7 @@ pub fn run(args: &AblateArgs, talk: Talk) -> Result<ExitCode> {
     let (ablation, judge) = prepare(args)?;
     let mut edits: Vec<String> = vec![String::new()];
     edits.extend(ablation.edits());
-    let mut sweep = SweepArgs { no_grid: true, no_report: true, ..args.sweep.clone() };
+    let mut sweep = SweepArgs { no_grid: true, no_report: true, take_over: true, ..args.sweep.clone() };
     sweep.keep.decode = sweep.keep.decode.or(Some("final".into()));
     sweep.axes.0.push((EDITS.into(), vec![edits.join(";")]));
     let code = super::sweep::run(&sweep, talk)?;

@@ -68,6 +68,7 @@ fn options(args: &MapsArgs, words: Vec<Word>, prediction: Prediction) -> LibResu
         over: args.over.as_deref().map_or(Ok(usual.over), str::parse)?,
         prediction,
         batch: args.files.batch,
+        pass: args.pass.map(usize::from),
         steps: args.step.clone(),
         pace: pace(&args.motion)?,
         made,
@@ -136,11 +137,12 @@ fn shares(args: &MapsArgs, words: &[Word], prediction: Prediction, talk: Talk) -
         return Err(Error::invalid(message, "leave out `--compare`; `sdviz plot --what attention` compares").into());
     }
     let run = Run::open(&args.run)?;
-    let figure = plots::attention::shares(&run, words, prediction, args.files.batch)?;
+    let figure = plots::attention::shares(&run, words, (prediction, args.pass.map(usize::from)), args.files.batch)?;
     let mut outputs = Outputs::open(&run, args.files.out.as_deref())?;
     for format in formats {
         let batch = crate::export::words::batch_suffix(args.files.batch);
-        outputs.write(&format!("attention-shares{batch}.{}", format.extension()), &format.bytes(&figure)?)?;
+        let pass = args.pass.map(|pass| format!("-pass{pass}")).unwrap_or_default();
+        outputs.write(&format!("attention-shares{pass}{batch}.{}", format.extension()), &format.bytes(&figure)?)?;
     }
     name_files(&outputs, args.json, talk);
     if args.json {

@@ -1,7 +1,9 @@
 //! `sdviz eval`: how well a model obeys, how well its autoencoder keeps pictures, how good the judge is.
 
+mod attribution;
+
 use crate::cli::args::{
-    EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs,
+    DrawnArgs, EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs,
 };
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
@@ -32,6 +34,7 @@ pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
         EvalCommand::Prompts(args) => prompts(args, talk)?,
         EvalCommand::Vae(args) => vae(args, talk)?,
         EvalCommand::Attention(args) => attention(args, talk)?,
+        EvalCommand::Attribution(args) => attribution::run(args, talk)?,
         EvalCommand::Judge(args) => judge(args, talk)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -232,30 +235,43 @@ fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
     Ok(())
 }
 
-fn attention(args: &EvalAttentionArgs, talk: Talk) -> Result<()> {
-    if args.count == 0 || args.drawn.steps == 0 {
-        return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual").into());
+/// What maps are measured on: a model, whose pictures a judge knows, and how they are drawn.
+struct MapsOf {
+    judge: Judge,
+    choice: ModelChoice,
+    pipeline: Pipeline,
+    settings: Settings,
+}
+
+fn maps_of(count: usize, drawn: &DrawnArgs, cut: f64, model: &ModelArgs, talk: Talk) -> LibResult<MapsOf> {
+    if count == 0 || drawn.steps == 0 {
+        return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 48`"));
     }
-    if !(0.0..1.0).contains(&args.cut) {
-        let message = format!("cannot cut maps at `{}`", args.cut);
-        return Err(Error::invalid(message, "`--cut` goes from 0, the least number, to below 1, the greatest").into());
+    if !(0.0..1.0).contains(&cut) {
+        let message = format!("cannot cut maps at `{cut}`");
+        return Err(Error::invalid(message, "`--cut` goes from 0, the least number, to below 1, the greatest"));
     }
-    let options = plan::load_options(&args.model.loading)?;
+    let options = plan::load_options(&model.loading)?;
     let judge = load_judge(None, options.device)?;
-    let choice = choose(&args.model, talk)?;
+    let choice = choose(model, talk)?;
     let pipeline = Pipeline::load(&choice, options)?;
-    let scheduler = match &args.drawn.scheduler {
+    let scheduler = match &drawn.scheduler {
         Some(name) => SchedulerKind::parse(name)?,
         None => pipeline.default_scheduler()?,
     };
     let settings = Settings {
-        count: args.count,
-        steps: args.drawn.steps,
-        guidance_scale: args.drawn.guidance_scale,
+        count,
+        steps: drawn.steps,
+        guidance_scale: drawn.guidance_scale,
         scheduler: scheduler.name().into(),
-        seed: args.drawn.seed,
-        cut: args.cut,
+        seed: drawn.seed,
+        cut,
     };
+    Ok(MapsOf { judge, choice, pipeline, settings })
+}
+
+fn attention(args: &EvalAttentionArgs, talk: Talk) -> Result<()> {
+    let MapsOf { judge, choice, pipeline, settings } = maps_of(args.count, &args.drawn, args.cut, &args.model, talk)?;
     let bar = report::bar(args.count, talk);
     let found = attention::evaluate(&pipeline, judge.classes(), &choice.id, &settings, || bar.inc(1))?;
     bar.finish_and_clear();

@@ -2,6 +2,7 @@
 
 pub mod ablate;
 pub mod attention;
+pub mod attribution;
 pub mod convert;
 pub mod dataset;
 pub mod diff;

@@ -51,7 +51,8 @@ pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
     }
     let interrupted = interrupt::listen(talk)?;
     let mut progress = SweepProgress::new(&record.axes, &groups, talk);
-    let ran = Runner { store: &store, loaded, interrupted, reporter: &mut progress }.run(&groups);
+    let unedited = cells.iter().filter(|cell| args.take_over && cell.plan.edits.is_empty()).cloned().collect();
+    let ran = Runner { store: &store, loaded, interrupted, reporter: &mut progress, unedited }.run(&groups);
     progress.bar.finish_and_clear();
     if ran.is_ok() {
         store.tidy();

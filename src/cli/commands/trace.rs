@@ -13,6 +13,7 @@ use crate::record::schema::Stage;
 use crate::run::branch::Fork;
 use crate::run::donor;
 use crate::run::{self, Company, Ended, Hashes, Job};
+use crate::trace::attribution::AttributionRecorder;
 use crate::trace::blocks::BlockLog;
 use crate::trace::on_step::OnStep;
 use crate::trace::progress::Progress;
@@ -37,6 +38,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let options = plan::load_options(&args.model.loading)?;
     let on_step = plan::on_step(&args.on_step)?;
     let sites = plan::sites(&args.layers)?;
+    let asked = plan::attribution::typed(&args.attribution)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     vae_override::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
@@ -64,6 +66,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     };
     let resolved = donor::lend(resolved, &donors)?;
     let record = resolved.record.clone();
+    let first = record.plan.branch.as_ref().map_or(1, |parent| parent.step + 1);
+    let attributor = asked.map(|asked| pipeline.attributor(&record, &asked, first)).transpose()?;
     let out = &folder(&args, talk)?;
     advice::before(&args, &record, &pipeline, talk);
     told::cuts(&record, talk);
@@ -79,6 +83,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     told::second_pass(&record, talk);
     told::attention(&record, talk);
     told::edits(&record, talk);
+    attributor.iter().for_each(|attributor| told::attribution(attributor, talk));
     record.plan.vae_tile.iter().for_each(|side| talk.say(format!("decoding in tiles of {side}×{side} pixels")));
     let load = Stage { name: "load".into(), seconds: started.elapsed().as_secs_f64(), count: 1 };
 
@@ -92,6 +97,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let mut blocks = args.layers.blocks.then(|| BlockLog::new(out));
     observers.extend(blocks.as_mut().map(|log| log as &mut dyn Observer));
     observers.extend(sites.as_mut().map(|sites| sites as &mut dyn Observer));
+    let mut attribution = attributor.map(|attributor| AttributionRecorder::new(out, &record, attributor));
+    observers.extend(attribution.as_mut().map(|recorder| recorder as &mut dyn Observer));
     let hashes = known.as_deref().map_or(Hashes::Of(&choice), Hashes::Known);
     let job = Job { input: input.as_ref(), started, before, ..Job::new(&pipeline, resolved, hashes) };
     let company = Company { observers, on_step, interrupted, ..Company::default() };

@@ -15,13 +15,13 @@ pub mod recorded;
 mod still;
 pub mod track;
 pub mod under;
-pub mod words;
 
 use super::animate::{Files, animate};
 use super::encode::AnimationFormat;
 use super::settings::names;
 use super::{Outputs, words as words_of_runs};
 use crate::error::{Error, Result};
+pub use crate::record::words;
 use crate::trace::reader::Run;
 use crate::units::count;
 use crate::viz::normalise::Range;
@@ -81,7 +81,7 @@ pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
 pub fn make(runs: &[&Run], options: &Options, outputs: &mut Outputs) -> Result<Value> {
     options.check()?;
     let recorded: Result<Vec<Recorded>> =
-        runs.iter().map(|run| Recorded::open(run, options.prediction, options.batch)).collect();
+        runs.iter().map(|run| Recorded::open(run, options.prediction, options.batch)?.of_pass(options.pass)).collect();
     let recorded = recorded?;
     recorded.iter().try_for_each(|recorded| recorded.check_sizes(&options.how.mix.sizes))?;
     if options.what == What::Heads {

@@ -37,7 +37,8 @@ pub(super) fn describe(options: &Options) -> String {
         Prediction::TEXT => String::new(),
         other => format!(" of `{other}`"),
     };
-    format!("{what}{merged}{branch}")
+    let pass = options.pass.map(|pass| format!(", pass {pass}")).unwrap_or_default();
+    format!("{what}{merged}{branch}{pass}")
 }
 
 /// What made the runs.
@@ -68,6 +69,7 @@ pub(super) fn suffix(options: &Options) -> String {
     parts.extend((mix.merge == Merge::Mean).then(|| "mean".into()));
     parts.extend(mix.sizes.iter().map(|factor| format!("f{factor}")));
     parts.extend(relative.then(|| "relative".into()));
+    parts.extend(options.pass.map(|pass| format!("pass{pass}")));
     parts.extend((options.prediction != Prediction::TEXT).then(|| options.prediction.to_string()));
     if options.normalise != Normalisation::Run {
         parts.push(options.normalise.to_string().replace(':', "").replace(',', "_"));

@@ -57,6 +57,9 @@ pub struct Options {
     pub prediction: Prediction,
     /// Which picture of the batch.
     pub batch: usize,
+    /// Of a run with a second pass, the one whose steps are shown, 1 or 2; none for both, which of what takes all steps
+    /// together is the one that came last.
+    pub pass: Option<usize>,
     /// The steps on a sheet, and of a film where they are named; none for some or all.
     pub steps: Vec<usize>,
     /// Speed and steps of a film.
@@ -80,6 +83,7 @@ impl Default for Options {
             over: Over::Best,
             prediction: Prediction::TEXT,
             batch: 0,
+            pass: None,
             steps: vec![],
             pace: Pace::default(),
             made: vec![Made::Sheet, Made::Film(AnimationFormat::Gif), Made::Film(AnimationFormat::Mp4)],

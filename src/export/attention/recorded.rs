@@ -63,6 +63,22 @@ impl<'a> Recorded<'a> {
         Ok(Recorded { run, attention, prediction, batch, steps })
     }
 
+    /// The same with the steps of one pass only, 1 or 2; with those of both where none is named.
+    ///
+    /// # Errors
+    /// When the run has no such pass, or none of its steps is there.
+    pub fn of_pass(mut self, pass: Option<usize>) -> Result<Recorded<'a>> {
+        let Some(pass) = pass else { return Ok(self) };
+        let (run, name) = (self.run.record(), self.run.name().display());
+        self.steps.retain(|step| run.pass(*step) == pass);
+        if !self.steps.is_empty() {
+            return Ok(self);
+        }
+        let passes = if run.hires.is_some() { "its passes are 1 and 2" } else { "it has one pass: leave out `--pass`" };
+        let why = format!("{passes}; a second one comes from `sdviz trace … --hires 2`");
+        Err(Error::NotRecorded { message: format!("`{name}` has no attention of pass {pass}"), hint: why })
+    }
+
     /// What the record says of it.
     pub fn record(&self) -> &'a AttentionRecord {
         self.attention.record()

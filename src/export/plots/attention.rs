@@ -18,13 +18,18 @@ const WORDS: [usize; 2] = [5, 3];
 /// What bands are called that are no words, in the order of their greys.
 const OTHERS: [&str; 4] = ["<start>", "other tokens", "<end>", "<padding>"];
 
-/// Who gets the attention at each step: one panel of bands.
+/// Who gets the attention at each step, of both passes or of one: one panel of bands.
 ///
 /// # Errors
 /// [`crate::error::Error::NotRecorded`] when the run recorded no attention; when a word is not in the prompt, when there
 /// are too many, or a step cannot be read.
-pub fn shares(run: &Run, named: &[Word], prediction: Prediction, batch: usize) -> Result<Figure> {
-    let recorded = Recorded::open(run, prediction, batch)?;
+pub fn shares(
+    run: &Run,
+    named: &[Word],
+    (prediction, pass): (Prediction, Option<usize>),
+    batch: usize,
+) -> Result<Figure> {
+    let recorded = Recorded::open(run, prediction, batch)?.of_pass(pass)?;
     words::check(named, &recorded.texts()?)?;
     if named.len() > WORDS[0] {
         let message = format!("{} words are too many colours for one plot", named.len());

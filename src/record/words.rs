@@ -100,6 +100,15 @@ impl Word {
         }
     }
 
+    /// The places of the text encoder's windows that are meant: those of the columns, and of a place it alone.
+    pub fn places(&self, text: &AttendedText) -> Vec<usize> {
+        if let Word::Place(place) = self {
+            return if self.columns(text).is_empty() { vec![] } else { vec![*place] };
+        }
+        let columns = self.columns(text).into_iter().filter_map(|at| text.columns.get(at));
+        columns.flat_map(|column| column.place..column.place + column.places.max(1)).collect()
+    }
+
     /// A name for people: of a place also what stands there.
     pub fn label(&self, text: &AttendedText) -> String {
         match (self, self.columns(text).first().and_then(|at| text.columns.get(*at))) {
@@ -280,6 +289,9 @@ mod tests {
         assert_eq!((columns("#5"), columns("#12"), columns("#77")), (vec![5], vec![10], vec![]));
         assert_eq!((columns("<start>"), columns("<end>"), columns("<Padding>")), (vec![0], vec![9], vec![10]));
         assert_eq!(tokens_of(&text()), [1, 2, 3, 4, 5, 6, 7, 8]);
+        let places = |typed: &str| typed.parse::<Word>().unwrap().places(&text());
+        assert_eq!((places("apple"), places("#12"), places("#77")), (vec![3, 8], vec![12], vec![]));
+        assert_eq!(places("<padding>"), (10..77).collect::<Vec<_>>());
     }
 
     #[test]
