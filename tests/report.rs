@@ -1,6 +1,8 @@
 //! `sdviz report`: what stands in the page, what a budget does to it, and that no prompt becomes markup.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "report/attention.rs"]
+mod attention;
 mod synthetic_run;
 
 use base64::Engine;

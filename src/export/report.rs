@@ -2,14 +2,16 @@
 //!
 //! Enters: runs, and how large the file may become. Leaves: the page's front end (`web/`, built and committed) with what
 //! it needs of the records as inert blocks: `web/README.md` has their form. `describe` is what the page and the server
-//! both say of a run; `budget` decides what is kept how; `tensors` and `pictures` pack it; `page` writes the file.
+//! both say of a run; `budget` decides what is kept how; `tensors`, `attention` and `pictures` pack it; `page` writes the file.
 
+mod attention;
 mod budget;
 mod describe;
 mod page;
 mod pictures;
 mod tensors;
 
+pub use attention::{KeptAttention, KeptHeads, KeptShare, KeptSize, KeptWord, heads_of, maps_of};
 pub use describe::{Curves, Kept, KeptPicture, KeptPictures, RangesOf, Reduction, ReductionKind, RunData, describe};
 pub use page::{PAGE_SCRIPT, PAGE_STYLE};
 
@@ -97,7 +99,9 @@ struct Report<'a> {
 pub struct Spent {
     /// The most bytes that were allowed.
     pub limit: u64,
-    /// Bytes of tensors, as they stand in the file.
+    /// Bytes of attention, as they stand in the file.
+    pub attention: u64,
+    /// Bytes of tensors.
     pub tensors: u64,
     /// Bytes of pictures.
     pub pictures: u64,
@@ -132,6 +136,7 @@ pub fn page(runs: &[NamedRun], sweep: Option<&SweepData>, options: ReportOptions
     let mut spent = Spent { limit: options.limit.unwrap_or(0), ..Spent::default() };
     for (named, data) in runs.iter().zip(&mut described) {
         let kept = budget::keep(&named.run, data, share)?;
+        spent.attention += kept.attention;
         spent.tensors += kept.tensors;
         spent.pictures += kept.pictures;
         blocks.extend(kept.blocks);

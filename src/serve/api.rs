@@ -10,7 +10,7 @@ use super::refusal::{Refusal, Refused};
 use super::settings::{Limits, Model};
 use super::store::Pictures;
 use super::summary::Summary;
-use crate::export::report::describe;
+use crate::export::report::{describe, heads_of, maps_of};
 use crate::record::plan::Quantity;
 use crate::record::schema;
 use crate::scheduler::SchedulerKind;
@@ -198,11 +198,58 @@ pub async fn tensor(
         // Not every number is a step: what is read is one that the folder lists.
         let there = run.steps()?.contains(&step);
         let tensor = there.then(|| run.tensor(step, what, of.batch)).transpose()?.flatten().ok_or_else(missing)?;
-        let bytes: Vec<u8> = tensor.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEEP)];
-        Ok((headers, bytes).into_response())
+        Ok(numbers(tensor.iter()))
     })
     .await
+}
+
+/// Where the words are looked at from in a step: `[columns, height, width]` of each size of map, the largest image first,
+/// one after another, f32, little-endian.
+#[utoipa::path(get, path = "/api/runs/{id}/attention/{step}", tag = "looking",
+    params(("id" = String, Path), ("step" = usize, Path),
+        ("batch" = Option<usize>, Query, description = "which picture, from 0")),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Refused)))]
+pub async fn word_maps(
+    State(desk): State<Arc<Desk>>,
+    _: Caller,
+    Path((id, step)): Path<(String, String)>,
+    Query(of): Query<OfBatch>,
+) -> Result<Response, Refusal> {
+    blocking(move || {
+        let missing = || Refusal::not_found("step's attention");
+        let (run, step) = (open(&desk, &id)?, step.parse().map_err(|_| missing())?);
+        let maps = maps_of(&run, step, of.batch)?.ok_or_else(missing)?;
+        Ok(numbers(maps.iter().flatten()))
+    })
+    .await
+}
+
+/// Where the words are looked at from in each head of a layer, in the mean over the steps: `[heads, columns, height,
+/// width]`, f32, little-endian.
+#[utoipa::path(get, path = "/api/runs/{id}/heads/{layer}", tag = "looking",
+    params(("id" = String, Path), ("layer" = usize, Path, description = "its place in the record, from 0"),
+        ("batch" = Option<usize>, Query, description = "which picture, from 0")),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Refused)))]
+pub async fn head_maps(
+    State(desk): State<Arc<Desk>>,
+    _: Caller,
+    Path((id, layer)): Path<(String, String)>,
+    Query(of): Query<OfBatch>,
+) -> Result<Response, Refusal> {
+    blocking(move || {
+        let missing = || Refusal::not_found("layer's heads");
+        let (run, layer) = (open(&desk, &id)?, layer.parse().map_err(|_| missing())?);
+        let maps = heads_of(&run, layer, of.batch)?.ok_or_else(missing)?;
+        Ok(numbers(maps.iter()))
+    })
+    .await
+}
+
+/// Numbers as they are, f32, little-endian.
+fn numbers<'a>(all: impl Iterator<Item = &'a f32>) -> Response {
+    let bytes: Vec<u8> = all.flat_map(|number| number.to_le_bytes()).collect();
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEEP)];
+    (headers, bytes).into_response()
 }
 
 /// A step's decoded picture, PNG.

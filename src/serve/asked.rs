@@ -3,6 +3,7 @@
 use super::settings::{Limits, Model};
 use crate::error::{Error, Result};
 use crate::pipeline::{hires, limits, noise, start};
+use crate::record::attention::{AttentionPlan, Detail};
 use crate::record::hires::Hires;
 use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::plan::{Decode, Plan, Quantity};
@@ -57,6 +58,8 @@ pub struct Asked {
     pub record: Option<Vec<String>>,
     /// Which steps to decode: `every`, `final`, `none` or a number.
     pub decode: Option<String>,
+    /// Keep where each word of the prompt is looked at from, step by step.
+    pub attention: bool,
 }
 
 /// A second pass.
@@ -109,11 +112,17 @@ impl Asked {
             hires: self.hires.as_ref().map(|asked| second_pass(asked, steps)).transpose()?,
             record: record.unwrap_or(usual.record.clone()),
             decode: self.decode.as_deref().map(str::parse).transpose()?.unwrap_or(usual.decode),
+            attention: self.attention.then(word_maps),
             ..usual
         };
         check(&plan, model, limits)?;
         Ok(plan)
     }
+}
+
+/// What is kept of attention: what the page shows, whatever the model's size.
+fn word_maps() -> AttentionPlan {
+    AttentionPlan { detail: Some(Detail::Sizes), ..AttentionPlan::default() }
 }
 
 fn seed(asked: Option<i64>) -> Result<u64> {
@@ -212,6 +221,9 @@ mod tests {
         assert_eq!((plan.width, plan.guidance_scale, plan.scheduler.as_str()), (128, 5.0, "ddim"));
         assert_eq!((plan.record.len(), plan.decode), (5, Decode::Every(1)));
         assert_ne!(plan.seed, planned(r#"{"seed": -1}"#).unwrap().seed, "each is drawn");
+        assert_eq!(plan.attention, None);
+        let kept = planned(r#"{"attention": true}"#).unwrap().attention.unwrap();
+        assert_eq!(kept, AttentionPlan { detail: Some(Detail::Sizes), ..AttentionPlan::default() });
         assert_eq!(planned(r#"{"seed": 7, "scheduler": "Euler a"}"#).unwrap().scheduler, "euler_a");
     }
 

@@ -40,6 +40,8 @@ fn described() -> (Router<Arc<Desk>>, utoipa::openapi::OpenApi) {
         .routes(routes!(api::cancel))
         .routes(routes!(api::record))
         .routes(routes!(api::tensor))
+        .routes(routes!(api::word_maps))
+        .routes(routes!(api::head_maps))
         .routes(routes!(api::step_picture))
         .routes(routes!(api::final_picture))
         .routes(routes!(events::events))

@@ -40,6 +40,7 @@ fn the_first_preview_comes_before_the_second_step_ends() {
     assert_eq!(visitor.get(&format!("/api/runs/{id}/pictures/2/predicted_original")).status, 200);
     let record = visitor.get(&format!("/api/runs/{id}/record")).json();
     assert_eq!((&record["id"], &record["record"]["plan"]["seed"]), (&json!(id), &json!(3)));
+    assert_eq!(visitor.get(&format!("/api/runs/{id}/attention/2")).status, 404, "nobody asked for it");
     let told = visitor.get(&format!("/api/runs/{id}")).json();
     assert_eq!((&told["state"], &told["step"], &told["place"]), (&json!("complete"), &json!(3), &json!(null)));
 
@@ -48,6 +49,32 @@ fn the_first_preview_comes_before_the_second_step_ends() {
     assert_eq!(missed.next().unwrap().id, all[place("step", 1) + 1].id);
     let stand = visitor.events(Some("00000000-7")).next().unwrap();
     assert_eq!((stand.kind.as_str(), &stand.data["runs"][0]["id"]), ("stand", &json!(id)));
+}
+
+#[test]
+fn word_maps_are_kept_when_they_are_asked_for_and_sent_as_they_are() {
+    let runs = tempfile::tempdir().unwrap();
+    let server = Server::start(runs.path(), &[]);
+    let visitor = server.visitor("a");
+    let mut events = visitor.events(None);
+    let id =
+        visitor.queue(&json!({ "prompt": "a red apple", "steps": 2, "seed": 3, "attention": true, "decode": "final" }));
+    events.until(|h| h.kind == "run" && h.data["id"] == id.as_str() && h.data["state"] == "complete");
+    let kept = visitor.get(&format!("/api/runs/{id}/record")).json()["attention"].clone();
+    assert_eq!((&kept["steps"], &kept["dtype"]), (&json!([1, 2]), &json!("f32")));
+    let floats = |path: &str| -> Vec<f32> {
+        let sent = visitor.get(&format!("/api/runs/{id}/{path}"));
+        assert_eq!(sent.status, 200, "{path}");
+        sent.body.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let run = sdviz::trace::reader::Run::open(runs.path().join(&id)).unwrap();
+    let maps = sdviz::export::report::maps_of(&run, 2, 0).unwrap().unwrap();
+    assert_eq!(floats("attention/2"), maps.iter().flatten().copied().collect::<Vec<_>>());
+    let heads = sdviz::export::report::heads_of(&run, 0, 0).unwrap().unwrap();
+    assert_eq!(floats("heads/0"), heads.iter().copied().collect::<Vec<_>>());
+    for missing in ["attention/0", "attention/9", "attention/x", "heads/99", "heads/-1"] {
+        assert_eq!(visitor.get(&format!("/api/runs/{id}/{missing}")).status, 404, "{missing}");
+    }
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Default for Made {
 pub struct Numbers(u64);
 
 impl Numbers {
+    #[allow(dead_code)]
+    pub fn new(seed: u64) -> Numbers {
+        Numbers(seed)
+    }
+
     pub fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 40) as f32 / (1u64 << 22) as f32 - 2.0

@@ -10,9 +10,11 @@ async function findings(page: Page, where: string): Promise<string[]> {
 }
 
 const VIEWS = {
+  run: ["words"],
+  edits: ["edits"],
   two: ["player", "channels", "guidance", "shapes", "compare", "lesson"],
   sweep: ["sweep"],
-  bare: ["player", "channels", "guidance"],
+  bare: ["player", "channels", "guidance", "words"],
 } as const;
 
 for (const theme of ["light", "dark"] as const) {
@@ -56,8 +58,8 @@ for (const theme of ["light", "dark"] as const) {
 }
 
 test("on a phone nothing is wider than the window", async ({ open }) => {
-  for (const view of ["player", "channels", "guidance", "shapes", "lesson"]) {
-    const page = await open("run", { hash: `#view=${view}` });
+  for (const [name, view] of [["run", "player"], ["run", "channels"], ["run", "guidance"], ["run", "words"], ["edits", "edits"], ["run", "shapes"], ["run", "lesson"]] as const) {
+    const page = await open(name, { hash: `#view=${view}` });
     await page.setViewportSize({ width: 390, height: 844 });
     await page.reload();
     await expect(page.locator("main")).toBeVisible();

@@ -57,8 +57,8 @@ test("the tour lights the control that each page speaks of, and tidies up", asyn
   const page = await open("run", { hash: "#view=lesson" });
   await page.getByRole("button", { name: "Begin the tour" }).click();
   const card = page.getByRole("complementary", { name: "Guided tour" });
-  for (let n = 1; n <= 10; n++) {
-    await expect(card).toContainText(`page ${n} of 10`);
+  for (let n = 1; n <= 11; n++) {
+    await expect(card).toContainText(`page ${n} of 11`);
     await expect(page.locator("[data-lit]")).toHaveCount(1);
     await expect(page.locator("[data-lit]")).toBeVisible();
     await card.getByRole("button", { name: "Show", exact: true }).click();

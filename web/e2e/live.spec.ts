@@ -103,6 +103,21 @@ test("a run is watched from its first preview to its picture, without a reload",
   await expect(page.getByRole("slider", { name: "Step" })).toBeVisible();
 });
 
+test("word maps are kept when they are asked for, and shown", async ({ serve, visit }) => {
+  const { address } = await serve();
+  const page = await visit(address);
+  await page.getByLabel("Word maps").check();
+  await draw(page, "a red apple on a blue background", 2);
+  await expect(done(page)).toHaveCount(1, patient);
+  await page.getByRole("button", { name: "Look inside", exact: true }).click();
+  await expect(page.getByRole("slider", { name: "Step" })).toBeVisible();
+  await page.keyboard.press("a");
+  await expect(page.locator("[data-guide=maps] figure")).toHaveCount(3);
+  await expect(page.locator("[data-guide=maps] figcaption").first()).toContainText("mean");
+  await page.getByLabel("Heads").selectOption({ index: 1 });
+  await expect(page.locator("main")).toContainText("does not change with the slider");
+});
+
 test("a run is cancelled, the next one made, and two compared", async ({ serve, visit }) => {
   const { address } = await serve();
   const page = await visit(address);

@@ -8,7 +8,7 @@ import { PNG } from "pngjs";
 
 const FOLDER = resolve(process.env.PAGES ?? "../target/web-test");
 
-export const PAGES = { run: "run/index.html", bare: "bare/index.html", hostile: "hostile/index.html", sweep: "sweep/index.html", two: "two.html", small: "small.html" };
+export const PAGES = { run: "run/index.html", bare: "bare/index.html", hostile: "hostile/index.html", sweep: "sweep/index.html", two: "two.html", edits: "edits.html", small: "small.html" };
 
 export interface Settings {
   language?: "en" | "zh";
@@ -61,4 +61,5 @@ export function painted(page: Page, step: number, channels: number[]): Promise<n
 
 export interface Door {
   paint(step: number, channels: readonly number[]): Promise<number[]>;
+  words(step: number, word: string, look: { factor: number | null; hard: boolean; head: null }): Promise<number[]>;
 }

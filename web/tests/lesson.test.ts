@@ -17,11 +17,12 @@ const ask = (kind: Kind, lesson: Partial<{ seed: number; number: number; turn: n
 describe("questions", () => {
   it("are those that the runs can give", () => {
     expect(offered(lone, runs)).toEqual([...KINDS]);
-    expect(offered(lone, [lone])).toEqual(["order", "where", "first", "scale", "uncond", "channel"]);
+    expect(offered(lone, [lone])).toEqual(["order", "where", "first", "scale", "uncond", "channel", "word", "looked", "most"]);
     const bare = made();
     bare.run.map = null;
     bare.run.pictures = {};
     bare.run.tensors = {};
+    bare.run.attention = null;
     expect(offered(view(bare), [])).toEqual([]);
   });
 
@@ -64,6 +65,13 @@ describe("questions", () => {
     expect(first.choices[first.answer[0]!]!.label.step).toBe(1);
     const steps = (await ask("steps"))!;
     expect(steps.choices[steps.answer[0]!]!.label.step).toBe(5);
+    const word = (await ask("word"))!;
+    expect(word.choices[word.answer[0]!]!.label.text).toBe(word.look[0]!.as === "word" && word.look[0]!.word);
+    const looked = (await ask("looked"))!;
+    expect(looked.choices[looked.answer[0]!]!.label.text).toBe(looked.subject);
+    // Nearly everything goes to the padding of the made-up run; then come the words.
+    const most = await Promise.all([0, 1].map((turn) => ask("most", { turn })));
+    expect(most.map((one) => one!.choices[one!.answer[0]!]!.label.part)).toEqual(["padding", "words"]);
     const where = (await ask("where"))!;
     expect(where.choices[where.answer[0]!]!.label.step).toBe(where.look[0]!.step);
     const prompt = (await ask("prompt"))!;

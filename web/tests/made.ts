@@ -1,8 +1,8 @@
 // The made-up run as a test sees it.
 import type { Source } from "../src/data/source";
-import type { Kept, Quantity, Report, RunData, SweepData, What } from "../src/data/types";
+import type { Dtype, Kept, Quantity, Report, RunData, SweepData, What } from "../src/data/types";
 import { RunView } from "../src/data/run";
-import { unpack } from "../src/data/unpack";
+import { unpack, unpackMaps } from "../src/data/unpack";
 // @ts-expect-error a plain script, for it also writes pages
 import { madeUp } from "./made_up.mjs";
 
@@ -18,6 +18,14 @@ class MadeSource implements Source {
 
   numbers(run: string, step: number, key: Quantity, kept: Kept): Promise<Float32Array> {
     return unpack(this.blocks[`t-${run}-${key}-${step}`]!, kept.dtype);
+  }
+
+  maps(run: string, step: number, dtype: Dtype, areas: readonly number[]): Promise<Float32Array> {
+    return unpackMaps(this.blocks[`a-${run}-${step}`]!, dtype, areas);
+  }
+
+  heads(run: string, layer: number, dtype: Dtype, areas: readonly number[]): Promise<Float32Array> {
+    return unpackMaps(this.blocks[`h-${run}-${layer}`]!, dtype, areas);
   }
 
   picture(run: string, step: number, what: What): string {

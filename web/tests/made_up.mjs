@@ -57,6 +57,45 @@ function pack(values) {
 const norm = (values) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
 const minus = (a, b) => a.map((v, i) => v - b[i]);
 
+/** Attention to a prompt's words: at each place shares of start, words, end and padding that add up to one. */
+function attend(prompt, id, put) {
+  const words = prompt.split(" ");
+  const columns = [{ kind: "start" }, ...words.map((piece) => ({ kind: "word", piece })), { kind: "end" }, { kind: "padding" }];
+  const steps = Array.from({ length: CALLS }, (_, i) => i + 1);
+  const sizes = [{ factor: 1, heads: 4 }, { factor: 2, heads: 12 }];
+  const sums = columns.map(() => []);
+  for (const step of steps) {
+    const parts = sizes.map(({ factor }) => {
+      const side = SIDE / factor;
+      const maps = columns.map(({ kind }, c) =>
+        Float32Array.from({ length: side * side }, (_, i) => {
+          const d = Math.hypot(((i % side) + 0.5) / side - 0.2 - 0.12 * c, (Math.floor(i / side) + 0.5) / side - 0.5) * 3;
+          return kind === "padding" ? 4 : kind === "word" ? 0.2 + (step / CALLS) * Math.exp(-d * d) : 0.1;
+        }),
+      );
+      for (let i = 0; i < side * side; i++) {
+        const all = maps.reduce((sum, map) => sum + map[i], 0);
+        maps.forEach((map) => (map[i] /= all));
+      }
+      return maps;
+    });
+    columns.forEach((_, c) => {
+      const mean = (map) => map.reduce((sum, v) => sum + v, 0) / map.length;
+      sums[c].push([step, 0.25 * mean(parts[0][c]) + 0.75 * mean(parts[1][c])]);
+    });
+    put("a", step, pack(Float32Array.from(parts.flat().flatMap((map) => [...map]))));
+  }
+  const named = [...new Set(words)].map((word) => ({ word, kind: "word", columns: words.flatMap((other, i) => (other === word ? [i + 1] : [])) }));
+  const special = ["start", "end", "padding"].map((kind) => ({ word: `<${kind}>`, kind, columns: [columns.findIndex((one) => one.kind === kind)] }));
+  const texts = [[special[0], ...named, special[1], special[2]]];
+  const points = ({ columns }) => steps.map((step, i) => [step, columns.reduce((sum, c) => sum + sums[c][i][1], 0)]);
+  const layer = (site, factor, heads) => ({ site: `unet.${site}.transformer_blocks.0.attn2`, factor, heads, h: SIDE / factor, w: SIDE / factor });
+  return {
+    record: { latents: [SIDE, SIDE], predictions: [{ prediction: "text", schedule: [{ until: CALLS, text: 0 }] }], texts: [{ text: prompt, columns }], layers: [layer("down_blocks.0.attentions.0", 1, 4), layer("mid_block.attentions.0", 2, 12)] },
+    kept: { dtype: "f32", steps, sizes, texts, shares: texts[0].map((word) => ({ of: word.word, points: points(word) })), heads: null },
+  };
+}
+
 /** A run and its blocks. */
 export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue background" } = {}) {
   const gauss = random(seed);
@@ -64,6 +103,7 @@ export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue bac
   const eps = Float32Array.from({ length: target.length }, gauss);
   const blocks = {};
   const put = (kind, key, step, values) => (blocks[`${kind}-${id}-${key}-${step}`] = values);
+  const attention = attend(prompt, id, (kind, step, values) => (blocks[`${kind}-${id}-${step}`] = values));
   const steps = Array.from({ length: CALLS + 1 }, (_, i) => i);
   const later = steps.slice(1);
   const curves = { norms: { latents: [], noise_uncond: [], noise_text: [], noise_guided: [], predicted_original: [] }, guidance: { difference: [], angle: [], share: [] }, change: [], distance: { to: CALLS, latents: [], predicted: [] } };
@@ -109,9 +149,11 @@ export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue bac
       model: { id: "pocket", latent_channels: 4, vae_scale_factor: 8, scaling_factor: 0.9, prediction_type: "epsilon", components: [{ name: "text_encoder", parameters: 1234567, file_dtype: "f32" }, { name: "unet", parameters: 9876543, file_dtype: "f32" }, { name: "vae", parameters: 345678, file_dtype: "f32" }] },
       tokens: { window: 77, prompt: ["<|startoftext|>", ...prompt.split(" ").map((w) => `${w}</w>`), "<|endoftext|>"].map((piece, i) => ({ id: 320 + 17 * i, piece })), negative_prompt: [] },
       schedule: steps.map(level),
+      attention: attention.record,
     },
     steps,
     tensors: { latents: kept(steps), noise_uncond: kept(later), noise_text: kept(later), noise_guided: kept(later), predicted_original: kept(later) },
+    attention: attention.kept,
     pictures: { latents: { ...png, steps }, predicted_original: { ...png, steps: later } },
     final: png,
     map: { weights: [[0.3, 0, 0], [0, -0.12, 0], [0, -0.15, 0], [0, 0, 0.25]], bias: [0.45, 0.5, 0.55], fit: { samples: 6656, r2: 0.98, psnr_db: 34 } },

@@ -6,8 +6,11 @@
 //!    predictions are thinned to one step in 2, in 4, left out, and the latents thinned.
 //! 3. Pictures take what is left: PNG, else WebP of falling quality and then size, then thinned.
 //!
+//! Before these two comes recorded attention, with two fifths of the room at most; `attention` says how it gives way.
+//!
 //! Enters: a run and its room in bytes. Leaves: blocks, and the run's data changed to what they hold.
 
+use super::attention;
 use super::describe::{Kept, KeptPicture, KeptPictures, Reduction, ReductionKind, RunData};
 use super::pictures::{self, Form};
 use super::tensors::{self, Precision};
@@ -17,9 +20,9 @@ use crate::trace::reader::Run;
 use rayon::prelude::*;
 
 /// Characters of a block beside its text.
-const TAGS: u64 = 80;
+pub(super) const TAGS: u64 = 80;
 /// Steps by which a size is estimated.
-const SAMPLES: usize = 4;
+pub(super) const SAMPLES: usize = 4;
 
 /// A block of a page: an inert script element.
 #[derive(Debug, Clone)]
@@ -29,7 +32,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.text.len() as u64 + TAGS
     }
 }
@@ -37,6 +40,7 @@ impl Block {
 /// What a run's data became.
 pub(super) struct KeptBlocks {
     pub blocks: Vec<Block>,
+    pub attention: u64,
     pub tensors: u64,
     pub pictures: u64,
 }
@@ -56,6 +60,9 @@ enum Way {
 /// # Errors
 /// When a step or a picture cannot be read.
 pub(super) fn keep(run: &Run, data: &mut RunData, room: Option<u64>) -> Result<KeptBlocks> {
+    let attended = attention::keep(run, data, room.map(|room| room / 5 * 2))?;
+    let attention = attended.iter().map(Block::size).sum();
+    let room = room.map(|room| room.saturating_sub(attention));
     let decoded = data.finished.is_some() || !data.pictures.is_empty();
     let tensor_room = room.map(|room| if decoded { room / 3 * 2 } else { room / 10 * 9 });
     let ways = choose(run, data, tensor_room)?;
@@ -63,7 +70,8 @@ pub(super) fn keep(run: &Run, data: &mut RunData, room: Option<u64>) -> Result<K
     let tensors: u64 = held.iter().map(Block::size).sum();
     let shown = show(run, data, room.map(|room| room.saturating_sub(tensors)))?;
     let pictures = shown.iter().map(Block::size).sum();
-    Ok(KeptBlocks { blocks: held.into_iter().chain(shown).collect(), tensors, pictures })
+    let blocks = attended.into_iter().chain(held).chain(shown).collect();
+    Ok(KeptBlocks { blocks, attention, tensors, pictures })
 }
 
 /// Whether a quantity is a prediction, which gives way before the latents do.
@@ -200,12 +208,12 @@ fn computable(data: &mut RunData) {
     }
 }
 
-fn reduction(kind: ReductionKind, of: Vec<&'static str>, to: Option<u32>) -> Reduction {
+pub(super) fn reduction(kind: ReductionKind, of: Vec<&'static str>, to: Option<u32>) -> Reduction {
     Reduction { kind, of, to }
 }
 
 /// One step in `every`, the first and the last among them.
-fn thinned(steps: &[usize], every: usize) -> Vec<usize> {
+pub(super) fn thinned(steps: &[usize], every: usize) -> Vec<usize> {
     let last = steps.len().saturating_sub(1);
     steps.iter().enumerate().filter(|(i, _)| i % every == 0 || *i == last).map(|(_, step)| *step).collect()
 }

@@ -5,6 +5,7 @@
 
 use super::super::measures::{self, Curve};
 use super::super::{latents, words};
+use super::attention::{self, KeptAttention};
 use super::pictures;
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
@@ -35,6 +36,8 @@ pub struct RunData {
     pub steps: Vec<usize>,
     /// The tensors that there are.
     pub tensors: BTreeMap<Quantity, Kept>,
+    /// What the words of the prompt are looked at from; none where it was not recorded.
+    pub attention: Option<KeptAttention>,
     /// The decoded pictures that there are, of latents and of predicted originals.
     pub pictures: BTreeMap<Quantity, KeptPictures>,
     /// The finished picture.
@@ -114,6 +117,8 @@ pub struct Reduction {
 pub enum ReductionKind {
     /// Half precision instead of single.
     F16,
+    /// 256 levels instead of numbers.
+    Levels,
     /// Only every Nth step.
     Thinned,
     /// Fewer pixels.
@@ -130,6 +135,7 @@ impl fmt::Display for Reduction {
         let to = self.to.unwrap_or_default();
         match self.kind {
             ReductionKind::F16 => write!(f, "{of} in half precision"),
+            ReductionKind::Levels => write!(f, "{of} in 256 levels"),
             ReductionKind::Thinned => write!(f, "{of} of one step in {to}"),
             ReductionKind::Smaller => write!(f, "{of} of {to} pixels at most"),
             ReductionKind::Lossy => write!(f, "{of} as WebP of quality {to}"),
@@ -170,13 +176,15 @@ pub fn describe(run: &Run, id: &str, name: &str, batch: usize) -> Result<RunData
         }
     }
     let record = RunRecord { timings: Timings::default(), ..run.record().clone() };
+    let steps = run.steps()?;
     let finished = run.final_picture(batch)?.map(|picture| png(picture.width(), picture.height()));
     Ok(RunData {
         id: id.into(),
         name: name.into(),
         batch,
         record,
-        steps: run.steps()?,
+        attention: attention::describe(run, batch, &steps)?,
+        steps,
         map: linear_map(run, batch)?,
         curves: curves(run, batch)?,
         shapes: run.site_rows()?,
@@ -253,7 +261,7 @@ fn curves(run: &Run, batch: usize) -> Result<Curves> {
 }
 
 /// A measure, or none where the run has nothing for it.
-fn recorded<T>(measured: Result<T>) -> Result<Option<T>> {
+pub(super) fn recorded<T>(measured: Result<T>) -> Result<Option<T>> {
     match measured {
         Ok(value) => Ok(Some(value)),
         Err(Error::NotRecorded { .. }) => Ok(None),

@@ -38,13 +38,22 @@ impl Precision {
 
 /// The text of a tensor's block.
 pub(super) fn pack(values: &Array3<f32>, precision: Precision) -> Result<String> {
-    let planes = match precision {
-        Precision::Single => shuffled(values.iter().map(|v| v.to_le_bytes())),
-        Precision::Half => shuffled(values.iter().map(|v| f16::from_f32(*v).to_le_bytes())),
-    };
+    pack_all(values.iter().copied(), precision)
+}
+
+/// The text of a block of numbers.
+pub(super) fn pack_all(values: impl ExactSizeIterator<Item = f32>, precision: Precision) -> Result<String> {
+    deflated(&match precision {
+        Precision::Single => shuffled(values.map(f32::to_le_bytes)),
+        Precision::Half => shuffled(values.map(|v| f16::from_f32(v).to_le_bytes())),
+    })
+}
+
+/// Bytes deflated, as base64.
+pub(super) fn deflated(bytes: &[u8]) -> Result<String> {
     let mut encoder = DeflateEncoder::new(vec![], Compression::default());
     // Into memory: it cannot fail but for want of it.
-    let packed = encoder.write_all(&planes).and_then(|()| encoder.finish()).at("pack", Path::new("tensor"))?;
+    let packed = encoder.write_all(bytes).and_then(|()| encoder.finish()).at("pack", Path::new("tensor"))?;
     Ok(STANDARD.encode(packed))
 }
 

@@ -13,8 +13,20 @@ export class HttpSource implements Source {
     return (await answer.json()) as RunData;
   }
 
-  async numbers(run: string, step: number, key: Quantity, _kept: Kept): Promise<Float32Array> {
-    const answer = await fetch(`${this.api}/runs/${run}/steps/${step}/${key}`);
+  numbers(run: string, step: number, key: Quantity, _kept: Kept): Promise<Float32Array> {
+    return this.#floats(`runs/${run}/steps/${step}/${key}`);
+  }
+
+  maps(run: string, step: number): Promise<Float32Array> {
+    return this.#floats(`runs/${run}/attention/${step}`);
+  }
+
+  heads(run: string, layer: number): Promise<Float32Array> {
+    return this.#floats(`runs/${run}/heads/${layer}`);
+  }
+
+  async #floats(path: string): Promise<Float32Array> {
+    const answer = await fetch(`${this.api}/${path}`);
     if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
     return new Float32Array(await answer.arrayBuffer());
   }

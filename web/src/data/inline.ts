@@ -1,10 +1,17 @@
 // A report's own blocks: `README.md` has their names and form.
 import type { Source } from "./source";
-import type { Kept, Quantity, Report, What } from "./types";
-import { fromBase64, unpack } from "./unpack";
+import type { Dtype, Kept, Quantity, Report, What } from "./types";
+import { fromBase64, unpack, unpackMaps } from "./unpack";
 
 function block(id: string): string | null {
   return document.getElementById(id)?.textContent?.trim() ?? null;
+}
+
+/** The text of a block that must be there. */
+function there(id: string): string {
+  const text = block(id);
+  if (text === null) throw new Error(`the page has no block ${id}`);
+  return text;
 }
 
 /** The report in this page, if it holds one. */
@@ -18,10 +25,15 @@ export class InlineSource implements Source {
   #addresses = new Map<string, string | null>();
 
   async numbers(run: string, step: number, key: Quantity, kept: Kept): Promise<Float32Array> {
-    const id = `t-${run}-${key}-${step}`;
-    const text = block(id);
-    if (text === null) throw new Error(`the page has no block ${id}`);
-    return unpack(text, kept.dtype);
+    return unpack(there(`t-${run}-${key}-${step}`), kept.dtype);
+  }
+
+  async maps(run: string, step: number, dtype: Dtype, areas: readonly number[]): Promise<Float32Array> {
+    return unpackMaps(there(`a-${run}-${step}`), dtype, areas);
+  }
+
+  async heads(run: string, layer: number, dtype: Dtype, areas: readonly number[]): Promise<Float32Array> {
+    return unpackMaps(there(`h-${run}-${layer}`), dtype, areas);
   }
 
   picture(run: string, step: number, what: What): string | null {

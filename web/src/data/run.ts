@@ -1,4 +1,5 @@
 // A run to look at: its record with its source. Tensors are kept once they came, and never stand in reactive state.
+import { AttentionView } from "./attention";
 import { guide, predictedOriginal } from "./derive";
 import type { Source, Tensor } from "./source";
 import type { Level, Quantity, RunData, What } from "./types";
@@ -7,10 +8,15 @@ export class RunView {
   /** Numbers that came, by quantity and step; a promise while they are on their way. */
   #numbers = new Map<string, Float32Array | Promise<Float32Array>>();
 
+  /** Its attention; null where none was recorded. */
+  readonly attention: AttentionView | null;
+
   constructor(
     readonly data: RunData,
     readonly source: Source,
-  ) {}
+  ) {
+    this.attention = data.attention && data.record.attention ? new AttentionView(this, data.attention) : null;
+  }
 
   get id(): string {
     return this.data.id;

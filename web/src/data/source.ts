@@ -1,6 +1,6 @@
 // Where tensors and pictures come from: blocks in the page (`inline.ts`) or a server (`http.ts`). The rest of the page
 // knows this interface alone.
-import type { Kept, Quantity, What } from "./types";
+import type { Dtype, Kept, Quantity, What } from "./types";
 
 /** Numbers with their shape: `[channels, height, width]`, channel by channel, row by row. */
 export interface Tensor {
@@ -13,6 +13,10 @@ export interface Tensor {
 export interface Source {
   /** The numbers of a tensor that the run's record says is there. */
   numbers(run: string, step: number, key: Quantity, kept: Kept): Promise<Float32Array>;
+  /** All maps of attention of a step, one after another; `areas` are how many numbers each has. */
+  maps(run: string, step: number, dtype: Dtype, areas: readonly number[]): Promise<Float32Array>;
+  /** The maps of a layer's heads in the mean over the steps. */
+  heads(run: string, layer: number, dtype: Dtype, areas: readonly number[]): Promise<Float32Array>;
   /** An address for `<img>`: the decoded picture of a step. */
   picture(run: string, step: number, what: What): string | null;
   /** An address for `<img>`: the finished picture. */

@@ -7,6 +7,9 @@ export type Quantity = "latents" | "noise_uncond" | "noise_text" | "noise_guided
 /** What of a step can be decoded to a picture. */
 export type What = "latents" | "predicted_original";
 
+/** How numbers are kept; `u8`: each map of attention in 256 levels from its least to its greatest number. */
+export type Dtype = "f32" | "f16" | "u8";
+
 /** Everything in one page. */
 export interface Report {
   format: 1;
@@ -28,6 +31,8 @@ export interface RunData {
   /** The whole steps, ascending; 0 is the starting latents. */
   steps: number[];
   tensors: Partial<Record<Quantity, Kept>>;
+  /** What the words of the prompt are looked at from; none where it was not recorded. */
+  attention?: KeptAttention | null;
   pictures: Partial<Record<What, KeptPictures>>;
   final: KeptPicture | null;
   /** A linear map from latents to colours, fitted on this run; none where nothing was decoded. */
@@ -68,9 +73,30 @@ export interface KeptPictures extends KeptPicture {
   steps: number[];
 }
 
-/** `f16` numbers instead of f32, steps thinned, pictures made smaller or lossy, a quantity dropped. */
+/** The attention that is in the page: of the prediction with the prompt. */
+export interface KeptAttention {
+  dtype: Dtype;
+  steps: number[];
+  /** The sizes of layers, the largest image first; their heads are what they count for. */
+  sizes: { factor: number; heads: number }[];
+  /** For each text of the record what can be looked at. */
+  texts: KeptWord[][];
+  /** Who gets how much at each step, in the order of the prompt; together 1. */
+  shares: { of: string; points: Curve }[];
+  /** Each head's maps in the mean over the steps; none of a run that did not come to its end. */
+  heads: { dtype: Dtype; text: number; pass: number; layers: number } | null;
+}
+
+/** A word, or the start, the end or the padding of a text, with the columns that are its. */
+export interface KeptWord {
+  word: string;
+  kind: "start" | "word" | "end" | "padding";
+  columns: number[];
+}
+
+/** `f16` numbers instead of f32, maps in 256 levels, steps thinned, pictures made smaller or lossy, a quantity dropped. */
 export interface Reduction {
-  kind: "f16" | "thinned" | "smaller" | "lossy" | "dropped";
+  kind: "f16" | "levels" | "thinned" | "smaller" | "lossy" | "dropped";
   /** The quantities concerned, or `pictures`. */
   of: string[];
   /** Every Nth step; the side in pixels; the quality. */
@@ -135,7 +161,35 @@ export interface RunRecord {
   schedule: Level[];
   hires?: { first_step: number; width: number; height: number; scale: number };
   begin?: { first_call: number; scheduled_calls: number; why: string };
+  attention?: AttentionRecord | null;
+  /** How often each edit changed a tensor; written at the end. */
+  edits_fired?: number[];
   environment?: { device: string; dtype: string; threads: number };
+}
+
+/** What was kept of attention: docs/run-format.md#attention. */
+export interface AttentionRecord {
+  latents: [number, number];
+  second_latents?: [number, number] | null;
+  predictions: { prediction: string; schedule: { until: number; text: number }[] }[];
+  texts: { text: string; columns: unknown[] }[];
+  layers: { site: string; factor: number; heads: number; h: number; w: number }[];
+}
+
+/** An edit, as it was asked for and what it came to: docs/run-format.md#edits. */
+export interface PlannedEdit {
+  edit: string;
+  sites?: string[];
+  steps?: string;
+  branch?: string;
+  tokens?: string[];
+}
+
+/** A run that another goes on from, or copies from. */
+export interface Parent {
+  run: string;
+  step: number;
+  plan: Plan;
 }
 
 export interface Plan {
@@ -154,6 +208,11 @@ export interface Plan {
   decode: string;
   decode_what: What[];
   prompt_syntax?: string;
+  edits?: PlannedEdit[];
+  branch?: Parent | null;
+  donors?: Parent[];
+  /** What kind of run it is, where it is not a usual one. */
+  kind?: string;
 }
 
 export interface Model {

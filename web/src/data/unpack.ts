@@ -1,4 +1,5 @@
 // From a block's text to numbers: base64, inflate, the shuffled bytes put in order, halves widened.
+import type { Dtype } from "./types";
 
 /** Whether this browser can inflate; one that cannot is told so. */
 export function canInflate(): boolean {
@@ -56,6 +57,33 @@ export function toNumbers(bytes: Uint8Array<ArrayBuffer>, dtype: "f32" | "f16"):
   const table = halfTable();
   const bits = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
   return Float32Array.from(bits, (b) => table[b]!);
+}
+
+/**
+ * Maps in 256 levels as numbers: first the least and the greatest number of each map, then for each number a byte, the
+ * difference of its level to the one before in the map.
+ */
+export function fromLevels(bytes: Uint8Array<ArrayBuffer>, areas: readonly number[]): Float32Array {
+  const ends = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const out = new Float32Array(areas.reduce((sum, area) => sum + area, 0));
+  let from = 8 * areas.length;
+  let to = 0;
+  areas.forEach((area, map) => {
+    const lo = ends.getFloat32(8 * map, true);
+    const hi = ends.getFloat32(8 * map + 4, true);
+    let level = 0;
+    for (let i = 0; i < area; i++) {
+      level = (level + bytes[from++]!) & 255;
+      out[to++] = lo + (level / 255) * (hi - lo);
+    }
+  });
+  return out;
+}
+
+/** A block of maps as numbers; `areas` are how many each map has. */
+export async function unpackMaps(text: string, dtype: Dtype, areas: readonly number[]): Promise<Float32Array> {
+  if (dtype !== "u8") return unpack(text, dtype);
+  return fromLevels(new Uint8Array(await inflate(fromBase64(text))), areas);
 }
 
 /** A tensor's block as numbers. */

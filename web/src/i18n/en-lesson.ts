@@ -33,6 +33,7 @@ export const lesson = {
   scaleLabel: (s: string) => `s = ${s}`,
   channelLabel: (n: number) => `channel ${n}`,
   picture: (n: number) => `Picture ${n}`,
+  allWords: "the words, all together",
   kinds: {
     order: {
       title: "In which order?",
@@ -102,6 +103,38 @@ export const lesson = {
       notes:
         "The truth here is the correlation with the brightness of the linear map's picture; its sign does not matter: a channel may hold brightness upside down. Let the class try channels in the lab first.",
     },
+    word: {
+      title: "Which word does this map belong to?",
+      ask: "From each place of the picture the model looks at the words of the prompt. This map is bright where one of them gets the most attention. Which word?",
+      explain: "A word for a thing is mostly looked at from where the thing is or comes to be; a word for the ground from around it.",
+      why: "Why are the edges of the map so much softer than those of the thing?",
+      because:
+        "Attention is counted on a small grid, one number for a square of many pixels. And the map is a mean over heads: each looks for something else, one along an outline, another all over.",
+      change: "Now at an early step, when the picture is still a blur. Does the map tell already?",
+      notes:
+        "The maps are those of the layers with the largest image, each in its own range: bright means most of this map, not much. The view “Words” has the numbers. Words whose maps are alike are kept out of the choices; show one of them afterwards.",
+    },
+    looked: {
+      title: "Where is this word looked at from?",
+      ask: "Three maps of one step. Which of them belongs to the word",
+      explain: "It is bright where the model gives this word the most of its attention.",
+      why: "Does a map show what its word does to the picture?",
+      because:
+        "No. It shows where the model looks, and looking is not yet doing. Words also hold something of the words before them, so “apple” can bring the red along. What a word does is seen when it is taken away and the run is made again.",
+      change: "Now at an early step. Is it as easy?",
+      notes:
+        "Make the other run live: `sdviz trace --edit \"mask **.attn2 words=apple\"`, with the same prompt and seed, then `sdviz report` of both: the view “Edits” has before and after.",
+    },
+    most: {
+      title: "Who gets the most?",
+      ask: "At each place attention is divided among the mark for the beginning, the words, the mark for the end, and the padding that fills the rest of the window. In the mean over the picture and the steps, who gets the most?",
+      explain: "It need not be a word. Attention adds up to 100 % at each place, even where no word matters there, and the rest has to go somewhere.",
+      why: "How can the padding, which stands for nothing, be worth looking at?",
+      because:
+        "It is not empty. In the text encoder each place sees all the places before it, so the end and the padding have read the whole prompt: they hold it as a whole, where a word’s own place holds the word.",
+      change: "Now leave that one out. Who comes next?",
+      notes: "Models differ in this: show the chart “Who gets the attention” in the view “Words”, and a run of another model if there is one.",
+    },
     steps: {
       title: "How many steps?",
       ask: "Finished pictures of the same prompt and seed. Which of them took the fewest steps?",
@@ -167,6 +200,12 @@ export const lesson = {
         guess: "After the very first step, what does the model expect the finished picture to look like?",
         body: "Something vague, like an average of everything that fits the prompt. Take away at once all the noise that the model sees, and this is left: the expected picture. Go on step by step and watch it become one particular picture.",
         notes: "It is also called x₀ or the predicted original. Stop at two or three steps and ask what has been decided since.",
+      },
+      words: {
+        title: "Where it looks at the words",
+        guess: "From which part of the picture does the model look at each of these words?",
+        body: "Where a map is bright, that place gives the word more of its attention than others do. Words for things are mostly looked at from where the thing comes to be, words for the ground from around it. Choose other words, and go through the steps: the maps are there long before the picture is.",
+        notes: "Read the numbers below the maps: every word has a range of its own, so a bright map can stand for little. And a map says where the model looks, not what the word does.",
       },
       guidance: {
         title: "Asked twice",

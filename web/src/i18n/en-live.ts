@@ -50,6 +50,7 @@ export const live = {
     upscaler: "What is enlarged",
     upscalers: { latent: "the latents", lanczos: "the picture" },
     record: "Kept of each step",
+    attention: "Word maps: keep where each word is looked at from",
     decode: "Decoded to pictures",
     decodes: { every: "every step", final: "the last step", none: "nothing" },
     submit: "Draw",

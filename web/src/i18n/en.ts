@@ -1,6 +1,7 @@
 // The page in English. This object is the type of all texts: `zh.ts` has the same keys.
 import { lesson } from "./en-lesson";
 import { live } from "./en-live";
+import { edits, words } from "./en-words";
 
 export const en = {
   name: "English",
@@ -28,7 +29,9 @@ export const en = {
     player: "Player",
     channels: "Channels",
     guidance: "Guidance",
+    words: "Words",
     shapes: "Shapes",
+    edits: "Edits",
     compare: "Compare",
     sweep: "Sweep",
     lesson: "Lesson",
@@ -262,6 +265,7 @@ export const en = {
     label: "What this page holds",
     whole: "Everything the record holds is in this page as it was recorded.",
     f16: (what: string) => `in half precision: ${what}`,
+    levels: (what: string) => `in 256 levels: ${what}`,
     thinned: (what: string, n: number) => `only every ${ordinal(n)} step: ${what}`,
     smaller: (px: number) => `pictures are ${px} pixels on their longer side`,
     lossy: (quality: number) => `pictures are WebP of quality ${quality}`,
@@ -269,6 +273,8 @@ export const en = {
     derived: (what: string) => `computed here from the others: ${what}`,
     more: "`sdviz report --full` keeps everything.",
     pictures: "pictures",
+    attention: "maps of words",
+    heads: "maps of single heads",
   },
   help: {
     title: "Words",
@@ -282,6 +288,8 @@ export const en = {
       timestep: ["timestep", "how noisy the model is told that the latents are: 999 nearly all noise, 0 nearly none"],
       sigma: ["σ", "sigma: how much noise there is for one part of picture"],
       expected: ["expected picture, x₀", "what would be left if all the noise that the model sees now were taken away at once; also called the predicted original"],
+      attention: ["attention", "how the model divides its looking, at each place of the picture, among the words of the prompt; of all together it is 100 %"],
+      edit: ["edit", "a change of a tensor inside the model while a run goes on"],
       tensor: ["tensor", "a block of numbers with a shape. A channel is one layer of it"],
       map: ["linear map", "a formula from four numbers to one colour, fitted on this run: a quick stand-in for the decoder"],
       spread: ["spread", "standard deviation: how far numbers usually are from their mean"],
@@ -297,7 +305,9 @@ export const en = {
       player: "player",
       channels: "channel lab",
       guidance: "guidance anatomy",
+      words: "words of the prompt",
       shapes: "shapes",
+      edits: "edits",
       compare: "compare",
       sweep: "sweep",
       lesson: "lesson",
@@ -310,6 +320,8 @@ export const en = {
   },
   lesson,
   live,
+  words,
+  edits,
 };
 
 function ordinal(n: number): string {

@@ -52,6 +52,7 @@ export const live: typeof english = {
     upscaler: "放大什么",
     upscalers: { latent: "潜变量", lanczos: "图像" },
     record: "每一步保存什么",
+    attention: "词语图：记录每个词是从哪里被看的",
     decode: "哪些步解码成图像",
     decodes: { every: "每一步", final: "最后一步", none: "都不解码" },
     submit: "开始画",

@@ -2,6 +2,7 @@
 import type { Texts } from "./index.svelte";
 import { lesson } from "./zh-lesson";
 import { live } from "./zh-live";
+import { edits, words } from "./zh-words";
 
 export const zh: Texts = {
   name: "中文",
@@ -29,7 +30,9 @@ export const zh: Texts = {
     player: "播放",
     channels: "通道",
     guidance: "引导",
+    words: "词语",
     shapes: "形状",
+    edits: "改动",
     compare: "比较",
     sweep: "扫描",
     lesson: "课堂",
@@ -260,6 +263,7 @@ export const zh: Texts = {
     label: "本页存了什么",
     whole: "记录里的内容，本页全部原样保存。",
     f16: (what) => `以半精度保存：${what}`,
+    levels: (what) => `以 256 级保存：${what}`,
     thinned: (what, n) => `每 ${n} 步只留一步：${what}`,
     smaller: (px) => `图像的长边为 ${px} 像素`,
     lossy: (quality) => `图像存为质量 ${quality} 的 WebP`,
@@ -267,6 +271,8 @@ export const zh: Texts = {
     derived: (what) => `在页面里由其他数据算出：${what}`,
     more: "`sdviz report --full` 会保存全部。",
     pictures: "图像",
+    attention: "词语图",
+    heads: "单个注意力头的图",
   },
   help: {
     title: "名词",
@@ -280,6 +286,8 @@ export const zh: Texts = {
       timestep: ["时间步", "告诉模型潜变量里有多少噪声：999 几乎全是噪声，0 几乎没有"],
       sigma: ["σ", "每一份图像对应多少噪声"],
       expected: ["预期的图像 x₀", "把模型此刻看到的噪声一次全部去掉，剩下的就是它；也叫“预测的原图”"],
+      attention: ["注意力", "画面的每个位置怎样把“看”分给提示词的各个词，合起来是 100 %"],
+      edit: ["改动", "运行途中，把模型内部的某个张量换成别的"],
       tensor: ["张量", "有形状的一整块数字；通道是其中的一层"],
       map: ["线性映射", "由这次运行拟合出的公式，把四个数变成一种颜色，可以快速地代替解码器"],
       spread: ["标准差", "数值通常偏离均值多远"],
@@ -295,7 +303,9 @@ export const zh: Texts = {
       player: "播放",
       channels: "通道实验室",
       guidance: "拆解引导",
+      words: "词语",
       shapes: "形状",
+      edits: "改动",
       compare: "比较",
       sweep: "参数扫描",
       lesson: "课堂",
@@ -308,4 +318,6 @@ export const zh: Texts = {
   },
   lesson,
   live,
+  words,
+  edits,
 };

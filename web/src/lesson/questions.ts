@@ -4,25 +4,32 @@ import type { RunView } from "../data/run";
 import type { What } from "../data/types";
 import { mix, Random } from "../maths/random";
 import { brightest } from "./brightness";
+import { looked, most, parts, telling, word } from "./about_words";
 
-export const KINDS = ["order", "where", "first", "scale", "uncond", "channel", "steps", "prompt"] as const;
+export const KINDS = ["order", "where", "first", "scale", "uncond", "channel", "word", "looked", "most", "steps", "prompt"] as const;
 
 export type Kind = (typeof KINDS)[number];
+
+/** Among whom attention is divided. */
+export type Part = "start" | "words" | "end" | "padding";
 
 /** Something to look at. */
 export type Shown =
   | { as: "step"; run: RunView; step: number; what: What }
   | { as: "expected"; run: RunView; step: number; scale: number }
-  | { as: "channel"; run: RunView; step: number; channel: number };
+  | { as: "channel"; run: RunView; step: number; channel: number }
+  | { as: "word"; run: RunView; step: number; word: string };
 
 export interface Choice {
   shown: Shown | null;
   /** Words instead of a picture, or said of a picture once it is revealed. */
-  label: { step?: number; scale?: number; channel?: number; text?: string };
+  label: { step?: number; scale?: number; channel?: number; text?: string; part?: Part };
 }
 
 export interface Question {
   kind: Kind;
+  /** The word that is asked about. */
+  subject?: string;
   /** What the question is about, where the choices are words. */
   look: Shown[];
   choices: Choice[];
@@ -31,7 +38,7 @@ export interface Question {
 }
 
 /** What a question is made with. */
-interface Stock {
+export interface Stock {
   run: RunView;
   runs: readonly RunView[];
   chance: Random;
@@ -43,7 +50,7 @@ interface Stock {
 
 type Maker = (stock: Stock) => Question | null | Promise<Question | null>;
 
-const MAKERS: Record<Kind, Maker> = { order, where, first, scale, uncond, channel, steps, prompt };
+const MAKERS: Record<Kind, Maker> = { order, where, first, scale, uncond, channel, word, looked, most, steps, prompt };
 
 /** The kinds that a page's runs can give. */
 export function offered(run: RunView, runs: readonly RunView[]): Kind[] {
@@ -57,6 +64,8 @@ function fits(kind: Kind, run: RunView, runs: readonly RunView[]): boolean {
   if (kind === "first") return predicted >= 4;
   if (kind === "scale" || kind === "uncond") return guided(run).length >= 3;
   if (kind === "channel") return run.data.map !== null && run.has("latents") && run.record.model.latent_channels === 4;
+  if (kind === "word" || kind === "looked") return run.attention?.mapped === true && telling(run).length >= 3;
+  if (kind === "most") return run.attention !== null && parts(run.attention).length >= 3;
   if (kind === "steps") return alike(run, runs, "steps").length >= 2;
   return alike(run, runs, "prompt").length >= 2;
 }

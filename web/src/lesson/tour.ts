@@ -1,4 +1,5 @@
 // The guided tour: each page shows a view, sets it up, and lights the very control it speaks of.
+import type { RunView } from "../data/run";
 import { lab } from "../state/lab.svelte";
 import { player } from "../state/player.svelte";
 import { session, type View } from "../state/session.svelte";
@@ -11,6 +12,7 @@ export interface Page {
     | "channels"
     | "predict"
     | "expected"
+    | "words"
     | "guidance"
     | "scale"
     | "steps"
@@ -18,6 +20,8 @@ export interface Page {
   /** The `data-guide` of what is lit. */
   lights: string;
   view: View;
+  /** Whether a run has what the page shows; left out, every run has. */
+  fits?: (run: RunView) => boolean;
   enter?: () => void;
   leave?: () => void;
 }
@@ -34,6 +38,7 @@ export const PAGES: readonly Page[] = [
   { id: "channels", lights: "layers", view: "channels", enter: () => seekShare(1) },
   { id: "predict", lights: "noise", view: "player", enter: () => seekShare(0.4) },
   { id: "expected", lights: "x0", view: "player", enter: () => player.seek(player.steps[1] ?? 0) },
+  { id: "words", lights: "maps", view: "words", fits: (run) => run.attention?.mapped === true, enter: () => seekShare(0.6) },
   { id: "guidance", lights: "parts", view: "guidance", enter: () => seekShare(0.25) },
   {
     id: "scale",

@@ -26,6 +26,7 @@ export interface Fields {
   upscaler: "latent" | "lanczos";
   record: string[] | null;
   decode: string;
+  attention: boolean;
 }
 
 export function empty(): Fields {
@@ -54,6 +55,7 @@ export function empty(): Fields {
     upscaler: "latent",
     record: null,
     decode: "",
+    attention: false,
   };
 }
 
@@ -80,6 +82,7 @@ export function asked(fields: Fields): Record<string, unknown> {
     pictures: fields.pictures,
     record: fields.record,
     decode: fields.decode || null,
+    attention: fields.attention || null,
   };
   if (fields.image) {
     Object.assign(all, { init_image: fields.image, strength: fields.strength, resize: fields.resize });

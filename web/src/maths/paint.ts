@@ -4,6 +4,7 @@ import type { Tensor } from "../data/source";
 import type { LinearMap, Range } from "../data/types";
 import { colourAt, type MapName } from "./colours";
 import { toByte, unit } from "./normalise";
+import type { Grid } from "./resize";
 
 export interface Pixels {
   width: number;
@@ -11,8 +12,7 @@ export interface Pixels {
   data: Uint8ClampedArray<ArrayBuffer>;
 }
 
-function blank(tensor: Tensor): Pixels {
-  const { width, height } = tensor;
+function blank({ width, height }: { width: number; height: number }): Pixels {
   return { width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) };
 }
 
@@ -34,6 +34,21 @@ export function paintChannel(tensor: Tensor, channel: number, range: Range, map:
   for (let i = 0; i < area; i++) {
     pixels.data.set(colourAt(map, unit(tensor.data[channel * area + i]!, range)), 4 * i);
   }
+  return pixels;
+}
+
+/** How much of the picture below a map hides where it is strongest, as `sdviz attention` has it. */
+export const MAP_ALPHA = 0.7;
+
+/** A map to be laid over a picture: its colours, the more opaque the stronger it is; alone it is opaque everywhere. */
+export function paintMap({ data, height, width }: Grid, range: Range, over: boolean): Pixels {
+  const pixels = blank({ height, width });
+  data.forEach((value, i) => {
+    const place = unit(value, range);
+    pixels.data.set(colourAt("inferno", place), 4 * i);
+    // What is no number is painted whole, for it to be seen.
+    if (over && !Number.isNaN(place)) pixels.data[4 * i + 3] = toByte(MAP_ALPHA * place);
+  });
   return pixels;
 }
 

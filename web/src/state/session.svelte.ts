@@ -2,9 +2,10 @@
 // a report can be passed on.
 import type { RunView } from "../data/run";
 import type { Report } from "../data/types";
+import { isChanged } from "../views/edits";
 import { player } from "./player.svelte";
 
-export const VIEWS = ["live", "player", "channels", "guidance", "shapes", "compare", "sweep", "lesson"] as const;
+export const VIEWS = ["live", "player", "channels", "guidance", "words", "shapes", "edits", "compare", "sweep", "lesson"] as const;
 
 export type View = (typeof VIEWS)[number];
 
@@ -35,6 +36,7 @@ class Session {
   offers(view: View): boolean {
     if (view === "live") return this.served;
     if (this.runs.length === 0) return false;
+    if (view === "edits") return this.runs.some(isChanged);
     if (view === "compare") return this.runs.length > 1;
     if (view === "sweep") return this.report?.sweep !== null && this.report?.sweep !== undefined;
     return true;

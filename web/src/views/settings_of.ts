@@ -17,6 +17,7 @@ function settings(run: RunView, texts: Texts): [string, string][] {
     [o.model, model.id],
     [o.strength, plan.strength === undefined ? "–" : String(plan.strength)],
     ["η", String(plan.eta)],
+    [texts.edits.label, plan.edits?.map(({ edit }) => edit).join(" + ") || "–"],
   ];
 }
 
