@@ -70,6 +70,12 @@ gpu-check: libtorch
 gpu-check-pack:
 	$(PYTHON) scripts/gpu/pack.py $(GPU_PACK)
 
+# The experiments of docs/gallery.md: figures, pictures, page. Goes on where it was stopped; GALLERY="--only 3,7" makes some.
+GALLERY ?=
+.PHONY: gallery
+gallery: libtorch
+	$(CARGO) run --example gallery -- $(GALLERY)
+
 # The page's front end: web/src to web/dist, which is committed. Only who changes web/ needs Node, 20 or newer.
 web:
 	cd web && npm ci --no-audit --no-fund && npm run build

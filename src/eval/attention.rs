@@ -263,8 +263,8 @@ fn mean(recorded: &Recorded, word: &Word, how: &How, window: (f64, f64)) -> Resu
     Ok(sum)
 }
 
-/// Where a picture is not of its border's colour.
-pub(super) fn object_in(picture: &RgbImage) -> Array2<bool> {
+/// Where a picture is not of its border's colour: the object, where it stands on a plain background. `[height, width]`.
+pub fn object_in(picture: &RgbImage) -> Array2<bool> {
     let border = border_colour(picture);
     let far = |pixel: &image::Rgb<u8>| {
         let squares = pixel.0.iter().zip(border).map(|(a, b)| (f64::from(*a) - f64::from(b)).powi(2));
