@@ -3,7 +3,8 @@
 //! Enters: the latents that a step begins with. Leaves: those at which the model is asked. A step of the sampler predicts at
 //! the noisier latents, which an inversion does not have yet: plain inversion predicts at those it has, and drifts. Refined,
 //! it predicts where it has arrived, and again: a fixed-point iteration of x = (cleaner − told · ε(x)) / kept, whose end is
-//! the exact inverse of the sampler's step.
+//! the exact inverse of the sampler's step. Where that comes closer slowly, as from nearly clean latents, the rounds before
+//! say where it is going: Anderson's acceleration (Walker and Ni 2011).
 
 use super::clock::Clock;
 use super::conditioning::Conditioning;
@@ -47,11 +48,12 @@ impl Settle {
     pub(super) fn place(&mut self, latents: &Tensor, asking: Asking) -> Result<Tensor> {
         self.moved.push(vec![]);
         let mut place = latents.shallow_clone();
+        let mut rounds = Rounds::default();
         for _ in 0..self.rounds {
             let output = asking.clock.time("refine", || asking.guided(&place))?;
             let arrived = asking.scheduler.step(&output, asking.at.1, latents, &mut no_noise)?.prev_sample;
             self.note(&arrived, &place);
-            place = arrived;
+            place = rounds.next(&place, &arrived)?;
         }
         Ok(place)
     }
@@ -73,6 +75,34 @@ impl Settle {
             Ok(Vec::try_from(&moved)?)
         };
         self.moved.iter().filter(|moved| !moved.is_empty()).map(step).collect()
+    }
+}
+
+/// The rounds of a step so far, as columns of f64 on the CPU, `[numbers]` each: a few latents, a few rounds.
+#[derive(Debug, Default)]
+struct Rounds {
+    arrived: Vec<Tensor>,
+    /// Arrived less where the prediction was made: zero at the end of the way.
+    rest: Vec<Tensor>,
+}
+
+impl Rounds {
+    /// Where to predict next: the combination of all arrivals whose rests, combined alike, are least.
+    fn next(&mut self, place: &Tensor, arrived: &Tensor) -> Result<Tensor> {
+        let column = |tensor: &Tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, -1);
+        let (end, rest) = (column(arrived), column(arrived) - column(place));
+        self.arrived.push(end.shallow_clone());
+        self.rest.push(rest.shallow_clone());
+        if self.rest.len() < 2 {
+            return Ok(arrived.shallow_clone());
+        }
+        let changes = |columns: &[Tensor]| {
+            let changes: Vec<Tensor> = columns.windows(2).map(|pair| &pair[1] - &pair[0]).collect();
+            Tensor::f_stack(&changes, 1)
+        };
+        let shares = changes(&self.rest)?.f_linalg_pinv(1e-10, false)?.f_mv(&rest)?;
+        let next = end - changes(&self.arrived)?.f_mv(&shares)?;
+        Ok(next.view_as(arrived).to_kind(arrived.kind()).to_device(arrived.device()))
     }
 }
 

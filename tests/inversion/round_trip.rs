@@ -19,15 +19,14 @@ fn there_and_back(sd: &Model, steps: usize, refine: usize) -> (Run, f64) {
     (there, apart)
 }
 
-/// Refined five times, the pocket model's way back ends where it began. Its one step that settles slowly is the second, from
-/// nearly clean latents.
+/// Refined five times, the pocket model's way back ends where it began.
 #[test]
 fn what_is_refined_comes_back() {
     let (sd, steps) = (model("../../assets/pocket"), 50);
     let (plain, drift) = there_and_back(&sd, steps, 0);
     let (refined, rest) = there_and_back(&sd, steps, 5);
     println!("there and back: {drift:.1e} apart, refined {rest:.1e}");
-    assert!(rest < 0.01, "{rest:.1e} after refining");
+    assert!(rest < 1e-4, "{rest:.1e} after refining");
     assert!(drift > 3.0 * rest, "plain inversion drifts by {drift:.1e}, refined by {rest:.1e}");
     let [plain, refined] = [plain, refined].map(|run| run.record().inversion.clone().unwrap().found.residuals);
     assert_eq!((plain.len(), plain[0].len(), refined.len(), refined[0].len()), (steps, 1, steps, 6));
