@@ -30,11 +30,11 @@ fn threads_spin_shortly_unless_the_user_says_how() {
 #[test]
 fn a_plug_in_finds_the_environment_of_the_user() {
     let folder = tempfile::tempdir().unwrap();
-    let plug_in = folder.path().join("sdviz-look");
+    let plug_in = folder.path().join("sdviz-whereabouts");
     std::fs::write(&plug_in, "#!/bin/sh\n/usr/bin/env\n").unwrap();
     std::fs::set_permissions(&plug_in, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = folder.path().to_str().unwrap();
-    let seen = sdviz(&["look"], &[("PATH", path), ("LS_COLORS", "di=1"), ("SDVIZ_MODEL", "pocket")]);
+    let seen = sdviz(&["whereabouts"], &[("PATH", path), ("LS_COLORS", "di=1"), ("SDVIZ_MODEL", "pocket")]);
     let seen = String::from_utf8(seen.stdout).unwrap();
     assert!(seen.contains("LS_COLORS=di=1"), "{seen}");
     assert!(!seen.contains("GOMP_SPINCOUNT"), "{seen}");
