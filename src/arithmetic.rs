@@ -67,6 +67,7 @@ pub fn solve<T: NdFloat>(mut rows: Vec<Vec<T>>, least: T) -> Option<Vec<Vec<T>>>
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
