@@ -35,7 +35,7 @@ fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
 }
 
 // Claims are tried on these: a prompt, a word of it, a seed.
-let subjects = [(prompt, "apple", 1), ("a rocket on a black background", "rocket", 3), ("a banana on a purple background", "banana", 4)];
+let subjects = [(prompt, "apple", 1_u64), ("a rocket on a black background", "rocket", 3), ("a banana on a purple background", "banana", 4)];
 
 // %% [markdown] lang="en"
 // ## Who listens to a word

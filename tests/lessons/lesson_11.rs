@@ -18,7 +18,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // Claims are tried on these: a prompt, a word of it, a seed.
-    let subjects = [(prompt, "apple", 1), ("a rocket on a black background", "rocket", 3), ("a banana on a purple background", "banana", 4)];
+    let subjects = [(prompt, "apple", 1_u64), ("a rocket on a black background", "rocket", 3), ("a banana on a purple background", "banana", 4)];
 
     super::cell("1");
     let run = sd.draw(prompt).seed(1).attention(AttentionPlan::default()).run()?;
