@@ -24,7 +24,7 @@ kill: libtorch
 	KILLS=all $(CARGO) test --test kills
 
 lint: libtorch
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
 libtorch:

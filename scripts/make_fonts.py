@@ -5,7 +5,7 @@
     npm pack @expo-google-fonts/noto-emoji@0.4.7 && tar xzf expo-google-fonts-noto-emoji-0.4.7.tgz
     python scripts/make_fonts.py \
         cjk/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc \
-        package/400Regular/NotoEmoji_400Regular.ttf assets/fonts
+        package/400Regular/NotoEmoji_400Regular.ttf crates/base/fonts
 
 What is in them: every character of GB 2312 (6,763 Chinese signs, kana, punctuation), the 5,401 common signs of Big5, the
 2,965 of JIS X 0208's first level and its kana, the 2,350 syllables of KS X 1001, and every emoji of the emoji font.

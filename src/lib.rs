@@ -18,8 +18,6 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 #[doc(hidden)]
-pub mod arithmetic;
-#[doc(hidden)]
 #[cfg(feature = "libtorch")]
 pub mod cli;
 #[doc(hidden)]
@@ -29,7 +27,6 @@ pub mod dataset;
 pub mod draw;
 #[cfg(feature = "libtorch")]
 pub mod edit;
-pub mod error;
 #[doc(hidden)]
 #[cfg(feature = "libtorch")]
 pub mod eval;
@@ -65,11 +62,12 @@ pub mod trace;
 #[doc(hidden)]
 #[cfg(feature = "libtorch")]
 pub mod train;
-#[doc(hidden)]
-pub mod units;
-pub mod viz;
 #[cfg(feature = "libtorch")]
 pub mod watch;
+
+#[doc(hidden)]
+pub use sdviz_base::{arithmetic, units};
+pub use sdviz_base::{error, viz};
 
 // The libraries whose types are given into the hand, so that all of them can be named.
 #[cfg(feature = "libtorch")]

@@ -36,8 +36,27 @@ edition = "2024"
 unexpected_cfgs = "allow"
 
 [target.'cfg(sdviz_source)'.dependencies]
-source = {{ package = "sdviz", path = "{root}", default-features = false, features = ["libtorch"] }}
+source = {{ package = "sdviz-source", path = "read/sdviz" }}
 """
+# What rust-analyzer reads: of sdviz and of those crates below it whose types a cell can hold the sources, each without
+# what lies below it in turn. It looks through all that it has read after every cell; a name that it does not find is of
+# no concern to it, and nothing is compiled here.
+READ = """[package]
+name = "{name}"
+version = "0.0.0"
+edition = "{edition}"
+
+[lib]
+path = "{path}"
+
+[features]
+default = ["libtorch"]
+libtorch = []
+
+[dependencies]
+{dependencies}
+"""
+HELD = ["sdviz-base", "tch", "image", "ndarray"]
 FACES = """//! sdviz as cargo has built it ({stamp}), and as rust-analyzer reads it.
 #[cfg(not(any(sdviz_source, rust_analyzer)))]
 pub use built::*;
@@ -101,11 +120,30 @@ def library():
     return rlib, rlib.parent / "deps", sorted(native)
 
 
+def read():
+    """The crates that rust-analyzer reads."""
+    command = [CARGO, "metadata", "--format-version=1", "--locked"]
+    packages = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)["packages"]
+    names = {"sdviz": "sdviz-source"}
+    for package in packages:
+        name = package["name"]
+        if name != "sdviz" and name not in HELD:
+            continue
+        lib = next(target for target in package["targets"] if "lib" in target["kind"])
+        below = {"sdviz": HELD, "sdviz-base": HELD[1:]}.get(name, [])
+        below = [f'{held} = {{ path = "../{held}" }}' for held in below]
+        text = READ.format(
+            name=names.get(name, name), edition=lib["edition"], path=lib["src_path"], dependencies="\n".join(below)
+        )
+        write(HOME / "sdviz/read" / name / "Cargo.toml", text)
+
+
 def kernel(rlib, crates, native):
     """The crate that stands for sdviz, what the kernel reads at its start, and the kernelspec."""
     stamp = hashlib.sha256(rlib.read_bytes()).hexdigest()[:16]
     kept = HOME / "sdviz" / "libsdviz.rlib"
-    write(HOME / "sdviz/Cargo.toml", MANIFEST.format(root=ROOT))
+    write(HOME / "sdviz/Cargo.toml", MANIFEST.format())
+    read()
     write(HOME / "sdviz/src/lib.rs", FACES.format(stamp=stamp))
     shutil.copyfile(rlib, kept)
     flags = ["-Cprefer-dynamic", f"--extern=built={kept}", f"-Ldependency={crates}", *(f"-Lnative={path}" for path in native)]

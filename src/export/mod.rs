@@ -10,7 +10,6 @@ pub mod attention;
 pub mod attribution;
 pub mod diff;
 pub mod diff_maps;
-pub mod encode;
 pub mod features;
 pub mod figure;
 pub mod filmstrip;
@@ -35,6 +34,7 @@ pub(crate) mod words;
 use crate::error::{Error, Result};
 use crate::trace::reader::Run;
 pub use manager::Outputs;
+pub use sdviz_base::encode;
 
 /// One line of the registry.
 #[derive(Debug, Clone, Copy)]

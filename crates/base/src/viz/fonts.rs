@@ -12,13 +12,13 @@ use ab_glyph::{Font, FontArc, FontRef, FontVec, GlyphId};
 use fontdb::{Database, ID, Source, Style, Weight as Boldness};
 
 /// DejaVu Sans, as a TrueType file.
-const REGULAR_FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans.ttf");
+const REGULAR_FONT: &[u8] = include_bytes!("../../fonts/DejaVuSans.ttf");
 /// DejaVu Sans Bold, as a TrueType file.
-const BOLD_FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-Bold.ttf");
+const BOLD_FONT: &[u8] = include_bytes!("../../fonts/DejaVuSans-Bold.ttf");
 /// A part of Noto Sans CJK SC: Chinese, Japanese, Korean; as an OpenType file.
-const CJK_FONT: &[u8] = include_bytes!("../../assets/fonts/NotoSansCJKsc-subset.otf");
+const CJK_FONT: &[u8] = include_bytes!("../../fonts/NotoSansCJKsc-subset.otf");
 /// Noto Emoji, in one colour, as a TrueType file.
-const EMOJI_FONT: &[u8] = include_bytes!("../../assets/fonts/NotoEmoji-subset.ttf");
+const EMOJI_FONT: &[u8] = include_bytes!("../../fonts/NotoEmoji-subset.ttf");
 
 /// The fonts of a figure that is text itself, as CSS and SVG list them: the shipped ones, then what is elsewhere.
 pub const FAMILIES: &str =
