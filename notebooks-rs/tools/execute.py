@@ -24,6 +24,8 @@ KERNELS = 2
 
 def all_of(lessons):
     """Executes lessons with the Rust kernel; what they show is not kept."""
+    # The kernels share the processors: threads of one that wait for each other would take time from the other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // KERNELS)))
     with concurrent.futures.ThreadPoolExecutor(KERNELS) as pool:
         for done in [pool.submit(one, lesson) for lesson in lessons]:
             done.result()
