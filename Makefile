@@ -141,3 +141,36 @@ lesson-outputs: libtorch notebook-python
 
 notebook-python:
 	@$(PYTHON) notebooks-rs/tools/kernel.py --python-only
+
+# Packages (docs/install.md). PROFILE=release packs the program of `cargo build --release`; the usual one is compiled with
+# optimised dependencies too.
+PROFILE ?= dev
+PROGRAM = target/$(if $(filter release,$(PROFILE)),release,debug)/sdviz
+.PHONY: package-program wheel test-wheel dist test-dist licences
+package-program: libtorch
+	$(CARGO) build --bin sdviz --profile $(PROFILE)
+
+wheel: package-program
+	$(PYTHON) scripts/wheel.py --program $(PROGRAM)
+
+# In a fresh venv, with PyTorch for the CPU from the network; TEST_WHEEL=--cuda takes PyPI's, with CUDA,
+# TEST_WHEEL="--torch SITE-PACKAGES" one that is there.
+TEST_WHEEL ?=
+test-wheel:
+	$(PYTHON) scripts/test_packages.py wheel $(TEST_WHEEL)
+
+DIST ?=
+dist: package-program
+	$(PYTHON) scripts/dist.py --program $(PROGRAM) $(DIST)
+
+test-dist:
+	$(PYTHON) scripts/test_packages.py dist
+
+# Whether all that is linked in is under a licence that deny.toml allows.
+licences:
+	@cd scripts && $(PYTHON) -c "import packing, pathlib, tempfile; print(packing.write_licences(pathlib.Path(tempfile.mkdtemp())), 'crates, all with allowed licences')"
+
+# The recorder for diffusers, tried with diffusers: BENCH_PYTHON is a Python that has it.
+.PHONY: test-python
+test-python:
+	$(BENCH_PYTHON) tests/goldens/make_python_run.py --check

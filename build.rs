@@ -12,6 +12,11 @@ fn main() {
     let lib = PathBuf::from(lib);
     let absolute = lib.canonicalize().unwrap_or_else(|_| lib.clone());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", absolute.display());
+    // Where libtorch lies when the program is packed: beside it (`make dist`), or in the site-packages that hold its wheel.
+    // The scripts that pack it take the folder above, which is this machine's, out.
+    for packed in ["$ORIGIN/../lib", "$ORIGIN/../../torch/lib"] {
+        println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{packed}");
+    }
     println!("cargo:rustc-env=SDVIZ_LIBTORCH_VERSION={}", version(&absolute));
     if absolute.join("libtorch_cuda.so").exists() {
         // Nothing in our code names a symbol of the CUDA library, so the linker would drop it.

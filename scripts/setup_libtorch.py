@@ -138,6 +138,8 @@ def unpack_cpu(wheel, new, tmp):
         for name in archive.namelist():
             if name.startswith("torch/include/") and not name.endswith("/"):
                 to = new / name[len("torch/"):]
+            elif name == f"torch-{VERSION}.dist-info/licenses/LICENSE":
+                to = new / "LICENSE"  # goes with the libraries wherever they are passed on (`make dist`)
             elif name.startswith("torch/lib/") and name[len("torch/lib/"):] in LIBRARIES:
                 to = lib / name[len("torch/lib/"):]
             else:

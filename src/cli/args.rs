@@ -19,6 +19,7 @@ mod report;
 mod runs;
 #[cfg(feature = "serve")]
 mod serve;
+mod shell;
 mod train;
 
 use super::axes::AxisArgs;
@@ -47,6 +48,7 @@ pub use report::ReportArgs;
 pub use runs::{DiffArgs, ExportArgs, MetadataArgs, PlotArgs, ShapesArgs};
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
+pub use shell::{CompletionsArgs, ManArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
 pub use train::{CourseArgs, EmbeddingArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
@@ -142,6 +144,10 @@ pub enum Command {
     Eval(EvalCommand),
     /// List the plug-ins: programs called `sdviz-NAME` on the PATH, which are verbs too
     Plugins,
+    /// Print what a shell needs to complete verbs and flags
+    Completions(CompletionsArgs),
+    /// Write manual pages
+    Man(ManArgs),
     /// A plug-in: its name and its arguments.
     #[command(external_subcommand)]
     Other(Vec<OsString>),

@@ -7,7 +7,9 @@ pub mod args;
 pub mod axes;
 mod branch;
 mod commands;
+mod cuda_library;
 mod donors;
+mod groups;
 mod inside;
 mod interrupt;
 mod inversions;
@@ -68,6 +70,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => commands::train::run(&args, talk),
         Command::Eval(command) => commands::eval::run(&command, talk),
         Command::Plugins => commands::plugins::run(talk),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args, talk),
         Command::Other(words) => Ok(plugins::run(&words)?),
     }
 }
@@ -75,6 +79,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 /// Carries out a command line, and tells the user of an error: the program's exit code.
 pub fn run_or_report(cli: Cli) -> ExitCode {
     report::quiet_panics();
+    cuda_library::load_named();
     crate::pipeline::allocator::keep_freed_memory();
     let talk = report::Talk { quiet: cli.quiet };
     let outcome = std::panic::catch_unwind(|| run(cli));

@@ -2,6 +2,7 @@
 //! knows none.
 
 use super::args::Cli;
+use super::groups::grouped;
 use super::runs;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -27,7 +28,7 @@ pub fn command_line() -> Result<Cli, ExitCode> {
 
 fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let newest = newest();
-    let mut command = Cli::command();
+    let mut command = grouped(Cli::command());
     if newest != runs::RUN {
         command = command
             .mut_subcommands(|verb| verb.mut_args(|arg| if is_run(&arg) { arg.default_value(newest) } else { arg }));

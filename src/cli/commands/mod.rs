@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod attention;
 pub mod attribution;
+pub mod completions;
 pub mod convert;
 pub mod dataset;
 pub mod diff;
@@ -18,6 +19,7 @@ pub mod inspect;
 pub mod invert;
 pub mod latents;
 pub mod look;
+pub mod man;
 pub mod merge;
 pub mod metadata;
 pub mod models;
