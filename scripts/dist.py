@@ -56,7 +56,7 @@ def fill(folder, options):
     count = packing.write_licences(licences / "crates")
     for name in ("LICENSE-MIT", "LICENSE-APACHE", "assets/LICENSES.md"):
         shutil.copyfile(packing.ROOT / name, licences / pathlib.Path(name).name)
-    shutil.copytree(packing.ROOT / "assets/fonts", licences / "fonts", ignore=lambda _, names: [n for n in names if "LICENSE" not in n])
+    shutil.copytree(packing.ROOT / "crates/base/fonts", licences / "fonts", ignore=lambda _, names: [n for n in names if "LICENSE" not in n])
     torch = options.torch_licence or options.libtorch / "LICENSE"
     if not torch.is_file():
         packing.fail(f"`{torch}`, libtorch's licence, is not there",
