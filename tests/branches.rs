@@ -1,8 +1,14 @@
 //! Branches: a run that goes on from a step of another is that run, bit for bit, as long as nothing is said anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use image::{GrayImage, Luma};
+use sdviz::model::resolve;
 use sdviz::pipeline::Pipeline;
+use sdviz::pipeline::init_image::Input;
 use sdviz::prelude::*;
+use sdviz::record::plan::Plan;
+use sdviz::run::{self, Company, Hashes, Job};
+use sdviz::trace::reservoir::Reservoir;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -81,6 +87,27 @@ fn an_unchanged_branch_is_the_run_in_both_of_its_passes() {
     let (alone, both) = (drawing(&sd, "euler_a"), drawing(&sd, "euler_a").hires(1.5, 0.7));
     let later = sd.branch(&alone.run().unwrap(), 5).unwrap().hires(1.5, 0.7).run().unwrap();
     assert_same(&later, &both.run().unwrap(), 0, "a second pass afterwards");
+}
+
+/// A program may give a picture a mask of which the plan says nothing: it is in the record, and the branch draws as often.
+#[test]
+fn an_unchanged_branch_is_the_run_behind_a_mask_that_the_plan_does_not_name() {
+    let sd = model();
+    let choice = resolve::resolve_with(Some(TINY), None).unwrap();
+    let picture = RgbImage::from_fn(48, 64, |x, y| Rgb([(x * 5) as u8, (y * 3) as u8, 9]));
+    let mask = GrayImage::from_fn(48, 64, |x, _| Luma([if x < 30 { 255 } else { 0 }]));
+    let input = Input { picture, mask: Some(mask) };
+    for scheduler in ["euler_a", "pndm"] {
+        let plan = Plan { strength: Some(0.8), ..drawing(&sd, scheduler).plan().unwrap() };
+        let mut memory = Reservoir::of(&plan, false);
+        let pipeline: &Pipeline = &sd;
+        let job =
+            Job { input: Some(&input), ..Job::new(pipeline, pipeline.resolve(&plan).unwrap(), Hashes::Of(&choice)) };
+        run::carry_out(job, &mut memory, Company::default()).outcome.unwrap();
+        let run = memory.into_run().unwrap().unwrap();
+        assert!(run.record().plan.mask.is_none() && run.mask().unwrap().is_some());
+        branches_are_the_run(&sd, &run, &[1], scheduler);
+    }
 }
 
 /// Another prompt from a step on is what a prompt with a schedule says.

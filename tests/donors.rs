@@ -220,6 +220,34 @@ fn a_patch_recovers_what_it_copies_and_an_effect_is_that_of_the_edit() {
     let again = table(&words);
     assert!(again["cells"].as_array().unwrap().iter().any(|cell| cell["latents"] == 0.25), "{again}");
 
+    // Two parts make the whole: each its own cells, and whoever comes last has the table of all.
+    let parts = path("parts");
+    let part = |k: &str| {
+        table(&[
+            "patch",
+            &clean,
+            &corrupted,
+            "--sites",
+            "noise_text,unet.mid_block",
+            "--windows",
+            "all,3",
+            "--shard",
+            k,
+            "--out",
+            &parts,
+        ])
+    };
+    assert_eq!(part("1/3")["cells"].as_array().unwrap().len(), 2);
+    assert_eq!(part("2/3")["cells"].as_array().unwrap().len(), 3);
+    let whole = part("3/3");
+    assert_eq!(whole["cells"], patched["cells"]);
+    assert_eq!(
+        std::fs::read(Path::new(&parts).join("patch.json")).unwrap(),
+        serde_json::to_vec_pretty(&whole).unwrap()
+    );
+    let output = sdviz(&["patch", &clean, &corrupted, "--shard", "4/3", "--out", &parts]);
+    assert!(output.status.code() == Some(2) && told(&output).contains("names no part"), "{}", told(&output));
+
     // Without its last layer the model predicts nothing at all; an effect is what the edit does to that step of a run.
     let effects = table(&["effects", &clean, "--step", "1", "--sites", "unet.conv_out,unet.mid_block"]);
     let of = |site: &str, which: &str| {

@@ -303,6 +303,50 @@ fn what_is_kept_is_what_was_asked_for() {
     }
 }
 
+/// What the record says that sites take is what their numbers take, in both passes, of both branches.
+#[test]
+fn what_sites_take_is_said_before_and_has_a_budget() {
+    let home = tempfile::tempdir().unwrap();
+    let sites = "unet.**.attn2,unet.up_blocks.*.resnets.*,unet.**.attn2.context,unet.conv_in";
+    let wide = ["--width", "96", "--height", "160", "--batch-size", "2", "--hires", "1.4", "--steps", "2", "--force"];
+    let kept = [&wide[..], &["--sites", sites, "--sites-branches", "both"]].concat();
+    let (code, _, error) = trace(home.path(), &kept);
+    assert_eq!(code, Some(0), "{error}");
+    let run = Run::open(home.path().join("run")).unwrap();
+    let about = run.record().sites.clone().unwrap();
+    assert_eq!((about.dtype.as_str(), about.patterns.join(",")), ("f16", sites.to_string()));
+    let (mut bytes, mut keys) = (0, vec![]);
+    for step in run.site_steps().unwrap() {
+        let file = std::fs::read(home.path().join(format!("run/sites/{step:03}.safetensors"))).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+        bytes += file.tensors().iter().map(|(_, tensor)| tensor.data().len() as u64).sum::<u64>();
+        keys = file.names().into_iter().filter(|name| !name.contains('@')).map(String::from).collect();
+    }
+    assert_eq!(about.bytes, bytes);
+    let mut named = about.sites.clone();
+    named.sort();
+    keys.sort();
+    assert_eq!(named, keys);
+    assert!(error.contains(&format!("sites: {} sites in f16; about", keys.len())), "{error}");
+    // More than the budget is refused before anything is made, with the flag that goes on.
+    let (code, _, error) = trace(home.path(), &[&kept[..], &["--sites-budget", "1 kB"]].concat());
+    let way = format!("go on with `--sites-budget {}MB`", (bytes as f64 / 1e6).ceil());
+    assert!(code == Some(2) && error.contains("on disk, more than 1 kB") && error.contains(&way), "{error}");
+    let size = Run::open(home.path().join("run")).unwrap().record().sites.clone();
+    assert_eq!(size, Some(about), "the run that was there is there");
+    for (more, message) in [
+        (&["--sites", "unet.mid_block", "--sites-budget", "much"][..], "`much` is no size"),
+        (
+            &["--sites", "unet.mid_block", "--sites-branches", "uncond", "-g", "1"],
+            "without guidance there is no prediction",
+        ),
+        (&["--sites", "unet.mid_block,unet.nowhere"], "no site of the UNet fits `unet.nowhere`"),
+    ] {
+        let (code, _, error) = trace(home.path(), &[&["--force"], more].concat());
+        assert!(code == Some(2) && error.contains(message), "{more:?}: {error}");
+    }
+}
+
 #[test]
 fn the_parts_of_a_pass_are_timed() {
     let arguments = ["inspect", "pocket", "--time", "--repeat", "2", "--device", "cpu", "--json"];

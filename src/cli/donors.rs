@@ -13,12 +13,19 @@ use crate::record::plan::Plan;
 use crate::run::donor;
 use crate::trace::reader::Run;
 
-/// Opens the donors and puts them and what goes by a name into a plan, before the edits that were typed.
+/// Opens the donors.
 ///
 /// # Errors
-/// When a donor is no run, a share is none, or nothing is copied.
-pub fn donors(args: &DonorArgs, pipeline: &Pipeline, plan: &mut Plan) -> Result<Vec<Run>> {
-    let runs = args.donor.iter().map(Run::open).collect::<Result<Vec<_>>>()?;
+/// When one is no run.
+pub fn open(args: &DonorArgs) -> Result<Vec<Run>> {
+    args.donor.iter().map(Run::open).collect()
+}
+
+/// Puts the donors and what goes by a name into a plan, before the edits that were typed.
+///
+/// # Errors
+/// When a share is none, or nothing is copied.
+pub fn donors(args: &DonorArgs, runs: Vec<Run>, pipeline: &Pipeline, plan: &mut Plan) -> Result<Vec<Run>> {
     plan.donors = runs.iter().map(donor::planned).collect::<Result<_>>()?;
     let mut named = vec![];
     for preset in presets(args)? {

@@ -4,6 +4,7 @@
 //! Enters: a run, and what was typed. Leaves: its model in the hand, the rows of a table, pictures on disk.
 
 use super::args::LoadArgs;
+use super::extras;
 use super::plan::ablation::Ablation;
 use super::report;
 use crate::draw::model::Model;
@@ -25,18 +26,20 @@ use tch::Device;
 /// Rows of a printed table.
 const MOST_PRINTED: usize = 40;
 
-/// The model that a run was made with.
+/// The model that a run was made with, its LoRAs and embeddings among it where none are typed.
 ///
 /// # Errors
 /// When it is not there any more, or what was typed for it cannot be read.
 pub fn model_of(run: &Run, loading: &LoadArgs) -> Result<Model> {
+    let loading = extras::taken(loading, Some(run), &run.record().model.id)?;
     let mut options = Model::options(&run.record().model.id).device(&loading.device).dtype(&loading.dtype);
     options = options.vae_tiling(&loading.vae_tiling);
-    for text in &loading.lora {
+    let some = |text: &&String| *text != extras::NONE;
+    for text in loading.lora.iter().filter(some) {
         let LoraChoice { path, weight } = LoraChoice::parse(text)?;
         options = options.lora(path, weight);
     }
-    options = loading.embedding.iter().fold(options, |options, text| options.embedding(text));
+    options = loading.embedding.iter().filter(some).fold(options, |options, text| options.embedding(text));
     options = loading.vae.iter().fold(options, |options, name| options.vae(name));
     options = loading.variant.iter().fold(options, |options, name| options.variant(name));
     options.load()

@@ -9,6 +9,7 @@ mod branch;
 mod commands;
 mod cuda_library;
 mod donors;
+mod extras;
 mod groups;
 mod inside;
 mod interrupt;

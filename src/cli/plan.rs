@@ -17,12 +17,15 @@ use crate::prompt::{conditions, extras};
 use crate::record::edits::PlannedEdit;
 use crate::record::hires::Hires;
 use crate::record::inputs::{Resize, USUAL_STRENGTH};
+use crate::record::layers::SitesRecord;
 use crate::record::plan::{Decode, Plan, Quantity};
+use crate::record::schema::RunRecord;
 use crate::scheduler::SchedulerKind;
 use crate::trace::{on_step, sites};
+use crate::units;
 use std::path::PathBuf;
 use std::time::Duration;
-pub use sweep::{Asked, shard, sweep_plan};
+pub use sweep::{Asked, shard, sweep_model, sweep_plan};
 
 /// How to load the model.
 ///
@@ -31,8 +34,10 @@ pub use sweep::{Asked, shard, sweep_plan};
 /// such way to tile.
 pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
     let device = device::device(&args.device)?;
-    let loras = args.lora.iter().map(|text| LoraChoice::parse(text)).collect::<Result<_>>()?;
-    let embeddings = args.embedding.iter().map(|text| EmbeddingChoice::parse(text)).collect::<Result<_>>()?;
+    let some = |text: &&String| *text != super::extras::NONE;
+    let loras = args.lora.iter().filter(some).map(|text| LoraChoice::parse(text)).collect::<Result<_>>()?;
+    let embeddings = args.embedding.iter().filter(some).map(|text| EmbeddingChoice::parse(text));
+    let embeddings = embeddings.collect::<Result<_>>()?;
     let kind = device::dtype(&args.dtype, device)?;
     let vae_tiling = args.vae_tiling.parse()?;
     Ok(LoadOptions { device, kind, variant: args.variant.clone(), loras, embeddings, vae_tiling })
@@ -228,6 +233,29 @@ pub fn sites(args: &LayersArgs) -> Result<Option<sites::Options>> {
     };
     let options = sites::Options { patterns: args.sites.clone(), half, rows: args.sites_branches.parse()? };
     Ok((!args.sites.is_empty()).then_some(options))
+}
+
+/// What a run with this record will keep of its model's sites, if anything, within the budget.
+///
+/// # Errors
+/// As [`sites::planned`]; when the budget is no size, or too small.
+pub fn kept_sites(
+    (args, options): (&LayersArgs, Option<&sites::Options>),
+    record: &RunRecord,
+    pipeline: &Pipeline,
+) -> Result<Option<SitesRecord>> {
+    let Some(options) = options else { return Ok(None) };
+    let no_size = || Error::invalid(format!("`{}` is no size", args.sites_budget), "write `--sites-budget 500MB`");
+    let budget = units::bytes(&args.sites_budget).ok_or_else(no_size)?;
+    let kept = sites::planned(options, record, pipeline.sites()?)?;
+    if kept.bytes as f64 <= budget {
+        return Ok(Some(kept));
+    }
+    let (count, bytes) = (units::count(kept.sites.len(), "site"), kept.bytes as f64);
+    Err(Error::invalid(
+        format!("{count} would take {} on disk, more than {}", units::size(bytes), units::size(budget)),
+        format!("name fewer, or go on with `--sites-budget {}MB`", (bytes / 1e6).ceil()),
+    ))
 }
 
 /// What `--record`, `--decode` and `--decode-what` mean.

@@ -69,6 +69,13 @@ pub fn attention(record: &RunRecord, talk: Talk) {
     ));
 }
 
+/// Which sites are kept, and what that takes.
+pub fn sites(record: &RunRecord, talk: Talk) {
+    let Some(kept) = &record.sites else { return };
+    let (sites, bytes) = (units::count(kept.sites.len(), "site"), units::size(kept.bytes as f64));
+    talk.say(format!("sites: {sites} in {}; about {bytes}", kept.dtype));
+}
+
 /// Of what it is found out what words cause, and how much more is predicted.
 pub fn attribution(attributor: &Attributor, talk: Talk) {
     let steps: Vec<String> = attributor.steps().iter().map(ToString::to_string).collect();

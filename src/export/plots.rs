@@ -1,10 +1,11 @@
 //! The plots of a run, and of several in one: schedule, norms, guidance, change, distance, the geometry of its way, what
-//! its layers add, and who gets the attention.
+//! its layers add, who gets the attention, and what its words cause.
 //!
 //! Enters: runs. Leaves: one figure each, or [`Error::NotRecorded`] with the `--record` that it would take. The numbers
 //! come from [`super::measures`] and [`super::geometry`].
 
 pub mod attention;
+mod attribution;
 mod layers;
 mod together;
 
@@ -44,6 +45,8 @@ pub enum Plot {
     Layers,
     /// Who gets the attention, and how words' maps move.
     Attention,
+    /// What each word causes.
+    Attribution,
 }
 
 impl Plot {
@@ -52,7 +55,11 @@ impl Plot {
 
     /// All plots.
     pub fn all() -> impl Iterator<Item = Plot> {
-        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry)).chain([Plot::Layers, Plot::Attention])
+        Plot::USUAL.into_iter().chain(Measure::ALL.map(Plot::Geometry)).chain([
+            Plot::Layers,
+            Plot::Attention,
+            Plot::Attribution,
+        ])
     }
 
     /// Its name: `--what` takes it, the file bears it.
@@ -66,6 +73,7 @@ impl Plot {
             Plot::Geometry(measure) => measure.name(),
             Plot::Layers => "blocks",
             Plot::Attention => "attention",
+            Plot::Attribution => "attribution",
         }
     }
 
@@ -108,6 +116,7 @@ impl Plot {
             Plot::Distance => distance(run, batch),
             Plot::Layers => layers::parts(run, batch),
             Plot::Attention => attention::parts(run, batch),
+            Plot::Attribution => attribution::parts(run, batch),
             // These are made of all runs together.
             Plot::Geometry(_) => Err(Error::Broken(format!("the {self} of one run among others"))),
         }?;
@@ -240,7 +249,9 @@ fn second_pass(run: &Run, plot: Plot) -> Option<String> {
     let second = run.record().hires.as_ref()?;
     let begins = format!("A second pass, {}×{}, begins at step {}", second.width, second.height, second.first_step);
     Some(match plot {
-        Plot::Schedule | Plot::Guidance | Plot::Change | Plot::Layers | Plot::Attention => format!("{begins}."),
+        Plot::Schedule | Plot::Guidance | Plot::Change | Plot::Layers | Plot::Attention | Plot::Attribution => {
+            format!("{begins}.")
+        }
         Plot::Norms => format!("{begins}: its vectors have more numbers, and are longer."),
         Plot::Distance => format!("{begins}; steps of another size than the last have no distance."),
         Plot::Geometry(_) => return None,

@@ -100,6 +100,7 @@ impl Embedding {
         let record = EmbeddingRecord {
             name: choice.name.clone(),
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_string_lossy().into_owned(),
             sha256: fingerprint::of_bytes(file.bytes()),
             vectors: count as usize,
         };

@@ -112,6 +112,7 @@ impl Adapters {
         let layers = layers(&file, names)?;
         self.records.push(LoraRecord {
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_string_lossy().into_owned(),
             sha256: fingerprint::of_bytes(file.bytes()),
             weight: choice.weight,
             layers: layers.len(),

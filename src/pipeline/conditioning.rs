@@ -207,6 +207,11 @@ impl TextRequest {
     }
 }
 
+/// The two predictions combined: beyond the one, towards the other (Ho & Salimans 2022). All three have one shape.
+pub fn guided(uncond: &Tensor, text: &Tensor, guidance_scale: f64) -> Tensor {
+    uncond + guidance_scale * (text - uncond)
+}
+
 /// The weights of a chunk's places: 1 for begin-of-text, end-of-text and padding.
 fn place_weights(chunk: &[WeightedToken], window: usize) -> Vec<f32> {
     let mut weights: Vec<f32> = [1.0].into_iter().chain(chunk.iter().map(|token| token.weight as f32)).collect();

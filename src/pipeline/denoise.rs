@@ -6,7 +6,7 @@
 //! to image is the same loop, entered later.
 
 use super::clock::Clock;
-use super::conditioning::Conditioning;
+use super::conditioning::{self, Conditioning};
 use super::donors::{self, Beside};
 use super::noise::NoiseStream;
 use super::past::Past;
@@ -131,7 +131,7 @@ impl Denoise<'_, '_> {
                     let uncond = pass(Quantity::NoiseUncond, parts.remove(0))?;
                     let text = pass(Quantity::NoiseText, self.conditioning.joined(&uncond, &parts))?;
                     let scale = self.guidance_scale(scale)?;
-                    let guided = &uncond + scale * (&text - &uncond);
+                    let guided = conditioning::guided(&uncond, &text, scale);
                     (Some(uncond), text, guided)
                 }
                 None => {

@@ -9,6 +9,7 @@ use super::load::Pipeline;
 use crate::edit::copy::Lender;
 use crate::error::{Error, Result};
 use crate::record::inversion::RunKind;
+use crate::record::model::EmbeddingRecord;
 use crate::record::plan::Quantity;
 use crate::record::schema::{Level, RunRecord};
 use crate::scheduler::Scheduler;
@@ -69,6 +70,16 @@ fn check_fit(ours: &RunRecord, theirs: &RunRecord, name: &str) -> Result<()> {
             "take a run of a model with the same prediction type and latents",
         );
     }
+    let (own, prompt) = (&ours.model.embeddings, &theirs.plan.prompt);
+    let lacks = |word: &&EmbeddingRecord| {
+        prompt.contains(&word.name) && !own.iter().any(|own| (&own.name, &own.sha256) == (&word.name, &word.sha256))
+    };
+    if let Some(word) = theirs.model.embeddings.iter().find(lacks) {
+        return refused(
+            format!("has the embedding `{}` in its prompt, which this run's model does not have", word.name),
+            &format!("name it: `--embedding {}={}`", word.name, word.file),
+        );
+    }
     if theirs.conditions.as_ref().is_some_and(|conditions| conditions.prompt.len() > 1) {
         return refused("has a prompt of several parts".into(), "take a run whose prompt has no `AND`");
     }
@@ -112,7 +123,7 @@ impl Donor {
                     "make it with the same `--scheduler`, `--steps` and `--strength`, or copy at other steps",
                 ));
             };
-            if !matches!(self.lender.run.tensor(*from, Quantity::Latents.key()), Ok(Some(_))) {
+            if !matches!(self.lender.run.shape(*from, Quantity::Latents.key()), Ok(Some(_))) {
                 return Err(Error::NotRecorded {
                     message: format!("the donor `{name}` does not have the latents of step {from}"),
                     hint:
@@ -127,7 +138,7 @@ impl Donor {
 
     /// Refuses a donor that lacks what is copied as it was recorded.
     pub(super) fn check_quantity(&self, what: Quantity, steps: &BTreeSet<usize>) -> Result<()> {
-        let has = |step: &usize| matches!(self.lender.run.tensor(*step, what.key()), Ok(Some(_)));
+        let has = |step: &usize| matches!(self.lender.run.shape(*step, what.key()), Ok(Some(_)));
         let recorded = self.record.plan.record.contains(&what);
         let made = steps.iter().any(|step| *step > 0 && has(step));
         if recorded && made {

@@ -6,6 +6,7 @@ use super::denoise::Denoise;
 use super::edited::check_carried;
 use super::init_image::Input;
 use super::load::Pipeline;
+use super::past::Past;
 use super::resolve::Resolved;
 use super::settle::Settle;
 use super::shared::Shared;
@@ -106,7 +107,8 @@ impl Pipeline {
         let donors = &clock.time("text", || self.beside(donors, plan.batch_size))?;
 
         let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
-        let draws = start::draws(plan, input) + if scheduler.is_stochastic() { calls } else { 0 };
+        let masked = input.is_some_and(|input| input.mask.is_some()) || past.map_or(Ok(false), Past::is_masked)?;
+        let draws = start::draws(plan, masked) + if scheduler.is_stochastic() { calls } else { 0 };
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
         let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::files::pictures;
 use crate::model::fingerprint;
 use crate::record::inputs::{INIT_FILE, InputFile, MASK_FILE, Resize};
+use crate::viz::pixels::resized;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma, Pixel, RgbImage};
 use std::path::Path;
@@ -64,9 +65,12 @@ impl InitImage {
     /// The picture and its mask at a size.
     pub fn fit(&self, width: usize, height: usize, resize: Resize) -> Input {
         let size = (width as u32, height as u32);
-        let picture = fit(&self.picture, size, resize, FilterType::Lanczos3);
+        let picture = fit(&self.picture, size, resize, &|picture, size| resized(picture, size, FilterType::Lanczos3));
         let mask = self.mask.as_ref().map(|(mask, _)| {
-            let mut mask = fit(mask, size, resize, FilterType::Triangle);
+            let of_size = |mask: &GrayImage, (width, height)| {
+                DynamicImage::from(mask.clone()).resize_exact(width, height, FilterType::Triangle).into_luma8()
+            };
+            let mut mask = fit(mask, size, resize, &of_size);
             mask.pixels_mut().for_each(|Luma([grey])| *grey = if *grey < 128 { 0 } else { 255 });
             mask
         });
@@ -143,18 +147,19 @@ fn luma(picture: &RgbImage) -> GrayImage {
     })
 }
 
-/// A picture or mask at a size, with 8-bit channels.
-fn fit<P>(
-    picture: &image::ImageBuffer<P, Vec<u8>>,
-    (width, height): (u32, u32),
-    resize: Resize,
-    filter: FilterType,
-) -> image::ImageBuffer<P, Vec<u8>>
+/// A picture or a mask.
+type Buffer<P> = image::ImageBuffer<P, Vec<u8>>;
+
+/// Brings one to a size.
+type Resample<P> = dyn Fn(&Buffer<P>, (u32, u32)) -> Buffer<P>;
+
+/// A picture or mask at a size, with 8-bit channels; `of_size` resamples it.
+fn fit<P>(picture: &Buffer<P>, (width, height): (u32, u32), resize: Resize, of_size: &Resample<P>) -> Buffer<P>
 where
     P: Pixel<Subpixel = u8> + 'static,
 {
     if let Some(middle) = middle(picture, (width, height), resize) {
-        return fit(&middle, (width, height), resize, filter);
+        return fit(&middle, (width, height), resize, of_size);
     }
     let (own_width, own_height) = picture.dimensions();
     let (across, down) = (f64::from(width) / f64::from(own_width), f64::from(height) / f64::from(own_height));
@@ -167,23 +172,17 @@ where
     let (inner_width, inner_height) = (scaled(own_width, width), scaled(own_height, height));
     let inner = match (inner_width, inner_height) == (own_width, own_height) {
         true => picture.clone(),
-        false => imageops::resize(picture, inner_width, inner_height, filter),
+        false => of_size(picture, (inner_width, inner_height)),
     };
     // Where the inner picture's corner comes to lie: outside for a crop, inside for padding.
     let (left, top) = (offset(width, inner_width), offset(height, inner_height));
     let place = |at: u32, corner: i64, size: u32| (i64::from(at) - corner).clamp(0, i64::from(size) - 1) as u32;
-    image::ImageBuffer::from_fn(width, height, |x, y| {
-        *inner.get_pixel(place(x, left, inner_width), place(y, top, inner_height))
-    })
+    Buffer::from_fn(width, height, |x, y| *inner.get_pixel(place(x, left, inner_width), place(y, top, inner_height)))
 }
 
 /// The part of a very long picture from which a crop is taken, and a margin for the filter; none for other pictures. The
 /// whole, enlarged to cover the size, would not fit in memory.
-fn middle<P>(
-    picture: &image::ImageBuffer<P, Vec<u8>>,
-    (width, height): (u32, u32),
-    resize: Resize,
-) -> Option<image::ImageBuffer<P, Vec<u8>>>
+fn middle<P>(picture: &Buffer<P>, (width, height): (u32, u32), resize: Resize) -> Option<Buffer<P>>
 where
     P: Pixel<Subpixel = u8> + 'static,
 {

@@ -80,6 +80,10 @@ pub struct Demand<'a> {
     pub batch: usize,
     /// Predictions for each of them: 2 with guidance.
     pub predictions: usize,
+    /// Rows of donors for each of them.
+    pub donors: usize,
+    /// What the recorder of attention holds, in bytes: of a step, and from step to step.
+    pub attention: (usize, usize),
     /// Draws of noise for each of them, all of which are made at the start.
     pub draws: usize,
     /// Whether pictures are decoded.
@@ -99,6 +103,8 @@ impl<'a> Demand<'a> {
             tile: None,
             batch: plan.batch_size,
             predictions: if plan.guidance_scale > 1.0 { 2 } else { 1 },
+            donors: 0,
+            attention: (0, 0),
             draws: 1,
             decodes: plan.decode != Decode::Nothing,
             encodes: plan.takes_picture(),
@@ -111,7 +117,9 @@ impl<'a> Demand<'a> {
         let factor = self.vae.scale_factor() as f64;
         let (places, batch) = (pixels / (factor * factor), self.batch as f64);
         let noise = (self.draws * self.unet.in_channels as usize * size_of::<f32>()) as f64 * places * batch;
-        let predicted = self.unet_numbers() * places * batch * (self.predictions * self.widths.0) as f64;
+        let rows = self.predictions + self.donors;
+        let (of_step, between) = self.attention;
+        let predicted = self.unet_numbers() * places * batch * (rows * self.widths.0) as f64 + of_step as f64;
         let mut coded = 0.0_f64;
         if self.decodes {
             let area = self.tile.map_or(pixels, |tile| pixels.min((tile * tile) as f64));
@@ -122,7 +130,7 @@ impl<'a> Demand<'a> {
             let first = self.vae.block_out_channels.first().copied().unwrap_or_default();
             coded = coded.max(3.0 * first as f64 * pixels * self.widths.1 as f64);
         }
-        noise + predicted.max(coded)
+        noise + between as f64 + predicted.max(coded)
     }
 
     /// Numbers for each place of the latents that the UNet holds at one time, on its uppermost level on the way up: what
@@ -160,7 +168,11 @@ impl<'a> Demand<'a> {
         };
         let (needed_text, memory_text) = (units::size(needed), units::size(memory));
         let message = format!("{what} at least {needed_text} of memory, and there are {memory_text} here");
-        let fits = (1..self.batch).rev().find(|batch| Demand { batch: *batch, ..*self }.bytes() <= memory);
+        let of = |batch: usize| {
+            let share = |bytes: usize| bytes / self.batch.max(1) * batch;
+            Demand { batch, attention: (share(self.attention.0), share(self.attention.1)), ..*self }
+        };
+        let fits = (1..self.batch).rev().find(|batch| of(*batch).bytes() <= memory);
         Err(Error::invalid(
             message,
             match fits {
@@ -241,6 +253,10 @@ mod tests {
         assert!(Demand { tile: Some(128), ..demand }.bytes() < demand.bytes());
         assert_eq!(Demand { draws: 1001, ..blind }.bytes() - blind.bytes(), 1000.0 * noise);
         assert!(Demand { encodes: true, ..blind }.bytes() > blind.bytes());
+        // A donor is a row beside the two, and attention lies beside them: of a step, and what goes on to the next.
+        assert_eq!(Demand { donors: 1, ..blind }.bytes() - noise, 1.5 * (blind.bytes() - noise));
+        assert_eq!(Demand { attention: (500, 70), ..blind }.bytes() - blind.bytes(), 570.0);
+        assert_eq!(Demand { attention: (500, 70), ..demand }.bytes() - demand.bytes(), 70.0);
     }
 
     #[test]

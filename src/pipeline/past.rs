@@ -8,7 +8,7 @@ use super::start::{self, Preserved, Start};
 use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
 use crate::record::plan::{Plan, Quantity};
-use crate::record::schema::{RunRecord, START_SITES};
+use crate::record::schema::{MASK_SITE, RunRecord, START_SITES};
 use crate::scheduler::Scheduler;
 use crate::watch::observer::Flow;
 use crate::watch::probe::Probe;
@@ -39,10 +39,23 @@ impl Past {
     /// When they were not recorded or cannot be read.
     pub fn latents(&self, step: usize) -> Result<Tensor> {
         let latents = self.run.tensor(step, Quantity::Latents.key())?;
-        latents.ok_or_else(|| Error::NotRecorded {
+        latents.ok_or_else(|| self.lacks_latents(step))
+    }
+
+    /// The shape of the latents of a step.
+    ///
+    /// # Errors
+    /// As [`Past::latents`].
+    pub(super) fn shape(&self, step: usize) -> Result<Vec<i64>> {
+        let shape = self.run.shape(step, Quantity::Latents.key())?;
+        shape.ok_or_else(|| self.lacks_latents(step))
+    }
+
+    fn lacks_latents(&self, step: usize) -> Error {
+        Error::NotRecorded {
             message: format!("`{}` does not have the latents of step {step}", self.run.name()),
             hint: "record them: `--record latents` when it is made".into(),
-        })
+        }
     }
 
     /// Whether the scheduler of a pass has to be told the steps again: where it goes on in this pass, from what it remembers.
@@ -51,9 +64,22 @@ impl Past {
         next < scheduler.timesteps().len() && scheduler.remembers(next)
     }
 
+    /// Whether what the scheduler was given in a step is there. What cannot be read is told when it is.
+    pub(super) fn has_guided(&self, step: usize) -> bool {
+        self.run.shape(step, Quantity::NoiseGuided.key()).map_or(true, |shape| shape.is_some())
+    }
+
     /// What the scheduler was given in a step, f32 on the CPU.
     pub(super) fn guided(&self, step: usize) -> Result<Option<Tensor>> {
         self.run.tensor(step, Quantity::NoiseGuided.key())
+    }
+
+    /// Whether the run had a mask: a program may give one that its plan says nothing of.
+    ///
+    /// # Errors
+    /// When its first step cannot be read.
+    pub fn is_masked(&self) -> Result<bool> {
+        Ok(self.run.shape(0, MASK_SITE)?.is_some())
     }
 
     /// What the loop begins with, and what of a picture is put back after each step. As many random numbers are drawn as
@@ -62,8 +88,8 @@ impl Past {
     /// # Errors
     /// When something is not recorded; an observer's.
     pub fn start(&self, plan: &Plan, noise: &mut NoiseStream, device: Device, probe: &Probe) -> Result<Start> {
-        let drawn: Vec<Tensor> =
-            (0..start::draws(plan, None)).map(|_| start::next(noise, device)).collect::<Result<_>>()?;
+        let draws = start::draws(plan, self.is_masked()?);
+        let drawn: Vec<Tensor> = (0..draws).map(|_| start::next(noise, device)).collect::<Result<_>>()?;
         let mut begun = self.begun_with(0, device, probe)?.into_iter();
         if plan.strength.is_none() {
             drawn.iter().try_for_each(|noise| probe.see("noise", Axes::Image, noise))?;

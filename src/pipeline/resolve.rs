@@ -85,7 +85,12 @@ impl Pipeline {
         let largest = hires.as_ref().map_or((plan.width, plan.height), |second| (second.width, second.height));
         plan.vae_tile = self.vae_tile(largest.0, largest.1);
         let draws = if scheduler.is_stochastic() && hires.is_none() { 1 + calls } else { 1 };
-        self.check_memory(&plan, largest, draws)?;
+        let demand = Demand {
+            draws,
+            tile: plan.vae_tile,
+            ..Demand::of(&plan, (self.unet.config(), self.vae.config()), largest)
+        };
+        self.check_memory(demand)?;
         let mut record = RunRecord {
             schema_version: SCHEMA_VERSION,
             sdviz_version: env!("CARGO_PKG_VERSION").into(),
@@ -105,6 +110,7 @@ impl Pipeline {
             begin,
             hires,
             attention: None,
+            sites: None,
             edits_fired: vec![],
             on_step: None,
             environment: self.environment(),
@@ -113,6 +119,10 @@ impl Pipeline {
         self.resolve_attention(&mut record)?;
         let edits = self.edits(&record)?;
         record.plan.edits = edits.as_ref().map(Edits::planned).unwrap_or_default();
+        let (plan, kept) = (&record.plan, record.attention.as_ref());
+        let attention = kept.map_or((0, 0), |kept| kept.memory(plan.batch_size));
+        let donors = rows_of_donors(plan.donors.len(), edits.as_ref());
+        self.check_memory(Demand { donors, attention, ..demand })?;
         Ok(Resolved { record, scheduler, second_scheduler, edits, past: None, start: None, donors: vec![] })
     }
 
@@ -128,15 +138,14 @@ impl Pipeline {
 
     /// Refuses pictures of a size, or a batch of them, for which there is no memory. The devices that have their own say so
     /// themselves.
-    fn check_memory(&self, plan: &Plan, size: (usize, usize), draws: usize) -> Result<()> {
-        limits::check_side("width", size.0)?;
-        limits::check_side("height", size.1)?;
+    fn check_memory(&self, demand: Demand) -> Result<()> {
+        limits::check_side("width", demand.size.0)?;
+        limits::check_side("height", demand.size.1)?;
         if self.options.device != Device::Cpu {
             return Ok(());
         }
-        let demand = Demand::of(plan, (self.unet.config(), self.vae.config()), size);
         let widths = (self.options.kind.elt_size_in_bytes(), self.vae.kind().elt_size_in_bytes());
-        Demand { widths, tile: plan.vae_tile, draws, ..demand }.check(limits::memory())
+        Demand { widths, ..demand }.check(limits::memory())
     }
 
     /// The prompts as tokens, and where they are not plain, what they mean in each of `steps` steps.
@@ -181,4 +190,11 @@ impl Pipeline {
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
+}
+
+/// How many of so many donors have rows beside a run's at any step: all where no edit copies from them, else those of which
+/// more is copied than what was recorded.
+fn rows_of_donors(count: usize, edits: Option<&Edits>) -> usize {
+    let lent = edits.map(Edits::lenders).unwrap_or_default();
+    (0..count).filter(|donor| lent.get(donor).is_none_or(|steps| !steps.is_empty())).count()
 }

@@ -7,7 +7,7 @@
 //! say where it is going: Anderson's acceleration (Walker and Ni 2011).
 
 use super::clock::Clock;
-use super::conditioning::Conditioning;
+use super::conditioning::{self, Conditioning};
 use crate::error::{Error, Result};
 use crate::model::unet::UNet;
 use crate::record::inversion::InversionPlan;
@@ -121,7 +121,7 @@ impl Asking<'_> {
                 let mut parts = noise.chunk(times as i64, 0);
                 let uncond = parts.remove(0);
                 let text = self.conditioning.joined(&uncond, &parts);
-                &uncond + scale * (&text - &uncond)
+                conditioning::guided(&uncond, &text, scale)
             }
         })
     }

@@ -99,11 +99,10 @@ pub fn begin_from(scheduler: &dyn Scheduler, parent: &Parent) -> Result<Begin> {
     Ok(Begin { first_call, scheduled_calls: calls, timestep, why })
 }
 
-/// How often a run draws noise before its first step, for each picture of the batch.
+/// How often a run draws noise before its first step, for each picture of the batch: `masked` where its picture has a mask.
 /// A run that goes on from an earlier one may lack the picture that the plan speaks of; its draws count all the same.
-pub fn draws(plan: &Plan, input: Option<&Input>) -> usize {
-    let masked = plan.mask.is_some() || input.is_some_and(|input| input.mask.is_some());
-    match (plan.strength, masked) {
+pub fn draws(plan: &Plan, masked: bool) -> usize {
+    match (plan.strength, masked || plan.mask.is_some()) {
         (None, _) if plan.inversion.is_some() || plan.start.is_some() => 0,
         (None, _) => 1,
         (Some(_), false) => 2,

@@ -28,22 +28,22 @@ impl Resolved {
         let factor = record.model.vae_scale_factor.max(1);
         let side = |pixels: usize| (pixels / factor) as i64;
         for step in 0..=past.until {
-            let latents = past.latents(step)?;
+            let found = past.shape(step)?;
             let (width, height) = match record.hires.as_ref().filter(|second| step >= second.first_step) {
                 Some(second) => (second.width, second.height),
                 None => (record.plan.width, record.plan.height),
             };
             let (batch, channels) = (record.plan.batch_size as i64, record.model.latent_channels as i64);
             let shape = [batch, channels, side(height), side(width)];
-            if latents.size() != shape {
+            if found != shape {
                 return Err(Error::invalid(
-                    format!("the latents of step {step} of `{}` have shape {:?}", past.run.name(), latents.size()),
+                    format!("the latents of step {step} of `{}` have shape {found:?}", past.run.name()),
                     format!("the run's record asks for {shape:?}"),
                 ));
             }
         }
         let (scheduler, steps) = self.replayed(&past);
-        if steps.clone().any(|step| past.guided(step).is_ok_and(|noise| noise.is_none())) {
+        if steps.clone().any(|step| !past.has_guided(step)) {
             return Err(Error::NotRecorded {
                 message: format!(
                     "`{}` does not have `noise_guided` of each step, which the scheduler `{scheduler}` goes on from",

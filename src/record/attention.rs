@@ -205,6 +205,22 @@ impl AttentionRecord {
         batch * (per_step + 4 * means.iter().map(mean).sum::<usize>())
     }
 
+    /// What lies in memory while it is recorded, in bytes, for a batch of so many pictures: of one step, and from step to step.
+    /// In the pass that takes most, for the text that has most columns.
+    pub fn memory(&self, batch: usize) -> (usize, usize) {
+        let of_pass = |pass: usize| {
+            let area = |factor: usize| self.grid(factor, pass).iter().product::<usize>();
+            let columns = self.texts.iter().map(|text| text.columns.len()).max().unwrap_or_default();
+            let heads = self.heads_numbers(columns, pass);
+            let own: usize = self.self_factors(pass).into_iter().map(|factor| area(factor).pow(2)).sum();
+            let queries = self.queries.len() * self.self_layers.len() * area(1);
+            (heads + own + queries, heads)
+        };
+        let (first, second) = (of_pass(1), of_pass(2));
+        let each = 4 * batch * self.predictions.len();
+        (each * first.0.max(second.0), each * first.1.max(second.1))
+    }
+
     /// Numbers of all heads' maps of so many columns.
     fn heads_numbers(&self, columns: usize, pass: usize) -> usize {
         let layer = |layer: &Layer| layer.heads * self.grid(layer.factor, pass).iter().product::<usize>();

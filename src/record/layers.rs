@@ -35,8 +35,25 @@ pub struct SitesMetadata {
     pub grids: std::collections::BTreeMap<String, (usize, usize)>,
 }
 
+/// What `run.json` says of the sites that are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SitesRecord {
+    /// The patterns, as they were asked for.
+    pub patterns: Vec<String>,
+    /// The sites that fit, in the order of computation.
+    pub sites: Vec<String>,
+    /// The type of their numbers: `f16` or `f32`.
+    pub dtype: String,
+    /// Whose rows.
+    pub branches: SiteRows,
+    /// What the numbers of all steps that the run makes take, in bytes.
+    pub bytes: u64,
+}
+
 /// Which rows of a batch are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SiteRows {
     /// Those that are told the prompt.
     #[default]

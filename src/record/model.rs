@@ -32,6 +32,16 @@ pub struct ModelRecord {
     pub embeddings: Vec<EmbeddingRecord>,
 }
 
+impl ModelRecord {
+    /// The same without the paths of LoRAs and embeddings, for what is handed on.
+    pub fn without_paths(&self) -> ModelRecord {
+        let mut model = self.clone();
+        model.loras.iter_mut().for_each(|lora| lora.path.clear());
+        model.embeddings.iter_mut().for_each(|word| word.path.clear());
+        model
+    }
+}
+
 /// A textual inversion embedding.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +50,9 @@ pub struct EmbeddingRecord {
     pub name: String,
     /// File name.
     pub file: String,
+    /// Where it was found, as it was named. Pictures do not carry it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// Its vectors: the tokens that the word becomes.
@@ -59,6 +72,9 @@ impl fmt::Display for EmbeddingRecord {
 pub struct LoraRecord {
     /// File name.
     pub file: String,
+    /// Where it was found, as it was named. Pictures do not carry it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// How strongly it counted; 1 is as it was trained.

@@ -9,6 +9,7 @@ use crate::record::conditions::Conditions;
 use crate::record::hires::SecondPass;
 use crate::record::inputs::Begin;
 use crate::record::inversion::{InversionRecord, RunKind};
+use crate::record::layers::SitesRecord;
 use crate::record::model::ModelRecord;
 use crate::record::numbers;
 use crate::record::plan::{Plan, Quantity};
@@ -28,7 +29,10 @@ pub const STEPS_FOLDER: &str = "steps";
 pub const SHAPES_FILE: &str = "shapes.jsonl";
 
 /// The sites that stand beside the latents of the step that a pass begins with, by their keys in its file.
-pub const START_SITES: [&str; 2] = ["encoded", "mask"];
+pub const START_SITES: [&str; 2] = ["encoded", MASK_SITE];
+
+/// Where a picture is repainted, among the latents.
+pub const MASK_SITE: &str = "mask";
 
 /// `run.json`: everything about a run but its tensors and pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +74,9 @@ pub struct RunRecord {
     /// What is kept of attention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionRecord>,
+    /// Which sites are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites: Option<SitesRecord>,
     /// How an inversion is made, and what it found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inversion: Option<InversionRecord>,
@@ -100,9 +107,30 @@ impl RunRecord {
 
     /// How often the model is called for this run itself: the steps that it goes on from were made before.
     pub fn calls_made(&self) -> usize {
-        let Some(parent) = &self.plan.branch else { return self.calls() };
+        self.steps_made().count()
+    }
+
+    /// The steps whose predictions this run makes itself.
+    pub fn steps_made(&self) -> impl Iterator<Item = usize> + use<> {
         let first = self.hires.as_ref().map(|second| second.first_step);
-        (parent.step + 1..=self.last_step()).filter(|step| Some(*step) != first).count()
+        let before = self.plan.branch.as_ref().map_or(0, |parent| parent.step);
+        (before + 1..=self.last_step()).filter(move |step| Some(*step) != first)
+    }
+
+    /// Predictions of a step for each picture: how many are told a part of the prompt, and whether there is one that is told
+    /// the negative prompt.
+    pub fn predictions(&self) -> (usize, bool) {
+        let parts: Vec<f64> = match &self.conditions {
+            Some(all) => all.prompt.iter().map(|part| part.weight).collect(),
+            None => vec![1.0],
+        };
+        (parts.len(), self.plan.guidance_scale > 1.0 || parts != [1.0])
+    }
+
+    /// Height and width of the latents in a pass, 1 or 2.
+    pub fn latents(&self, pass: usize) -> [usize; 2] {
+        let second = self.hires.as_ref().filter(|_| pass > 1).map(|second| [second.height, second.width]);
+        second.unwrap_or([self.plan.height, self.plan.width]).map(|pixels| pixels / self.model.vae_scale_factor.max(1))
     }
 
     /// Which pass a step belongs to, 1 or 2.

@@ -127,7 +127,9 @@ impl Fork {
     pub fn input(&self) -> Result<Option<Input>> {
         let Some(dir) = self.run.dir().filter(|_| self.parent.plan.init_image.is_some()) else { return Ok(None) };
         let open = |name: &str| pictures::open(&dir.join(name), "picture");
-        let mask = self.parent.plan.mask.as_ref().map(|_| open(MASK_FILE)).transpose()?;
+        // A program may have given one that its plan says nothing of.
+        let masked = self.parent.plan.mask.is_some() || dir.join(MASK_FILE).is_file();
+        let mask = masked.then(|| open(MASK_FILE)).transpose()?;
         let picture = open(INIT_FILE)?.into_rgb8();
         Ok(Some(Input { picture, mask: mask.map(|mask| mask.into_luma8()) }))
     }

@@ -7,6 +7,7 @@
 
 pub mod branch;
 pub mod donor;
+pub mod extras;
 mod place;
 pub mod start;
 

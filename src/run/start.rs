@@ -58,6 +58,11 @@ impl Origin {
         self.0.plan()
     }
 
+    /// The inversion.
+    pub fn run(&self) -> &Run {
+        self.0.run()
+    }
+
     /// What messages call the inversion.
     pub fn name(&self) -> String {
         self.0.run().name().display().to_string()

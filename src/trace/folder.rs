@@ -10,7 +10,7 @@ use crate::record::schema::{
     self, RECORD_FILE, RunRecord, SCHEMA_VERSION, SHAPES_FILE, STEPS_FOLDER, SWEEP_FILE, SiteRow, Status,
 };
 use crate::trace::reader::{Run, Source};
-use crate::trace::site_file;
+use crate::trace::{header, site_file};
 use image::RgbImage;
 use ndarray::Array4;
 use safetensors::{Dtype, SafeTensors};
@@ -98,6 +98,10 @@ impl Source for Folder {
         }
         let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         Array4::from_shape_vec((b, c, h, w), values).map(Some).map_err(|e| bad(e.to_string()))
+    }
+
+    fn shape(&self, step: usize, key: &str) -> Result<Option<Vec<usize>>> {
+        Ok(header::shapes(&self.0.join(schema::step_file(step)))?.remove(key))
     }
 
     fn picture(&self, step: usize, what: Quantity, batch: usize) -> Result<Option<RgbImage>> {

@@ -79,7 +79,7 @@ fn quoted(value: &str) -> String {
 /// Our own JSON: plan, model and tokens.
 fn own_json(record: &RunRecord, batch: usize) -> Value {
     json!({
-        "sdviz": record.sdviz_version, "batch_item": batch, "plan": record.plan, "model": record.model,
+        "sdviz": record.sdviz_version, "batch_item": batch, "plan": record.plan, "model": record.model.without_paths(),
         "tokens": record.tokens, "environment": record.environment,
     })
 }

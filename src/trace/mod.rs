@@ -13,6 +13,7 @@ pub mod attribution;
 #[cfg(feature = "libtorch")]
 pub mod blocks;
 mod folder;
+mod header;
 pub mod memory;
 pub mod metadata;
 #[cfg(feature = "libtorch")]

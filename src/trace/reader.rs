@@ -40,6 +40,14 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// When the step is not there or cannot be read.
     fn tensor(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>>;
 
+    /// The shape of that tensor, found without reading the numbers where that can be.
+    ///
+    /// # Errors
+    /// As [`Source::tensor`].
+    fn shape(&self, step: usize, key: &str) -> Result<Option<Vec<usize>>> {
+        Ok(self.tensor(step, key)?.map(|tensor| tensor.shape().to_vec()))
+    }
+
     /// The decoded picture of a step, if the step was decoded.
     ///
     /// # Errors
@@ -175,6 +183,14 @@ impl Run {
     /// As [`Run::tensors`].
     pub fn keyed(&self, step: usize, key: &str) -> Result<Option<Array4<f32>>> {
         self.source.tensor(step, key)
+    }
+
+    /// The shape of that tensor, as [`Source::shape`].
+    ///
+    /// # Errors
+    /// As [`Run::tensors`].
+    pub(super) fn shape_of(&self, step: usize, key: &str) -> Result<Option<Vec<usize>>> {
+        self.source.shape(step, key)
     }
 
     /// The encoded picture of a run that begins from one, `[batch, channels, height/8, width/8]`, times the scaling

@@ -17,6 +17,10 @@ impl Recorded for Run {
         Ok(self.keyed(step, key)?.as_ref().map(tensor))
     }
 
+    fn shape(&self, step: usize, key: &str) -> Result<Option<Vec<i64>>> {
+        Ok(self.shape_of(step, key)?.map(|shape| shape.into_iter().map(|n| n as i64).collect()))
+    }
+
     fn pictures(&self, step: usize, what: Quantity, batch: usize) -> Result<Option<Vec<RgbImage>>> {
         let pictures = (0..batch).map(|item| self.picture(step, what, item)).collect::<Result<Option<Vec<_>>>>()?;
         // What was not decoded, as noise, is not there.

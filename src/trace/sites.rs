@@ -3,10 +3,11 @@
 //! Enters: tensors at sites. Leaves: `sites/NNN.safetensors`, one file a step, whole or not there, written after the step's
 //! own file. Tensors stay on their device until the step is done: nothing waits in between.
 
+use crate::edit::site::KnownSite;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomically;
-use crate::record::layers::{SiteRows, SitesMetadata, site_file, site_key};
-use crate::record::schema::SCHEMA_VERSION;
+use crate::record::layers::{SiteRows, SitesMetadata, SitesRecord, site_file, site_key};
+use crate::record::schema::{RunRecord, SCHEMA_VERSION};
 use crate::watch::observer::{Ask, Event, Flow, Observer};
 use crate::watch::site::{Axes, Branch, Pattern, Site, is_inner};
 use safetensors::Dtype;
@@ -26,12 +27,104 @@ pub struct Options {
     pub rows: SiteRows,
 }
 
+/// The patterns that were asked for, read.
+#[derive(Debug)]
+struct Asked(Vec<(Pattern, String)>);
+
+impl Asked {
+    /// # Errors
+    /// When a pattern speaks of another part of the model than the UNet.
+    fn new(patterns: &[String]) -> Result<Asked> {
+        for pattern in patterns {
+            let first = pattern.split('.').next().unwrap_or_default();
+            if !["unet", "*", "**"].contains(&first) {
+                return Err(no_site(pattern));
+            }
+        }
+        Ok(Asked(patterns.iter().map(|text| (Pattern::new(text), text.clone())).collect()))
+    }
+
+    fn fits(&self, name: &str) -> bool {
+        let asked = |(pattern, text): &(Pattern, String)| {
+            // What lies inside a module is for who names it.
+            pattern.matches(name) && (!is_inner(name) || !text.ends_with('*'))
+        };
+        name.starts_with("unet.") && self.0.iter().any(asked)
+    }
+}
+
+/// What a run with this record will keep of a model that has these sites, and what that takes on disk.
+///
+/// # Errors
+/// When a pattern fits no site of the UNet, or one that is neither an image nor a row; when whose rows were asked for has none.
+pub fn planned(options: &Options, record: &RunRecord, sites: &[KnownSite]) -> Result<SitesRecord> {
+    let found = |patterns: &[String]| -> Result<Vec<&KnownSite>> {
+        let asked = Asked::new(patterns)?;
+        Ok(sites.iter().filter(|site| asked.fits(&site.name)).collect())
+    };
+    for pattern in &options.patterns {
+        if found(std::slice::from_ref(pattern))?.is_empty() {
+            return Err(no_site(pattern));
+        }
+    }
+    let kept = found(&options.patterns)?;
+    kept.iter().try_for_each(|site| check_axes(&site.name, site.axes))?;
+    let (parts, guided) = record.predictions();
+    let rows = match options.rows {
+        SiteRows::Text => parts,
+        SiteRows::Uncond => usize::from(guided),
+        SiteRows::Both => parts + usize::from(guided),
+    };
+    if rows == 0 {
+        return Err(Error::invalid(
+            "without guidance there is no prediction with the negative prompt to keep sites of",
+            "ask for a `--guidance-scale` above 1, or for `--sites-branches text`",
+        ));
+    }
+    let numbers = |pass: usize| kept.iter().map(|site| numbers(site, record, pass)).sum::<u64>();
+    let each_step: u64 = record.steps_made().map(|step| numbers(record.pass(step))).sum();
+    let (dtype, width) = if options.half { ("f16", 2) } else { ("f32", 4) };
+    Ok(SitesRecord {
+        patterns: options.patterns.clone(),
+        sites: kept.iter().map(|site| site.name.clone()).collect(),
+        dtype: dtype.into(),
+        branches: options.rows,
+        bytes: each_step * (rows * record.plan.batch_size * width) as u64,
+    })
+}
+
+/// Numbers of one row at a site in a step of this pass.
+fn numbers(site: &KnownSite, record: &RunRecord, pass: usize) -> u64 {
+    let [height, width] = record.latents(pass);
+    let place = |latents: usize| site.factor.map_or(1, |factor| latents.div_ceil(factor.max(1) as usize)) as u64;
+    let area = place(height) * place(width);
+    let chunks = record.conditions.as_ref().map_or(1, |conditions| conditions.chunks()) as u64;
+    let sizes: Vec<u64> = site.shape.iter().map(|n| *n as u64).collect();
+    match (site.axes, &sizes[..]) {
+        (Axes::Image, [_, channels, _, _]) if site.factor.is_some() => channels * area,
+        (Axes::Places(_), [_, _, channels]) if site.factor.is_some() => channels * area,
+        (Axes::Text, [_, tokens, width]) => tokens * chunks * width,
+        (_, sizes) => sizes.iter().skip(1).product(),
+    }
+}
+
+/// Refuses what cannot be kept.
+fn check_axes(name: &str, axes: Axes) -> Result<()> {
+    match axes {
+        Axes::Image | Axes::Text | Axes::Places(_) => Ok(()),
+        _ => Err(Error::invalid(
+            format!("`{name}` is no image and no row of places: it cannot be kept as a site"),
+            "name outputs of layers, as `unet.**.attn2`; `sdviz inspect --sites` lists them",
+        )),
+    }
+}
+
 /// Writes the tensors of the sites that fit.
 #[derive(Debug)]
 pub struct SiteRecorder {
     dir: PathBuf,
     options: Options,
-    patterns: Vec<Pattern>,
+    asked: Asked,
     /// Of the step that goes on: by key, the tensor and the grid of its places.
     kept: BTreeMap<String, (Tensor, Option<(usize, usize)>)>,
     found: bool,
@@ -43,35 +136,15 @@ impl SiteRecorder {
     /// # Errors
     /// When a pattern speaks of another part of the model than the UNet.
     pub fn new(dir: &Path, options: Options) -> Result<SiteRecorder> {
-        for pattern in &options.patterns {
-            let first = pattern.split('.').next().unwrap_or_default();
-            if !["unet", "*", "**"].contains(&first) {
-                return Err(no_site(pattern));
-            }
-        }
-        let patterns = options.patterns.iter().map(|text| Pattern::new(text)).collect();
-        Ok(SiteRecorder { dir: dir.to_path_buf(), options, patterns, kept: BTreeMap::new(), found: false })
-    }
-
-    fn fits(&self, name: &str) -> bool {
-        let asked = |(pattern, text): (&Pattern, &String)| {
-            // What lies inside a module is for who names it.
-            pattern.matches(name) && (!is_inner(name) || !text.ends_with('*'))
-        };
-        name.starts_with("unet.") && self.patterns.iter().zip(&self.options.patterns).any(asked)
+        let asked = Asked::new(&options.patterns)?;
+        Ok(SiteRecorder { dir: dir.to_path_buf(), options, asked, kept: BTreeMap::new(), found: false })
     }
 
     fn keep(&mut self, site: &Site, tensor: &Tensor) -> Result<()> {
+        check_axes(site.name, site.axes)?;
         let grid = match site.axes {
-            Axes::Image | Axes::Text => None,
             Axes::Places((height, width)) => Some((height as usize, width as usize)),
-            _ => {
-                let message = format!("`{}` is no image and no row of places: it cannot be kept as a site", site.name);
-                return Err(Error::invalid(
-                    message,
-                    "name outputs of layers, as `unet.**.attn2`; `sdviz inspect --sites` lists them",
-                ));
-            }
+            _ => None,
         };
         self.found = true;
         let kind = if self.options.half { Kind::Half } else { Kind::Float };
@@ -122,12 +195,12 @@ impl SiteRecorder {
 
 impl Observer for SiteRecorder {
     fn wants(&self, ask: Ask) -> bool {
-        matches!(ask, Ask::Site(name, _) if self.fits(name))
+        matches!(ask, Ask::Site(name, _) if self.asked.fits(name))
     }
 
     fn on_event(&mut self, event: &Event) -> Result<Flow> {
         match event {
-            Event::Tensor(site, tensor) if self.fits(site.name) => self.keep(site, tensor)?,
+            Event::Tensor(site, tensor) if self.asked.fits(site.name) => self.keep(site, tensor)?,
             Event::Step(step) if step.timestep.is_some() => {
                 if !self.found {
                     return Err(no_site(&self.options.patterns.join("`, `")));

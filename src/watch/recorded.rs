@@ -18,6 +18,14 @@ pub trait Recorded: Debug {
     /// When the step is not there or cannot be read.
     fn tensor(&self, step: usize, key: &str) -> Result<Option<Tensor>>;
 
+    /// The shape of that tensor; where it can be, without reading the numbers.
+    ///
+    /// # Errors
+    /// As [`Recorded::tensor`].
+    fn shape(&self, step: usize, key: &str) -> Result<Option<Vec<i64>>> {
+        Ok(self.tensor(step, key)?.map(|tensor| tensor.size()))
+    }
+
     /// The decoded pictures of a step, one for each of a batch of so many, if all are there.
     ///
     /// # Errors

@@ -49,6 +49,18 @@ fn maps_and_tables_are_made_of_the_record() {
     let norm: f32 = map.iter().map(|x| x * x).sum::<f32>().sqrt();
     assert!((norm / dropped.norms[[1, 1]] - 1.0).abs() < 1e-3);
 
+    // The same as curves over the steps.
+    let (done, printed, said) = sdviz(folder.path(), "plot run --what attribution --batch 1 --format json,png --json");
+    assert!(done, "{said}");
+    let figure: Value = serde_json::from_str(&printed).unwrap();
+    let panels = figure["attribution"]["panels"].as_array().unwrap();
+    let names: Vec<&str> = panels.iter().map(|panel| panel["y"].as_str().unwrap()).collect();
+    assert_eq!(names, ["moved without the word, %", "share of the gradients, %", "alike to its attention"]);
+    let text = printed.replace([' ', '\n'], "");
+    let share =
+        format!("[3.0,{}", (100.0 * f64::from(dropped.norms[[1, 1]]) / f64::from(dropped.whole_norm[1])) as i64);
+    assert!(text.contains(&share), "{share}: {text}");
+
     // Words and steps that were not asked for.
     for (words, expected) in [
         ("attribution run --words dog", "unknown word of the prompt `dog`"),

@@ -126,7 +126,8 @@ fn what_cannot_be_inverted_is_refused_by_name() {
     refusal("invert cut.png -p a", "cut.png");
     refusal("look cut.png -p a", "cut.png");
     refusal("look photo.png -p a --at 1.5", "`1.5` is no noise level");
-    refusal("look photo.png -p a --words dog -o dog", "dog");
+    refusal("look photo.png -p a --words dog -o dog", "unknown word of the prompt `dog`");
+    assert!(!folder.join("dog").exists(), "a word that is not there is told before anything is computed");
     refusal("invert photo.png -p a -W 60", "width 60 is not a multiple of 8");
     done(folder, &format!("invert photo.png -p a --steps 2 --no-way-back --no-report -o there {tiny}"));
     refusal("trace --start there --steps 5", "`--steps 5`, but the inversion `there` was made with 2");

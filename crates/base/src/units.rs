@@ -15,9 +15,42 @@ pub fn size(bytes: f64) -> String {
     }
 }
 
+/// Bytes as [`size`] writes them: `350 kB`, `12MB`, `3.4 GB`; a number alone is bytes.
+pub fn bytes(text: &str) -> Option<f64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
 /// `3,438,167`.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
     groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_they_are_written() {
+        for (text, expected) in
+            [("2GB", Some(2e9)), ("1.5 MB", Some(1.5e6)), ("800", Some(800.0)), ("350 kB", Some(3.5e5))]
+        {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+        assert_eq!(bytes(&size(2.5e9)), Some(2.5e9));
+        for text in ["", "GB", "2 GiB", "-1", "1.2.3"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+    }
 }

@@ -31,19 +31,19 @@ pub struct Words;
 pub struct Shares(Compared);
 
 /// The mean over the layers of the latents' own size.
-fn large() -> How {
+pub fn large() -> How {
     How { mix: Mix { sizes: vec![1], ..Mix::default() }, ..How::default() }
 }
 
 /// How well a map, or the sum of several, lies on what it names.
-fn fits(maps: &[Array2<f32>], truth: &Array2<bool>) -> f64 {
+pub fn fits(maps: &[Array2<f32>], truth: &Array2<bool>) -> f64 {
     let Some(first) = maps.first() else { return f64::NAN };
     let sum = maps[1..].iter().fold(first.clone(), |sum, map| sum + map);
     overlap(&area(&bicubic(sum.view(), truth.dim()), CUT), truth).unwrap_or(0.0)
 }
 
 /// The maps of a word at all of these steps.
-fn maps(recorded: &Recorded, word: &Word, how: &How, steps: &[usize]) -> Result<Vec<Array2<f32>>> {
+pub fn maps(recorded: &Recorded, word: &Word, how: &How, steps: &[usize]) -> Result<Vec<Array2<f32>>> {
     let of = |step: &usize| recorded.map(*step, word, how).transpose();
     steps.iter().filter_map(of).collect()
 }
@@ -107,7 +107,7 @@ impl Experiment for Words {
 }
 
 /// A map as large as the picture, in squares.
-fn painted(map: &Array2<f32>, range: Range) -> RgbImage {
+pub fn painted(map: &Array2<f32>, range: Range) -> RgbImage {
     let small = ColourMap::Inferno.paint(map.view(), range);
     magnify(&small, 128 / small.width().max(1))
 }

@@ -1,14 +1,17 @@
 //! Experiments that need nothing but edits and other settings: reading (03), sizes (04), guidance (08), a word removed (09),
 //! skips and backbone (11), the text encoder half-way (15).
 
-use super::{About, Compared, Condition};
-use crate::scene::Scene;
+use super::{About, Compared, Condition, Experiment, Stage};
+use crate::figures::Values;
+use crate::plates::{Plate, table};
+use crate::scene::{Scene, pictures};
+use sdviz::prelude::*;
 
 const ALL: usize = 48;
 
-/// All of these.
+/// Those that are nothing more.
 pub fn all() -> Vec<Compared> {
-    vec![reading(), sizes(), guidance(), word(), skips(), half_way()]
+    vec![reading(), sizes(), guidance(), half_way()]
 }
 
 fn reading() -> Compared {
@@ -55,7 +58,8 @@ fn guidance() -> Compared {
     Compared::new(About::new("08", ALL, 4), conditions, vec![3, 5, 1])
 }
 
-fn word() -> Compared {
+/// A word removed.
+pub fn word() -> Compared {
     let conditions = vec![
         Condition::unchanged(),
         Condition::new("without", "not in the prompt", |scene: &Scene| scene.draw(&scene.subject.alone).run()),
@@ -74,7 +78,8 @@ fn word() -> Compared {
     Compared::new(About::new("09", ALL, 4), conditions, vec![2, 1, 4, 3])
 }
 
-fn skips() -> Compared {
+/// Skips and backbone.
+pub fn skips() -> Compared {
     let skip = |level: usize| {
         let label = format!("no skips into up_blocks.{level}");
         Condition::edits(&format!("skip-{level}"), &label, &[&format!("scale up.{level}.resnets.*.skip by=0")])
@@ -103,4 +108,43 @@ fn half_way() -> Compared {
         Condition::new("skip", "the first layer of two", |scene: &Scene| scene.own().clip_skip(2).run()),
     ];
     Compared::new(About::new("15", ALL, 4), conditions, vec![])
+}
+
+/// Skips and backbone, and FreeU's two factors beside each other.
+pub struct Skips(pub Compared);
+
+/// FreeU's factors of the backbone, and of the skips' low frequencies.
+const FREEU: ([f64; 5], [f64; 5]) = ([1.0, 1.1, 1.2, 1.4, 1.6], [1.0, 0.9, 0.6, 0.2, 0.0]);
+
+impl Experiment for Skips {
+    fn about(&self) -> About {
+        self.0.about
+    }
+
+    fn measure(&self, scene: &Scene, values: &mut Values) -> Result<()> {
+        self.0.measure(scene, values)
+    }
+
+    fn plates(&self, stage: &Stage) -> Result<Vec<Plate>> {
+        let mut plates = self.0.plates(stage)?;
+        stage(0, 1, &mut |scene| {
+            let unchanged = Picture::from(pictures(&scene.base()?)?.remove(0));
+            let mut rows = vec![];
+            for b in FREEU.0 {
+                let mut cells = vec![];
+                for s in FREEU.1 {
+                    let run = scene.own().edit(format!("freeu b1={b} b2={b} s1={s} s2={s}")).run()?;
+                    let picture = pictures(&run)?.remove(0);
+                    let psnr = Picture::from(picture.clone()).psnr(&unchanged);
+                    let words = if psnr > 99.0 { "unchanged".into() } else { format!("{psnr:.1} dB") };
+                    cells.push((picture, words));
+                }
+                rows.push((format!("b {b}"), cells));
+            }
+            let columns: Vec<String> = FREEU.1.map(|s| format!("s {s}")).to_vec();
+            plates.push(("11-freeu".into(), table(&columns, &rows)?));
+            Ok(())
+        })?;
+        Ok(plates)
+    }
 }

@@ -1,6 +1,7 @@
 //! The experiments, and what most of them have in common: some ways to draw the same subject, beside each other.
 
 mod attending;
+mod causes;
 mod changing;
 mod copying;
 mod geometry;
@@ -9,6 +10,7 @@ mod heads;
 mod late;
 mod layers;
 mod layout;
+mod looking;
 mod tracing;
 
 use crate::figures::Values;
@@ -167,6 +169,11 @@ impl Compared {
 pub fn all() -> Vec<Box<dyn Experiment>> {
     let mut all: Vec<Box<dyn Experiment>> = vec![Box::new(attending::Words), Box::new(attending::Shares::new())];
     all.extend(changing::all().into_iter().map(|one| Box::new(one) as Box<dyn Experiment>));
+    all.push(Box::new(causes::Removed(changing::word())));
+    all.push(Box::new(changing::Skips(changing::skips())));
+    all.push(Box::new(causes::Causes));
+    all.push(Box::new(looking::Inverted));
+    all.push(Box::new(looking::Looked));
     all.push(Box::new(copying::bottleneck()));
     all.push(Box::new(copying::Direction::new()));
     all.push(Box::new(layers::Layers));

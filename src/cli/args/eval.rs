@@ -68,12 +68,9 @@ pub struct DrawnArgs {
     pub seed: u64,
 }
 
-/// `sdviz eval attention`.
+/// How maps are measured on objects.
 #[derive(Debug, Clone, Args)]
-pub struct EvalAttentionArgs {
-    /// Pictures
-    #[arg(long, default_value_t = 512, value_name = "N")]
-    pub count: usize,
+pub struct EvalMapsArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub drawn: DrawnArgs,
@@ -88,30 +85,32 @@ pub struct EvalAttentionArgs {
     pub model: ModelArgs,
 }
 
+/// `sdviz eval attention`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalAttentionArgs {
+    /// Pictures
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub count: usize,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub maps: EvalMapsArgs,
+}
+
 /// `sdviz eval attribution`.
 #[derive(Debug, Clone, Args)]
 pub struct EvalAttributionArgs {
     /// Pictures
     #[arg(long, default_value_t = 48, value_name = "N")]
     pub count: usize,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub drawn: DrawnArgs,
     /// The steps whose predictions are looked at
     #[arg(long, value_delimiter = ',', default_value = "2,6,12,20", value_name = "STEPS")]
     pub at: Vec<usize>,
     /// How a word is dropped: rows, retokenise
     #[arg(long, default_value = "rows", value_name = "HOW")]
     pub drop: String,
-    /// A map counts as the object where it is above this share of the way from its least to its greatest number
-    #[arg(long, default_value_t = 0.4, value_name = "SHARE", allow_negative_numbers = true)]
-    pub cut: f64,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub model: ModelArgs,
+    pub maps: EvalMapsArgs,
 }
 
 /// What pictures are measured on.

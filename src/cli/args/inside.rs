@@ -24,6 +24,9 @@ pub struct PatchArgs {
     /// Folder for what is made; cells that are there are not made again
     #[arg(long, short, default_value = "patch", value_name = "FOLDER")]
     pub out: PathBuf,
+    /// Make only part K of N, for N processes that share the folder
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<String>,
     /// Print the table as JSON
     #[arg(long)]
     pub json: bool,

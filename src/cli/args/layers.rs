@@ -20,6 +20,9 @@ pub struct LayersArgs {
     /// Whose: text (of the prompt), uncond (of the negative prompt), both
     #[arg(long, default_value = "text", value_name = "WHOSE", requires = "sites", help_heading = "Record")]
     pub sites_branches: String,
+    /// The most that they may take on disk; a run that would keep more is not begun
+    #[arg(long, default_value = "2 GB", value_name = "SIZE", requires = "sites", help_heading = "Record")]
+    pub sites_budget: String,
 }
 
 /// `sdviz features`.

@@ -1,8 +1,11 @@
 //! What was typed for the verbs that look into a picture, `invert` and `look`, and what makes a trace theirs.
 
 use super::{AttentionArgs, KEPT, KeepArgs, LayersArgs, ModelArgs, number, usual, whole};
+use crate::error::Result;
 use crate::record::inversion::{InversionPlan, LookPlan};
 use crate::record::plan::Plan;
+use crate::record::schema::RunRecord;
+use crate::record::words::{self, Word};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -147,8 +150,8 @@ pub struct PlaceArgs {
 pub enum Purpose {
     /// To go from the picture to noise.
     Invert(InversionPlan),
-    /// To look at some noise levels of it.
-    Look(LookPlan),
+    /// To look at some noise levels of it, for some words.
+    Look(LookPlan, Vec<Word>),
 }
 
 impl Purpose {
@@ -157,7 +160,16 @@ impl Purpose {
         plan.strength = None;
         match self {
             Purpose::Invert(inversion) => plan.inversion = Some(inversion.clone()),
-            Purpose::Look(look) => plan.look = Some(look.clone()),
+            Purpose::Look(look, _) => plan.look = Some(look.clone()),
         }
+    }
+
+    /// Refuses a word that the model is not told, before anything is computed.
+    ///
+    /// # Errors
+    /// Names it, and the words there are.
+    pub fn check(&self, record: &RunRecord) -> Result<()> {
+        let (Purpose::Look(_, words), Some(kept)) = (self, &record.attention) else { return Ok(()) };
+        words::check(words, &kept.texts.iter().collect::<Vec<_>>())
     }
 }

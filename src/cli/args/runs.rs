@@ -25,7 +25,7 @@ pub struct PlotArgs {
     #[arg(default_value = "run", value_name = "RUN")]
     pub runs: Vec<PathBuf>,
     /// What to plot: schedule, norms, guidance, change, distance; of the way's geometry plane, pca, cosines, spectrum, bands;
-    /// blocks, what each layer adds; attention, who gets it
+    /// blocks, what each layer adds; attention, who gets it; attribution, what words cause
     #[arg(long, value_delimiter = ',', default_value = "schedule,norms,guidance,change,distance", value_name = "LIST")]
     pub what: Vec<String>,
     /// File formats: png (1600 pixels wide), svg, pdf; csv, json for the numbers

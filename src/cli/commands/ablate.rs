@@ -76,9 +76,10 @@ fn prepare(args: &AblateArgs) -> Result<(Ablation, Option<Judge>)> {
         Some([one]) if !one.contains(',') => Some(one.as_str()),
         Some(_) => return Err(Error::invalid("an ablation of several models", "make one for each model").into()),
     };
-    let options = plan::load_options(&args.sweep.loading)?;
+    let (own, loading) = plan::sweep_model(&args.sweep)?;
+    let options = plan::load_options(&loading)?;
     let device = options.device;
-    let choice = resolve::resolve_with(model, args.sweep.loading.vae.as_deref())?;
+    let choice = resolve::resolve_with(model.or(own.as_deref()), loading.vae.as_deref())?;
     let pipeline = Pipeline::load(&choice, options)?;
     let ablation = Ablation::new(&args.sites, &args.op, &args.windows, args.heads, pipeline.sites()?)?;
     let judge = inside::judge(args.judge.as_deref(), &choice.id, device)?;

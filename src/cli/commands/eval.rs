@@ -3,7 +3,7 @@
 mod attribution;
 
 use crate::cli::args::{
-    DrawnArgs, EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs,
+    EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalMapsArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs,
 };
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
@@ -243,11 +243,12 @@ struct MapsOf {
     settings: Settings,
 }
 
-fn maps_of(count: usize, drawn: &DrawnArgs, cut: f64, model: &ModelArgs, talk: Talk) -> LibResult<MapsOf> {
+fn maps_of(count: usize, args: &EvalMapsArgs, talk: Talk) -> LibResult<MapsOf> {
+    let EvalMapsArgs { drawn, cut, model, .. } = args;
     if count == 0 || drawn.steps == 0 {
         return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 48`"));
     }
-    if !(0.0..1.0).contains(&cut) {
+    if !(0.0..1.0).contains(cut) {
         let message = format!("cannot cut maps at `{cut}`");
         return Err(Error::invalid(message, "`--cut` goes from 0, the least number, to below 1, the greatest"));
     }
@@ -265,17 +266,17 @@ fn maps_of(count: usize, drawn: &DrawnArgs, cut: f64, model: &ModelArgs, talk: T
         guidance_scale: drawn.guidance_scale,
         scheduler: scheduler.name().into(),
         seed: drawn.seed,
-        cut,
+        cut: *cut,
     };
     Ok(MapsOf { judge, choice, pipeline, settings })
 }
 
 fn attention(args: &EvalAttentionArgs, talk: Talk) -> Result<()> {
-    let MapsOf { judge, choice, pipeline, settings } = maps_of(args.count, &args.drawn, args.cut, &args.model, talk)?;
+    let MapsOf { judge, choice, pipeline, settings } = maps_of(args.count, &args.maps, talk)?;
     let bar = report::bar(args.count, talk);
     let found = attention::evaluate(&pipeline, judge.classes(), &choice.id, &settings, || bar.inc(1))?;
     bar.finish_and_clear();
-    if args.json {
+    if args.maps.json {
         report::print(serde_json::to_string_pretty(&found)?);
         return Ok(());
     }

@@ -25,7 +25,8 @@ pub fn run(args: &LookIntoArgs, talk: Talk) -> Result<ExitCode> {
     let out = place.out.take().unwrap_or_else(|| if place.force { runs::RUN.into() } else { runs::free() });
     place.out = Some(out.clone());
     let steps = at.len();
-    let mut trace = inversions::trace(&args.photo, &args.fit, &place, Purpose::Look(LookPlan { at }))?;
+    let mut trace =
+        inversions::trace(&args.photo, &args.fit, &place, Purpose::Look(LookPlan { at }, options.words.clone()))?;
     trace.prompt = Some(args.prompt.clone());
     (trace.steps, trace.guidance_scale, trace.seed) = (Some(steps), Some(1.0), Some(args.seed.into()));
     trace.scheduler = Some("ddim".into());

@@ -28,6 +28,8 @@ use std::rc::Rc;
 
 /// Carries out a sweep: checks all of it, makes what is missing, draws the grid of what is there.
 pub fn run(args: &SweepArgs, talk: Talk) -> Result<ExitCode> {
+    let (_, loading) = plan::sweep_model(args)?;
+    let args = &SweepArgs { loading, ..args.clone() };
     let asked = plan::sweep_plan(args)?;
     asked.notes.iter().for_each(|note| talk.say(note));
     let shard = plan::shard(args.shard.as_deref())?;

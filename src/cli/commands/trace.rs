@@ -3,7 +3,7 @@
 use super::report;
 use crate::cli::args::TraceArgs;
 use crate::cli::report::Talk;
-use crate::cli::{advice, branch, donors, interrupt, inversions, like, plan, runs, start, told};
+use crate::cli::{advice, branch, donors, extras, interrupt, inversions, like, plan, runs, start, told};
 use crate::error::{Error, Result as LibResult};
 use crate::model::fingerprint::Fingerprints;
 use crate::model::resolve;
@@ -12,6 +12,7 @@ use crate::pipeline::Pipeline;
 use crate::record::schema::Stage;
 use crate::run::branch::Fork;
 use crate::run::donor;
+use crate::run::start::Origin;
 use crate::run::{self, Company, Ended, Hashes, Job};
 use crate::trace::attribution::AttributionRecorder;
 use crate::trace::blocks::BlockLog;
@@ -35,11 +36,13 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let mut plan = plan::trace_plan(&args)?;
     args.purpose.iter().for_each(|purpose| purpose.apply(&mut plan));
     let init = plan::init_image(&args.picture, &mut plan)?;
-    let options = plan::load_options(&args.model.loading)?;
     let on_step = plan::on_step(&args.on_step)?;
     let sites = plan::sites(&args.layers)?;
     let asked = plan::attribution::typed(&args.attribution)?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
+    let runs = donors::open(&args.donors)?;
+    let of = fork.as_ref().map(Fork::run).or(origin.as_ref().map(Origin::run)).or(runs.first());
+    let options = plan::load_options(&extras::taken(&args.model.loading, of, &choice.id)?)?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     vae_override::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
@@ -52,7 +55,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     }
     plan::complete(&args, &pipeline, &mut plan);
     pipeline.complete(&mut plan)?;
-    let donors = donors::donors(&args.donors, &pipeline, &mut plan)?;
+    let donors = donors::donors(&args.donors, runs, &pipeline, &mut plan)?;
     fork.iter().try_for_each(|fork| fork.apply(&mut plan))?;
     origin.iter().try_for_each(|origin| origin.apply(&mut plan))?;
     // What takes from another run's steps has to know that the weights are the same.
@@ -64,8 +67,10 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
         (Some(fork), _) => fork.resolve(&pipeline, &plan, hashes)?,
         (None, Some(origin)) => origin.resolve(&pipeline, &plan, hashes)?,
     };
-    let resolved = donor::lend(resolved, &donors)?;
+    let mut resolved = donor::lend(resolved, &donors)?;
+    resolved.record.sites = plan::kept_sites((&args.layers, sites.as_ref()), &resolved.record, &pipeline)?;
     let record = resolved.record.clone();
+    args.purpose.iter().try_for_each(|purpose| purpose.check(&record))?;
     let first = record.plan.branch.as_ref().map_or(1, |parent| parent.step + 1);
     let attributor = asked.map(|asked| pipeline.attributor(&record, &asked, first)).transpose()?;
     let out = &folder(&args, talk)?;
@@ -82,6 +87,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     inversions::start(&record, talk);
     told::second_pass(&record, talk);
     told::attention(&record, talk);
+    told::sites(&record, talk);
     told::edits(&record, talk);
     attributor.iter().for_each(|attributor| told::attribution(attributor, talk));
     record.plan.vae_tile.iter().for_each(|side| talk.say(format!("decoding in tiles of {side}×{side} pixels")));

@@ -3,8 +3,9 @@
 //! Enters: the flags, and where they name no prompt, the run in `run`. Leaves: what `sdviz sweep` carries out.
 
 use super::{init_image, keeping, resize};
-use crate::cli::args::{KeepArgs, PictureArgs, SweepArgs};
+use crate::cli::args::{KeepArgs, LoadArgs, PictureArgs, SweepArgs};
 use crate::cli::axes::REPLACE_FLAG;
+use crate::cli::extras;
 use crate::cli::runs;
 use crate::error::{Error, Result};
 use crate::pipeline::init_image::InitImage;
@@ -75,6 +76,21 @@ pub fn sweep_plan(args: &SweepArgs) -> Result<Asked> {
     };
     let init = init_image(&picture, &mut base)?;
     Ok(Asked { axes, base, init, decode_by_model, notes })
+}
+
+/// The model of the run that a sweep takes its prompt from, where neither prompt nor model were typed, and how to load it: with
+/// that run's LoRAs and embeddings, where none were typed.
+///
+/// # Errors
+/// When there is no such run, or a file of it is gone.
+pub fn sweep_model(args: &SweepArgs) -> Result<(Option<String>, LoadArgs)> {
+    if args.axes.0.iter().any(|(axis, _)| ["prompt", MODEL].contains(&axis.as_str())) {
+        return Ok((None, args.loading.clone()));
+    }
+    let run = usual_run()?;
+    let model = run.record().model.id.clone();
+    let loading = extras::taken(&args.loading, Some(&run), &model)?;
+    Ok((Some(model), loading))
 }
 
 /// The axes of the flags, in their order. What is said twice, of a field or of the same words, is one axis.

@@ -211,8 +211,10 @@ export interface Plan {
   edits?: PlannedEdit[];
   branch?: Parent | null;
   donors?: Parent[];
-  /** What kind of run it is, where it is not a usual one. */
-  kind?: string;
+  /** It goes from a picture to noise, and does not draw. */
+  inversion?: { refine?: number } | null;
+  /** It looks into a picture at some noise levels, and does not draw. */
+  look?: { at: number[] } | null;
 }
 
 export interface Model {

@@ -84,6 +84,10 @@ export const en = {
     embeddingsTwice: "They are made twice, once of the prompt and once of the negative prompt or of an empty text: guidance compares what the model answers to the two.",
     stepsAbout: (calls: number, fromPicture: boolean) =>
       `It starts from ${fromPicture ? "a picture that was given, with noise over it" : "pure noise"}. ${calls} times the model looks at the noisy latents and says what it takes to be noise; the scheduler, a rule for how far to go, takes a part of that away. Between the steps there is no picture, only latents: a small grid with four numbers at each place, which stand together for a square of pixels.`,
+    stepsInverting: (calls: number) =>
+      `It goes backwards: from a picture to the noise that it could have been drawn from. ${calls} times the model says what it takes to be noise in the latents, and the step puts more of just that in. At the end little but noise is left, and a run that begins with it comes back to the picture, best without guidance.`,
+    stepsLooking: (calls: number) =>
+      `Nothing is drawn: the picture is mixed with noise, to ${calls} levels, and at each the model is asked once what is noise. What it answers shows what it sees there.`,
     stepsFewer:
       "The model’s first answers are vague. With fewer steps each one has to go further on such an answer, so the run arrives elsewhere: at a softer picture, often at another one, not at a coarse copy of the same.",
     stepsFormula:
@@ -95,10 +99,13 @@ export const en = {
     loopAskOnce: "ask the model what is noise",
     loopGuide: "go further the prompt's way",
     loopStep: "take some of the noise away",
+    loopInvert: "put more of that noise in",
+    loopLook: "the picture again, with less of the same noise",
     loopRepeat: (calls: number) => `and again, ${calls} times in all`,
     pictureAbout: (factor: number) =>
       `At the end the decoder, a network of its own, turns the latents into a picture. One place of the latents becomes ${factor}×${factor} pixels.`,
     pictureFormula: "Before the decoder D the latents are divided by a fixed scaling factor, which only keeps their numbers near one:",
+    pictureInverted: "Here these are the latents of the noise: decoded they are no picture of anything.",
     noFinal: "The run did not come to a finished picture.",
     parameters: (count: string) => `${count} parameters`,
     values: "values",

@@ -3,7 +3,7 @@ import type { RunView } from "../data/run";
 
 /** Whether a run was changed on its way, goes on from another, copies from one, or runs backwards. */
 export function isChanged({ plan }: RunView): boolean {
-  return Boolean(plan.edits?.length || plan.branch || plan.donors?.length || plan.kind === "inversion");
+  return Boolean(plan.edits?.length || plan.branch || plan.donors?.length || plan.inversion);
 }
 
 /** The run beside which a change is seen: one without it, as like the changed one as there is. */

@@ -9,12 +9,12 @@ use anyhow::Result;
 /// Draws, compares and prints.
 pub(super) fn run(args: &EvalAttributionArgs, talk: Talk) -> Result<()> {
     let dropping = args.drop.parse()?;
-    let MapsOf { judge, choice, pipeline, settings } = maps_of(args.count, &args.drawn, args.cut, &args.model, talk)?;
+    let MapsOf { judge, choice, pipeline, settings } = maps_of(args.count, &args.maps, talk)?;
     let bar = report::bar(args.count, talk);
     let how = (&settings, dropping, args.at.as_slice());
     let found = evaluate(&pipeline, judge.classes(), &choice.id, how, || bar.inc(1))?;
     bar.finish_and_clear();
-    if args.json {
+    if args.maps.json {
         report::print(serde_json::to_string_pretty(&found)?);
         return Ok(());
     }
