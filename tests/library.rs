@@ -247,7 +247,7 @@ fn tensors_that_do_not_fit_are_errors() -> Result<()> {
             let mut scheduler = sd.scheduler(name, 3)?;
             assert!(scheduler.step(odd, 0, &latents, &mut || Ok(latents.copy())).is_err(), "{name}: {:?}", odd.size());
             assert!(scheduler.add_noise(&latents, odd, 0).is_err() && scheduler.add_noise(odd, &latents, 0).is_err());
-            if scheduler.is_stochastic() {
+            if scheduler.draws(0) {
                 let refused = scheduler.step(&latents, 0, &latents, &mut || Ok(odd.copy())).err().unwrap();
                 assert!(refused.to_string().contains("the step's noise has shape"), "{refused}");
             }

@@ -169,11 +169,11 @@ fn a_sampler_that_is_not_here_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let line = |sampler: &str| format!("a house\n{}", LINE.replace("Sampler: Euler a", &format!("Sampler: {sampler}")));
     for (sampler, name) in [
-        ("Euler, Schedule type: Karras", "Euler Karras"),
-        ("Euler Karras", "Euler Karras"),
-        ("Euler a, Schedule type: Exponential", "Euler a Exponential"),
-        ("DPM++ SDE, Schedule type: Karras", "DPM++ SDE Karras"),
-        ("DPM++ SDE", "DPM++ SDE"),
+        ("Euler, Schedule type: KL Optimal", "Euler KL Optimal"),
+        ("Euler Polyexponential", "Euler Polyexponential"),
+        ("DDIM, Schedule type: Karras", "DDIM Karras"),
+        ("DPM++ 3M SDE, Schedule type: Karras", "DPM++ 3M SDE Karras"),
+        ("DPM adaptive", "DPM adaptive"),
     ] {
         let like = picture(folder.path(), &line(sampler));
         let told = told(&like, &[]);
@@ -181,13 +181,16 @@ fn a_sampler_that_is_not_here_is_refused_by_name() {
         assert_eq!(warnings(&like, &["--scheduler", "euler"]), Vec::<String>::new());
     }
     let out = folder.path().join("run");
-    for (sampler, ours) in
-        [("DPM++ 2M, Schedule type: Automatic", "dpmpp_2m_karras"), ("Euler, Schedule type: Normal", "euler")]
-    {
+    for (sampler, ours, sigmas) in [
+        ("DPM++ 2M, Schedule type: Automatic", "dpmpp_2m_karras", Value::Null),
+        ("Euler, Schedule type: Normal", "euler", "normal".into()),
+        ("DPM++ SDE Karras", "dpmpp_sde", "karras".into()),
+        ("Euler, Schedule type: Uniform", "euler", Value::Null),
+    ] {
         let (plan, said) = drawn(&picture(folder.path(), &line(sampler)), &out, &[]);
-        assert_eq!(plan["scheduler"], ours, "{sampler}");
-        let spaced = said.contains("the picture's noise levels were spaced as `Normal`");
-        assert_eq!(spaced, sampler.ends_with("Normal"), "{said}");
+        assert_eq!((&plan["scheduler"], &plan["sigmas"]), (&ours.into(), &sigmas), "{sampler}");
+        let spaced = said.contains("the picture's noise levels were spaced as `Uniform`");
+        assert_eq!(spaced, sampler.ends_with("Uniform"), "{said}");
     }
 }
 

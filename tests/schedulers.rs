@@ -26,10 +26,13 @@ struct Case {
     dtype: String,
 }
 
-/// The cases with their rows of ten numbers.
+/// The cases with their rows of ten numbers, of both files.
 fn cases() -> Vec<(Case, SchedulerConfig, Vec<Vec<f64>>)> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/schedulers.safetensors");
-    let bytes = std::fs::read(path).unwrap();
+    ["schedulers.safetensors", "more_schedulers.safetensors"].into_iter().flat_map(cases_of).collect()
+}
+
+fn cases_of(file: &str) -> Vec<(Case, SchedulerConfig, Vec<Vec<f64>>)> {
+    let bytes = std::fs::read(format!("{}/tests/goldens/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let metadata = header.metadata().as_ref().unwrap();
     let sd1: Map<String, Value> = serde_json::from_str(&metadata["sd1"]).unwrap();
@@ -90,7 +93,7 @@ fn replay(case: &Case, scheduler: &mut dyn Scheduler, rows: &[Vec<f64>]) -> (f64
             Ok(wave(1.4, 2.3, 0.7 * call as f64))
         };
         let step = scheduler.step(&output, call, &sample, &mut noise).unwrap();
-        assert_eq!(drawn, usize::from(scheduler.is_stochastic()), "{}: draws at call {call}", case.name);
+        assert_eq!(drawn, usize::from(scheduler.draws(call)), "{}: draws at call {call}", case.name);
         assert_eq!(step.prev_sample.kind(), kind, "{}", case.name);
         worst.0 = f64::max(worst.0, difference(&step.prev_sample, &row[2..6]));
         worst.1 = f64::max(worst.1, difference(&step.pred_original, &row[6..10]));
@@ -104,7 +107,7 @@ fn every_scheduler_computes_what_diffusers_computes() {
     let mut worst: BTreeMap<(String, String), (f64, String)> = BTreeMap::new();
     let mut wrong = Vec::new();
     let all = cases();
-    assert!(all.len() > 600);
+    assert!(all.len() > 1000);
     for (case, config, rows) in &all {
         let kind = SchedulerKind::parse(&case.scheduler).unwrap();
         let mut scheduler = build(kind, config, case.steps, case.eta).unwrap();
@@ -119,6 +122,8 @@ fn every_scheduler_computes_what_diffusers_computes() {
         let tolerance = match case.dtype.as_str() {
             "f16" => 2e-2,
             "bf16" => 1.6e-1,
+            // Differences of integrals that nearly cancel, which diffusers takes in f32.
+            _ if case.scheduler == "deis" && case.name.contains("order-3") => 1e-4,
             _ => 1e-5,
         };
         if prev > tolerance || clean > 2.0 * tolerance {
@@ -140,17 +145,21 @@ fn schedules_are_those_of_diffusers() {
         let expected: Vec<f64> = rows[1..].iter().map(|row| row[0]).collect();
         let found = &scheduler.timesteps()[case.start..];
         let exact = found == expected;
-        // Karras' timesteps come from logarithms, whose last bit depends on the processor in NumPy.
-        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs();
-        if !(exact || case.name.contains("karras") && found.iter().zip(&expected).all(close)) {
+        // Placed sigmas' timesteps come from logarithms, whose last bit depends on the processor in NumPy, and so do those
+        // inside a step, which diffusers computes in f32.
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs().max(1.0);
+        let by_logarithms = case.name.contains("karras") || case.name.contains("sigmas") || scheduler.order() == 2;
+        if !(exact || by_logarithms && found.iter().zip(&expected).all(close)) {
             wrong.push(format!("{}: timesteps {found:?}, expected {expected:?}", case.name));
         }
         for (i, row) in rows[1..].iter().enumerate() {
             let level = scheduler.level(case.start + i);
-            let preserving = matches!(case.scheduler.as_str(), "pndm" | "ddim" | "ddpm");
+            let preserving = matches!(case.scheduler.as_str(), "pndm" | "ddim" | "ddpm" | "lcm" | "tcd");
             let found = if preserving { level.alpha_cumprod } else { level.sigma };
             // Two units in the last place: libtorch's vectorised square root does not round correctly everywhere.
-            if (found - row[1]).abs() > 2.5e-7 * row[1] {
+            // Where the model is asked inside a step there is a logarithm and a power more.
+            let tolerance = if scheduler.order() == 2 { 5e-7 } else { 2.5e-7 };
+            if (found - row[1]).abs() > tolerance * row[1] {
                 wrong.push(format!("{}: level {found} at call {i}, expected {}", case.name, row[1]));
             }
         }

@@ -307,9 +307,20 @@ pub struct TraceArgs {
     /// Scheduler, see `sdviz schedulers` [default: the model's own]
     #[arg(long, value_name = "NAME", alias = "sampling-method")]
     pub scheduler: Option<String>,
-    /// DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]
+    /// DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]; or TCD's share of noise [default: 0.3]
     #[arg(long, value_parser = number)]
     pub eta: Option<f64>,
+    /// Where the noise levels lie: karras, exponential, beta, sgm_uniform, simple, normal [default: where the model's
+    /// scheduler configuration has them]
+    #[arg(long, value_name = "NAME")]
+    pub sigmas: Option<String>,
+    /// Rescale the noise schedule so that it begins with pure noise; for models that predict v
+    #[arg(long)]
+    pub zero_terminal_snr: bool,
+    /// Bring the guided prediction back to the deviation of the one with the prompt: 0 not at all, 1 all the way
+    /// [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = number, allow_negative_numbers = true)]
+    pub guidance_rescale: Option<f64>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub picture: PictureArgs,

@@ -41,6 +41,9 @@ fn filled(mut args: TraceArgs, plan: &Plan) -> TraceArgs {
     args.height = args.height.or(Some(plan.height));
     args.scheduler = args.scheduler.or_else(|| Some(plan.scheduler.clone()));
     args.eta = args.eta.or(Some(plan.eta));
+    args.sigmas = args.sigmas.or(plan.sigmas.map(|sigmas| sigmas.to_string()));
+    args.zero_terminal_snr |= plan.zero_terminal_snr;
+    args.guidance_rescale = args.guidance_rescale.or(Some(plan.guidance_rescale));
     if args.batch_size == 1 {
         args.batch_size = plan.batch_size;
     }

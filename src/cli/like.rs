@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::prompt::extras;
 use crate::record::model::{EmbeddingRecord, LoraRecord, ModelRecord};
 use crate::record::plan::Parent;
+use crate::scheduler::SchedulerKind;
 use crate::trace::parameters::{Own, PictureSettings};
 use serde_json::Value;
 use std::path::Path;
@@ -106,7 +107,12 @@ fn filled(mut args: TraceArgs, said: PictureSettings) -> TraceArgs {
     args.steps = args.steps.or(said.steps);
     // Eta is a setting of the picture's scheduler.
     if args.scheduler.is_none() {
-        args.eta = args.eta.or(said.eta.filter(|_| said.scheduler.as_deref() == Some("ddim")));
+        args.eta = args.eta.or(said.eta.filter(|_| takes_eta(said.scheduler.as_deref())));
+        args.sigmas = args.sigmas.or(said.sigmas.map(|sigmas| sigmas.to_string()));
+    }
+    if let Some(own) = &said.own {
+        args.zero_terminal_snr |= own.plan.zero_terminal_snr;
+        args.guidance_rescale = args.guidance_rescale.or(Some(own.plan.guidance_rescale));
     }
     args.scheduler = args.scheduler.or(said.scheduler);
     args.guidance_scale = args.guidance_scale.or(said.guidance_scale);
@@ -114,6 +120,11 @@ fn filled(mut args: TraceArgs, said: PictureSettings) -> TraceArgs {
     args.width = args.width.or(said.width);
     args.height = args.height.or(said.height);
     args
+}
+
+/// Whether eta means something to the scheduler of this name.
+fn takes_eta(scheduler: Option<&str>) -> bool {
+    scheduler.and_then(|name| SchedulerKind::parse(name).ok()).is_some_and(SchedulerKind::takes_eta)
 }
 
 /// Whether the picture's sampler is one of ours, and what may differ then.
@@ -125,12 +136,12 @@ fn sampler(typed: &TraceArgs, said: &PictureSettings) -> Result<Option<String>> 
             "choose another with `--scheduler`: `sdviz schedulers` lists them",
         ));
     }
-    let eta = said.eta.filter(|eta| *eta != 0.0 && typed.eta.is_none() && sampler.scheduler.as_deref() != Some("ddim"));
+    let eta = said.eta.filter(|eta| *eta != 0.0 && typed.eta.is_none() && !takes_eta(sampler.scheduler.as_deref()));
     let words = [
         sampler.spacing.map(|spacing| {
             format!("the picture's noise levels were spaced as `{spacing}`: here the model's configuration says how")
         }),
-        eta.map(|eta| format!("the picture's eta {eta} is not taken over: only `ddim` has one here")),
+        eta.map(|eta| format!("the picture's eta {eta} is not taken over: only `ddim` and `tcd` have one here")),
     ];
     Ok(words.into_iter().flatten().reduce(|all, word| format!("{all}; {word}")))
 }

@@ -20,6 +20,7 @@ use crate::record::inputs::{Resize, USUAL_STRENGTH};
 use crate::record::layers::SitesRecord;
 use crate::record::plan::{Decode, Plan, Quantity};
 use crate::record::schema::RunRecord;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::SchedulerKind;
 use crate::trace::{on_step, sites};
 use crate::units;
@@ -57,6 +58,10 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         Some(name) => SchedulerKind::parse(name)?.name().to_string(),
         None => String::new(),
     };
+    let sigmas: Option<Sigmas> = args.sigmas.as_deref().map(str::parse).transpose()?;
+    if let (Ok(kind), Some(sigmas)) = (SchedulerKind::parse(&scheduler), sigmas) {
+        kind.check_sigmas(sigmas)?;
+    }
     let (record, decode, decode_what) = keeping(&args.keep)?;
     let strength = args.picture.init_image.as_ref().map(|_| args.strength.unwrap_or(USUAL_STRENGTH));
     strength.map_or(Ok(()), start::check_strength)?;
@@ -75,6 +80,9 @@ pub fn trace_plan(args: &TraceArgs) -> Result<Plan> {
         scheduler,
         scheduler_config: serde_json::Value::Null,
         eta: args.eta.unwrap_or(usual.eta),
+        sigmas,
+        zero_terminal_snr: args.zero_terminal_snr,
+        guidance_rescale: args.guidance_rescale.unwrap_or(usual.guidance_rescale),
         strength,
         init_image: None,
         resize: strength.map(|_| resize.unwrap_or_default()),
@@ -140,6 +148,9 @@ fn number_of(seed: Seed) -> u64 {
 pub fn complete(args: &TraceArgs, pipeline: &Pipeline, plan: &mut Plan) {
     if args.guidance_scale.is_none() {
         plan.guidance_scale = pipeline.guidance_scale();
+    }
+    if args.eta.is_none() {
+        plan.eta = SchedulerKind::usual_eta_of(&plan.scheduler);
     }
     if !pipeline.is_small() {
         return;

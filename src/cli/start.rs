@@ -27,6 +27,7 @@ pub fn start(mut args: TraceArgs) -> Result<(TraceArgs, Option<Origin>)> {
     args.width = args.width.or(Some(plan.width));
     args.height = args.height.or(Some(plan.height));
     args.scheduler = args.scheduler.or_else(|| Some(plan.scheduler.clone()));
+    args.zero_terminal_snr |= plan.zero_terminal_snr;
     args.model.model = args.model.model.or_else(|| Some(origin.record().model.id.clone()));
     Ok((args, Some(origin)))
 }

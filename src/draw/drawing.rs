@@ -12,6 +12,7 @@ use crate::record::hires::Hires;
 use crate::record::inputs::USUAL_STRENGTH;
 use crate::record::inversion::InversionPlan;
 use crate::record::plan::{Decode, Plan, Quantity};
+use crate::record::sigmas::Sigmas;
 use crate::run::branch::Fork;
 use crate::run::donor;
 use crate::run::start::Origin;
@@ -37,7 +38,10 @@ pub struct Drawing {
     steps: usize,
     guidance_scale: Option<f64>,
     scheduler: Option<String>,
-    eta: f64,
+    eta: Option<f64>,
+    sigmas: Option<Sigmas>,
+    zero_terminal_snr: bool,
+    guidance_rescale: f64,
     size: Option<(usize, usize)>,
     batch: usize,
     init_image: Option<Source>,
@@ -77,7 +81,10 @@ impl Drawing {
             steps: usual.steps,
             guidance_scale: None,
             scheduler: None,
-            eta: usual.eta,
+            eta: None,
+            sigmas: None,
+            zero_terminal_snr: false,
+            guidance_rescale: 0.0,
             size: None,
             batch: usual.batch_size,
             init_image: None,
@@ -99,12 +106,17 @@ impl Drawing {
 
     /// With what a picture says of its making.
     pub(super) fn filled(mut self, said: PictureSettings) -> Drawing {
-        let eta = said.eta.filter(|_| said.scheduler.as_deref() == Some("ddim"));
+        let kind = said.scheduler.as_deref().and_then(|name| SchedulerKind::parse(name).ok());
+        let eta = said.eta.filter(|_| kind.is_some_and(SchedulerKind::takes_eta));
+        self.sigmas = said.sigmas;
+        if let Some(own) = &said.own {
+            (self.zero_terminal_snr, self.guidance_rescale) = (own.plan.zero_terminal_snr, own.plan.guidance_rescale);
+        }
         self.size = said.width.zip(said.height);
         self.prompt_syntax = said.prompt_syntax.map(|syntax| syntax.name().into());
         self.clip_skip = said.clip_skip.unwrap_or(self.clip_skip);
         self.steps = said.steps.unwrap_or(self.steps);
-        self.eta = eta.unwrap_or(self.eta);
+        self.eta = eta.or(self.eta);
         let (prompt, negative_prompt, seed) = (said.prompt, said.negative_prompt, said.seed);
         let (guidance_scale, scheduler, hires) = (said.guidance_scale, said.scheduler, said.hires);
         self.edits = said.edits;
@@ -117,7 +129,9 @@ impl Drawing {
         self.prompt_syntax = Some(plan.prompt_syntax.to_string());
         (self.prompt, self.negative_prompt, self.clip_skip) = (plan.prompt, plan.negative_prompt, plan.clip_skip);
         (self.seed, self.steps, self.guidance_scale) = (Some(plan.seed), plan.steps, Some(plan.guidance_scale));
-        (self.scheduler, self.eta, self.hires) = (Some(plan.scheduler), plan.eta, plan.hires);
+        (self.scheduler, self.eta, self.hires) = (Some(plan.scheduler), Some(plan.eta), plan.hires);
+        (self.sigmas, self.zero_terminal_snr) = (plan.sigmas, plan.zero_terminal_snr);
+        self.guidance_rescale = plan.guidance_rescale;
         (self.size, self.batch) = (Some((plan.width, plan.height)), plan.batch_size);
         self.edits = plan.edits.into_iter().map(|edit| edit.edit).collect();
         (self.keep.quantities, self.decode, self.fork) = (plan.record, plan.decode, Some(fork));
@@ -196,10 +210,31 @@ impl Drawing {
         self
     }
 
-    /// DDIM's share of fresh noise in each step, from 0 to 1.
+    /// DDIM's share of fresh noise in each step, or TCD's, from 0 to 1.
     #[must_use]
     pub fn eta(mut self, eta: f64) -> Drawing {
-        self.eta = eta;
+        self.eta = Some(eta);
+        self
+    }
+
+    /// Where the noise levels lie.
+    #[must_use]
+    pub fn sigmas(mut self, sigmas: Sigmas) -> Drawing {
+        self.sigmas = Some(sigmas);
+        self
+    }
+
+    /// Rescales the noise schedule so that it begins with pure noise; for models that predict v.
+    #[must_use]
+    pub fn zero_terminal_snr(mut self) -> Drawing {
+        self.zero_terminal_snr = true;
+        self
+    }
+
+    /// How far the guided prediction is brought back to the deviation of the one with the prompt, from 0 to 1.
+    #[must_use]
+    pub fn guidance_rescale(mut self, share: f64) -> Drawing {
+        self.guidance_rescale = share;
         self
     }
 
@@ -393,7 +428,10 @@ impl Drawing {
                 Some(name) => SchedulerKind::parse(name)?.name().into(),
                 None => String::new(),
             },
-            eta: self.eta,
+            eta: self.eta.unwrap_or_default(),
+            sigmas: self.sigmas,
+            zero_terminal_snr: self.zero_terminal_snr,
+            guidance_rescale: self.guidance_rescale,
             strength,
             init_image: init.as_ref().map(|init| init.about.clone()),
             resize: init.as_ref().map(|_| Default::default()),
@@ -416,6 +454,7 @@ impl Drawing {
             return Ok((plan, fork.input()?));
         }
         self.model.complete(&mut plan)?;
+        plan.eta = self.eta.unwrap_or_else(|| SchedulerKind::usual_eta_of(&plan.scheduler));
         self.origin.iter().try_for_each(|origin| origin.apply(&mut plan))?;
         let input = init.map(|init| init.fit(plan.width, plan.height, plan.resize.unwrap_or_default()));
         Ok((plan, input))

@@ -5,7 +5,7 @@ use crate::draw::model::Model;
 use crate::draw::tokens::TokenTable;
 use crate::error::{Error, Result, caught};
 use crate::pipeline::clock::Clock;
-use crate::pipeline::conditioning;
+use crate::pipeline::guidance;
 use crate::pipeline::noise::{self, NoiseStream};
 use crate::pipeline::start::{self, Encoder};
 use crate::record::plan::Plan;
@@ -143,7 +143,7 @@ pub fn guided(uncond: &Tensor, text: &Tensor, guidance_scale: f64) -> Result<Ten
         let message = format!("the prediction without the prompt has shape {without:?}, the one with it {with:?}");
         return Err(Error::Invalid { message, hint: None });
     }
-    caught(|| Ok(conditioning::guided(uncond, text, guidance_scale)))
+    caught(|| Ok(guidance::guided(uncond, text, guidance_scale)))
 }
 
 /// The noise of a scheduler that takes none, for [`Scheduler::step`].

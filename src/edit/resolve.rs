@@ -49,7 +49,7 @@ pub fn resolve(record: &RunRecord, sites: &[KnownSite], tokenizer: &Tokenizer) -
 fn arises(name: &str, record: &RunRecord) -> bool {
     let plan = &record.plan;
     let parts = record.conditions.as_ref().map_or(1, |conditions| conditions.prompt.len());
-    let guided = plan.guidance_scale > 1.0 || parts > 1;
+    let guided = record.is_guided() || parts > 1;
     let encodes = plan.strength.is_some() || plan.hires.is_some_and(|hires| hires.upscaler == Upscaler::Lanczos);
     match name {
         GUIDANCE_SCALE | "noise_uncond" => guided,

@@ -306,8 +306,7 @@ fn norms(run: &Run, batch: usize) -> Result<Parts> {
         match measures::norms(run, what, batch) {
             Ok(curve) => curves.push(line(name, look, curve)),
             // Without guidance there is only one prediction to record.
-            Err(Error::NotRecorded { .. })
-                if what == Quantity::NoiseUncond && run.record().plan.guidance_scale <= 1.0 => {}
+            Err(Error::NotRecorded { .. }) if what == Quantity::NoiseUncond && !run.record().is_guided() => {}
             Err(Error::NotRecorded { .. }) => missing.push(what),
             Err(error) => return Err(error),
         }

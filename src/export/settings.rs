@@ -45,9 +45,11 @@ impl Setting {
 fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
     let (record, plan) = (run.record(), &run.record().plan);
     // Without guidance nothing is stayed away from.
-    let negative = (plan.guidance_scale > 1.0 && !plan.negative_prompt.trim().is_empty())
+    let negative = (record.is_guided() && !plan.negative_prompt.trim().is_empty())
         .then(|| format!("not “{}”", shortened(&plan.negative_prompt, length)));
     let eta = if plan.eta == 0.0 { String::new() } else { format!(", η {}", plan.eta) };
+    let sigmas = plan.sigmas.map_or(String::new(), |sigmas| format!(", {sigmas} sigmas"));
+    let zero = if plan.zero_terminal_snr { ", zero terminal SNR" } else { "" };
     let calls = (record.calls() != plan.steps && record.calls() > 0).then(|| count(record.calls(), "model call"));
     let loras: Vec<String> = record.model.loras.iter().map(|l| format!("{} × {}", l.name(), l.weight)).collect();
     let vae = record.model.components.iter().find_map(|component| component.from.as_deref());
@@ -56,7 +58,7 @@ fn settings(run: &Run, batch: usize, length: usize) -> Vec<Setting> {
         Setting::perhaps(negative, "no negative prompt"),
         Setting::perhaps(begun(plan), "from noise"),
         Setting::perhaps(plan.mask.as_ref().map(|f| format!("mask {}", f.file)), "no mask"),
-        Setting::of(format!("{}{eta}", scheduler_name(&plan.scheduler))),
+        Setting::of(format!("{}{sigmas}{zero}{eta}", scheduler_name(&plan.scheduler))),
         Setting::of(count(plan.steps, "step")),
         Setting { hidden: calls.is_none(), ..Setting::of(calls.unwrap_or_else(|| "a model call a step".into())) },
         Setting::perhaps(plan.hires.map(|hires| format!("then {}× larger", hires.scale)), "no second pass"),

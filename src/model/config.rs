@@ -108,6 +108,8 @@ pub struct UNetConfig {
     pub use_linear_projection: bool,
     /// Whether attention scores are computed in f32.
     pub upcast_attention: bool,
+    /// Width of the embedding of the guidance scale, for a model that is told it (latent consistency models).
+    pub time_cond_proj_dim: Option<i64>,
     /// Kernel of the first convolution.
     pub conv_in_kernel: i64,
     /// Kernel of the last convolution.
@@ -149,6 +151,7 @@ impl Default for UNetConfig {
             num_attention_heads: None,
             use_linear_projection: false,
             upcast_attention: false,
+            time_cond_proj_dim: None,
             conv_in_kernel: 3,
             conv_out_kernel: 3,
             corrected: None,
@@ -227,6 +230,13 @@ impl UNetConfig {
             ));
         }
         check.positive("in_channels", &[self.in_channels])?;
+        // Half of it less one is divided by.
+        check.within(
+            "time_cond_proj_dim",
+            &self.time_cond_proj_dim.map_or(vec![], |width| vec![width]),
+            4,
+            MOST_LATENTS,
+        )?;
         check.positive("out_channels", &[self.out_channels])?;
         check.within("downsample_padding", &[self.downsample_padding], 0, 1)?;
         // The first width is the timestep embedding's, whose half less the shift is divided by.

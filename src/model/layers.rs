@@ -3,7 +3,7 @@
 
 use super::weights::Weights;
 use crate::error::Result;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A 2-D convolution with bias, as `torch.nn.Conv2d`.
 #[derive(Debug)]
@@ -50,6 +50,11 @@ impl Linear {
     /// Without bias.
     pub fn without_bias(at: Weights, input: i64, output: i64) -> Result<Linear> {
         Ok(Linear { weight: at.tensor("weight", &[output, input])?, bias: None })
+    }
+
+    /// The numbers it takes.
+    pub fn input(&self) -> i64 {
+        self.weight.size().last().copied().unwrap_or_default()
     }
 
     /// `[…, input]` to `[…, output]`.
@@ -121,5 +126,15 @@ pub fn timestep_embedding(timesteps: &Tensor, width: i64, flip_sin_to_cos: bool,
     let angles = timesteps.to_kind(Kind::Float).unsqueeze(1) * exponent.exp().unsqueeze(0);
     let (sin, cos) = (angles.sin(), angles.cos());
     let embedding = if flip_sin_to_cos { Tensor::cat(&[cos, sin], -1) } else { Tensor::cat(&[sin, cos], -1) };
+    if width % 2 == 1 { embedding.constant_pad_nd([0, 1]) } else { embedding }
+}
+
+/// The embedding of a guidance scale for a distilled model, `[1, width]` in f32: sine and cosine of `1000 (scale − 1)` times
+/// falling frequencies, as `get_guidance_scale_embedding` of diffusers computes it.
+pub fn guidance_embedding(scale: f64, width: i64, device: Device) -> Tensor {
+    let half = width / 2;
+    let exponent: Tensor = Tensor::arange(half, (Kind::Float, device)) * -(10000f64.ln()) / (half - 1) as f64;
+    let angles = (exponent.exp() * ((scale - 1.0) * 1000.0)).unsqueeze(0);
+    let embedding = Tensor::cat(&[angles.sin(), angles.cos()], -1);
     if width % 2 == 1 { embedding.constant_pad_nd([0, 1]) } else { embedding }
 }

@@ -4,7 +4,7 @@
 //! its outputs for the block of the same size on the way up.
 
 use super::attention::{AttentionLayer, Transformer2D, TransformerShape};
-use super::layers::{Conv2d, GroupNorm, Linear, silu, timestep_embedding};
+use super::layers::{Conv2d, GroupNorm, Linear, guidance_embedding, silu, timestep_embedding};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::weights::{WeightFile, Weights};
 use crate::error::Result;
@@ -72,6 +72,8 @@ pub struct UNet {
     conv_in: Conv2d,
     time_linear_1: Linear,
     time_linear_2: Linear,
+    /// Of a model that is told the guidance scale.
+    guidance: Option<Linear>,
     down_blocks: Vec<(Block, Option<Downsample>)>,
     mid_block: MidBlock,
     up_blocks: Vec<(Block, Option<Upsample>)>,
@@ -154,6 +156,10 @@ impl UNet {
             conv_in: Conv2d::new(at / "conv_in", config.in_channels, first, config.conv_in_kernel)?,
             time_linear_1: Linear::new(at / "time_embedding" / "linear_1", first, time_width)?,
             time_linear_2: Linear::new(at / "time_embedding" / "linear_2", time_width, time_width)?,
+            guidance: config
+                .time_cond_proj_dim
+                .map(|width| Linear::without_bias(at / "time_embedding" / "cond_proj", width, first))
+                .transpose()?,
             down_blocks,
             mid_block,
             up_blocks,
@@ -190,7 +196,20 @@ impl UNet {
     /// `sample` `[batch, in_channels, h, w]`, `timesteps` `[batch]` in f32, `context` `[batch, tokens,
     /// cross_attention_dim]`; gives `[batch, out_channels, h, w]` in the model's dtype.
     pub fn forward(&self, sample: &Tensor, timesteps: &Tensor, context: &Tensor, probe: &Probe) -> Result<Tensor> {
-        let time = self.time_embedding(timesteps, probe)?;
+        self.forward_guided(sample, timesteps, context, None, probe)
+    }
+
+    /// The same, with the guidance scale that a distilled model is told (`time_cond_proj_dim`). Without one, and with a model
+    /// that takes none, nothing is added to the timestep.
+    pub fn forward_guided(
+        &self,
+        sample: &Tensor,
+        timesteps: &Tensor,
+        context: &Tensor,
+        guidance_scale: Option<f64>,
+        probe: &Probe,
+    ) -> Result<Tensor> {
+        let time = self.time_embedding(timesteps, guidance_scale, probe)?;
         let sample = sample.to_kind(self.kind);
         let sample = if self.config.center_input_sample { sample * 2.0 - 1.0 } else { sample };
         let mut x = probe.pass("unet.conv_in", Axes::Image, self.conv_in.forward(&sample))?;
@@ -239,11 +258,19 @@ impl UNet {
     }
 
     /// The time embedding after the SiLU that every ResNet block applies to it, `[batch, 4·first width]`.
-    fn time_embedding(&self, timesteps: &Tensor, probe: &Probe) -> Result<Tensor> {
+    fn time_embedding(&self, timesteps: &Tensor, guidance_scale: Option<f64>, probe: &Probe) -> Result<Tensor> {
         let width = self.config.block_out_channels[0];
         let sinusoid = timestep_embedding(timesteps, width, self.config.flip_sin_to_cos, self.config.freq_shift);
         let sinusoid = probe.pass("unet.time_proj", Axes::Text, sinusoid)?;
-        let hidden = silu(self.time_linear_1.forward(&sinusoid.to_kind(self.kind)));
+        let sinusoid = sinusoid.to_kind(self.kind);
+        let hidden = match self.guidance.as_ref().zip(guidance_scale) {
+            Some((projection, scale)) => {
+                let told = guidance_embedding(scale, projection.input(), sinusoid.device()).to_kind(self.kind);
+                sinusoid + probe.pass("unet.time_embedding.cond_proj", Axes::Text, projection.forward(&told))?
+            }
+            None => sinusoid,
+        };
+        let hidden = silu(self.time_linear_1.forward(&hidden));
         let embedding = probe.pass("unet.time_embedding", Axes::Text, self.time_linear_2.forward(&hidden))?;
         // Whoever was shown the embedding may still hold it: this must not overwrite it.
         Ok(embedding.silu())

@@ -50,7 +50,7 @@ impl Denoise<'_, '_> {
             })?;
             let draw = &mut || start::next(self.noise, device);
             self.scheduler.step(&guided.to_device(device), call, latents, draw)?;
-        } else if self.scheduler.is_stochastic() {
+        } else if self.scheduler.draws(call) {
             drop(self.noise.next_draw());
         }
         let timestep = self.scheduler.timesteps().get(call).copied();

@@ -7,11 +7,13 @@ use super::Pipeline;
 use super::clock::Clock;
 use super::conditioning::Conditioning;
 use super::denoise::Denoise;
+use super::guidance;
 use super::noise::NoiseStream;
 use super::start::{self, Start};
 use super::step_reporter::StepReporter;
 use crate::error::Result;
 use crate::record::plan::Plan;
+use crate::scheduler;
 use crate::watch::probe::Probe;
 use image::RgbImage;
 use tch::Tensor;
@@ -37,7 +39,8 @@ impl Pipeline {
         let _no_gradients = tch::no_grad_guard();
         let (record, mut scheduler) = self.plan(&Plan { batch_size: requests.len(), hires: None, ..plan.clone() })?;
         let (plan, device, probe) = (&record.plan, self.options.device, Probe::silent());
-        let guidance_scale = (plan.guidance_scale > 1.0).then_some(plan.guidance_scale);
+        let scale = guidance::as_predicted(&record).guidance_scale;
+        let guidance_scale = (scale > 1.0).then_some(scale);
         let negative = requests.iter().map(|request| &request.negative_prompt).filter(|_| guidance_scale.is_some());
         let prompts: Vec<&String> = negative.chain(requests.iter().map(|request| &request.prompt)).collect();
         let ids = prompts.iter().map(|prompt| Ok(Tensor::from_slice(&self.tokenizer.encode(prompt)?.ids)));
@@ -45,7 +48,7 @@ impl Pipeline {
         let text = self.text_encoder.forward_skipping(&ids, plan.clip_skip, &probe)?;
 
         let seeds: Vec<u64> = requests.iter().map(|request| request.seed).collect();
-        let draws = 1 + if scheduler.is_stochastic() { scheduler.timesteps().len() } else { 0 };
+        let draws = 1 + scheduler::draws(scheduler.as_ref(), 0);
         let mut noise = NoiseStream::new(&seeds, &self.latent_shape(plan), draws);
         let Start { latents, .. } = start::from_noise(scheduler.as_ref(), &mut noise, device, &probe)?;
         let clock = Clock::new(device);
@@ -53,7 +56,7 @@ impl Pipeline {
         let denoised = Denoise {
             unet: &self.unet,
             scheduler: scheduler.as_mut(),
-            conditioning: &Conditioning::unchanging(text, guidance_scale),
+            conditioning: &Conditioning::unchanging(text, guidance_scale).told_by(&record),
             noise: &mut noise,
             first_call: 0,
             first_step: 0,

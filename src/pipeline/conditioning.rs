@@ -3,6 +3,7 @@
 //! Enters: the texts of a run as ids and token weights, and which of them holds when. Leaves: for each step one tensor,
 //! the negative prompt's embeddings first. A plain prompt holds for all steps and counts once.
 
+use super::guidance;
 use crate::error::{Error, Result};
 use crate::model::text_encoder::TextEncoder;
 use crate::model::tokenizer::Tokenizer;
@@ -49,8 +50,8 @@ impl TextRequest {
     /// When the tokenizer refuses a prompt.
     pub fn of(record: &RunRecord, tokenizer: &Tokenizer) -> Result<TextRequest> {
         match &record.conditions {
-            None => TextRequest::plain(&record.plan, tokenizer),
-            Some(conditions) => Ok(TextRequest::composed(&record.plan, conditions, tokenizer)),
+            None => TextRequest::plain(&guidance::as_predicted(record), tokenizer),
+            Some(conditions) => Ok(TextRequest::composed(&guidance::as_predicted(record), conditions, tokenizer)),
         }
     }
 
@@ -203,13 +204,8 @@ impl TextRequest {
             arranged.push((places, tensor.shallow_clone()));
             phases.push((until, tensor));
         }
-        Ok(Conditioning { phases, parts: self.parts, guidance_scale: self.guidance_scale })
+        Ok(Conditioning { phases, parts: self.parts, ..Conditioning::guided(self.guidance_scale) })
     }
-}
-
-/// The two predictions combined: beyond the one, towards the other (Ho & Salimans 2022). All three have one shape.
-pub fn guided(uncond: &Tensor, text: &Tensor, guidance_scale: f64) -> Tensor {
-    uncond + guidance_scale * (text - uncond)
 }
 
 /// The weights of a chunk's places: 1 for begin-of-text, end-of-text and padding.
@@ -247,13 +243,27 @@ pub struct Conditioning {
     phases: Vec<(usize, Tensor)>,
     parts: Vec<f64>,
     guidance_scale: Option<f64>,
+    /// The guidance scale that the model is told, where it is one that takes it.
+    pub embedded: Option<f64>,
+    /// How far the guided prediction is brought back to its deviation.
+    pub rescale: f64,
 }
 
 impl Conditioning {
+    fn guided(guidance_scale: Option<f64>) -> Conditioning {
+        Conditioning { phases: vec![], parts: vec![1.0], guidance_scale, embedded: None, rescale: 0.0 }
+    }
+
+    /// With what a run asks for beside the scale, and what its model is told.
+    pub fn told_by(self, record: &RunRecord) -> Conditioning {
+        let embedded = guidance::embedded(&record.model, &record.plan);
+        Conditioning { embedded, rescale: record.plan.guidance_rescale, ..self }
+    }
+
     /// The same embeddings at every step: with a guidance scale the negative prompts' first, then the prompts', each of
     /// which counts once.
     pub fn unchanging(text: Tensor, guidance_scale: Option<f64>) -> Conditioning {
-        Conditioning { phases: vec![(usize::MAX, text)], parts: vec![1.0], guidance_scale }
+        Conditioning { phases: vec![(usize::MAX, text)], ..Conditioning::guided(guidance_scale) }
     }
 
     /// The embeddings at a step, counted from 1.

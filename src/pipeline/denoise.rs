@@ -6,8 +6,9 @@
 //! to image is the same loop, entered later.
 
 use super::clock::Clock;
-use super::conditioning::{self, Conditioning};
+use super::conditioning::Conditioning;
 use super::donors::{self, Beside};
+use super::guidance;
 use super::noise::NoiseStream;
 use super::past::Past;
 use super::sentinel;
@@ -116,7 +117,9 @@ impl Denoise<'_, '_> {
 
             // 2. Predict the noise, without and with the prompt.
             let t = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
-            let noise = self.clock.queue("unet", || self.unet.forward(&input, &t, &told, self.probe))?;
+            let embedded = self.conditioning.embedded;
+            let predict = |probe: &Probe| self.unet.forward_guided(&input, &t, &told, embedded, probe);
+            let noise = self.clock.queue("unet", || predict(self.probe))?;
             let predicted = self.probe.pass("noise_pred", Axes::Image, noise.to_kind(Kind::Float))?;
 
             // What is predicted for donors' rows is of no use.
@@ -131,7 +134,8 @@ impl Denoise<'_, '_> {
                     let uncond = pass(Quantity::NoiseUncond, parts.remove(0))?;
                     let text = pass(Quantity::NoiseText, self.conditioning.joined(&uncond, &parts))?;
                     let scale = self.guidance_scale(scale)?;
-                    let guided = conditioning::guided(&uncond, &text, scale);
+                    let guided = guidance::guided(&uncond, &text, scale);
+                    let guided = guidance::rescaled(guided, &text, self.conditioning.rescale);
                     (Some(uncond), text, guided)
                 }
                 None => {
@@ -168,8 +172,7 @@ impl Denoise<'_, '_> {
                     sentinel::check(step, &computed)?;
                 }
                 self.probe.set_rows(rows);
-                let again = |probe: &Probe| self.unet.forward(&input, &t, &told, probe);
-                return Err(sentinel::first_bad_site(step, self.probe, again));
+                return Err(sentinel::first_bad_site(step, self.probe, predict));
             }
 
             // 5. Tell whoever watches.

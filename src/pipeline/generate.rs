@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::record::inversion::Found;
 use crate::record::plan::{Decode, Plan};
 use crate::record::schema::{RunRecord, Stage};
+use crate::scheduler;
 use crate::viz::distance::psnr;
 use crate::watch::observer::{Event, Flow};
 use crate::watch::probe::Probe;
@@ -106,11 +107,10 @@ impl Pipeline {
 
         let donors = &clock.time("text", || self.beside(donors, plan.batch_size))?;
 
-        let calls = record.hires.as_ref().map_or(record.last_step(), |second| second.first_step - 1);
         let masked = input.is_some_and(|input| input.mask.is_some()) || past.map_or(Ok(false), Past::is_masked)?;
-        let draws = start::draws(plan, masked) + if scheduler.is_stochastic() { calls } else { 0 };
-        let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
+        let draws = start::draws(plan, masked) + scheduler::draws(scheduler.as_ref(), first_call);
+        let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };
         let start = match (past, begun, input) {
             (Some(past), ..) => past.start(plan, &mut noise, encoder.device, probe),
@@ -173,7 +173,7 @@ impl Pipeline {
         let request = TextRequest::of(record, &self.tokenizer)?;
         let encode = |probe: &Probe| request.encode(&self.text_encoder, self.options.device, probe);
         let texts = shared.text(&request.key, probe, encode)?;
-        request.arrange(&texts, record.plan.batch_size, probe)
+        Ok(request.arrange(&texts, record.plan.batch_size, probe)?.told_by(record))
     }
 
     /// The shape of one picture's latents, `[4, height/8, width/8]`.

@@ -105,7 +105,7 @@ impl Enlarge<'_, '_> {
     /// All the noise of the second pass, which follows that of the first pass with its latents `first`.
     pub(super) fn noise(&self, first: &Tensor, scheduler: &dyn Scheduler) -> NoiseStream {
         let begin = &self.second.begin;
-        let calls = if scheduler.is_stochastic() { begin.scheduled_calls - begin.first_call } else { 0 };
+        let calls = scheduler::draws(scheduler, begin.first_call);
         let ((height, width), before) = (self.places(), first.size()[1..].to_vec());
         let (shape, count) = ([before[0], height, width], self.draws_before() + calls);
         let draw = |seed: &u64| noise::draw_after(*seed, (&before, self.drawn), &shape, count);

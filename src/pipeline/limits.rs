@@ -48,6 +48,12 @@ pub fn check_plan(plan: &Plan, factor: usize) -> Result<()> {
             "7.5 is usual; 1 switches guidance off",
         ));
     }
+    if !(0.0..=1.0).contains(&plan.guidance_rescale) {
+        return Err(Error::invalid(
+            format!("guidance rescale {} is no share", plan.guidance_rescale),
+            "0 leaves the guided prediction as it is, 0.7 is usual with zero terminal SNR, 1 is all the way",
+        ));
+    }
     Ok(())
 }
 

@@ -108,6 +108,7 @@ impl Pipeline {
             vae_scale_factor: vae_config.scale_factor(),
             scaling_factor: vae_config.scaling_factor,
             prediction_type: scheduler_config.prediction_type.clone().unwrap_or_else(|| "epsilon".into()),
+            time_cond_proj_dim: unet_config.time_cond_proj_dim,
             loras: adapters.records().to_vec(),
             embeddings: vec![],
         };

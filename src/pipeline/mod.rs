@@ -17,6 +17,7 @@ pub mod device;
 pub mod donors;
 mod edited;
 mod generate;
+pub mod guidance;
 pub mod hires;
 pub mod init_image;
 mod inversion;

@@ -14,7 +14,7 @@ use crate::record::conditions::{Conditions, at};
 use crate::record::inversion::{InversionRecord, RunKind};
 use crate::record::plan::Plan;
 use crate::record::schema::{Environment, RunRecord, SCHEMA_VERSION, Status, Timings, Tokens};
-use crate::scheduler::{self, Scheduler, SchedulerKind};
+use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerKind};
 use tch::{Device, Tensor};
 
 /// A plan as it is carried out.
@@ -74,17 +74,18 @@ impl Pipeline {
         let first_call = begin.as_ref().map_or(0, |begin| begin.first_call);
         let mut schedule = scheduler::levels(scheduler.as_ref(), first_call);
         let (calls, factor) = (schedule.len() - 1, self.model.vae_scale_factor);
-        let (hires, second_scheduler) = hires::plan(plan, &self.scheduler_config, factor, calls)?.unzip();
+        let config = self.scheduler_config_of(plan);
+        let (hires, second_scheduler) = hires::plan(plan, &config, factor, calls)?.unzip();
         if let (Some(second), Some(scheduler)) = (&hires, &second_scheduler) {
             schedule.extend(scheduler::levels(scheduler.as_ref(), second.begin.first_call));
         }
         let (tokens, conditions) = self.read_prompts(plan, calls)?;
         let mut plan = plan.clone();
         plan.scheduler = kind.name().into();
-        plan.scheduler_config = self.scheduler_config.resolve(kind)?.to_json();
+        plan.scheduler_config = config.resolve(kind)?.to_json();
         let largest = hires.as_ref().map_or((plan.width, plan.height), |second| (second.width, second.height));
         plan.vae_tile = self.vae_tile(largest.0, largest.1);
-        let draws = if scheduler.is_stochastic() && hires.is_none() { 1 + calls } else { 1 };
+        let draws = if hires.is_none() { 1 + scheduler::draws(scheduler.as_ref(), first_call) } else { 1 };
         let demand = Demand {
             draws,
             tile: plan.vae_tile,
@@ -126,9 +127,14 @@ impl Pipeline {
         Ok(Resolved { record, scheduler, second_scheduler, edits, past: None, start: None, donors: vec![] })
     }
 
+    /// The model's scheduler configuration, with what a plan says of it.
+    fn scheduler_config_of(&self, plan: &Plan) -> SchedulerConfig {
+        self.scheduler_config.asked(plan.sigmas, plan.zero_terminal_snr)
+    }
+
     /// What carries a plan's steps out: the algorithm of this kind, its inverse, or what visits some noise levels.
     fn sampler(&self, plan: &Plan, kind: SchedulerKind) -> Result<Box<dyn Scheduler>> {
-        let (config, steps) = (&self.scheduler_config, plan.steps);
+        let (config, steps) = (&self.scheduler_config_of(plan), plan.steps);
         match (&plan.inversion, &plan.look) {
             (Some(inversion), _) => scheduler::inverse(kind, config, steps, inversion.refine > 0),
             (None, Some(look)) => scheduler::visiting(config, &look.at),

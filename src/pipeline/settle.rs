@@ -7,7 +7,8 @@
 //! say where it is going: Anderson's acceleration (Walker and Ni 2011).
 
 use super::clock::Clock;
-use super::conditioning::{self, Conditioning};
+use super::conditioning::Conditioning;
+use super::guidance;
 use crate::error::{Error, Result};
 use crate::model::unet::UNet;
 use crate::record::inversion::InversionPlan;
@@ -114,14 +115,15 @@ impl Asking<'_> {
         let times = self.conditioning.branches().len();
         let input = if times > 1 { Tensor::cat(&vec![&input; times], 0) } else { input };
         let t = Tensor::full([input.size()[0]], self.timestep, (Kind::Float, input.device()));
-        let noise = self.unet.forward(&input, &t, self.conditioning.at(step), &Probe::silent())?.to_kind(Kind::Float);
+        let (text, embedded) = (self.conditioning.at(step), self.conditioning.embedded);
+        let noise = self.unet.forward_guided(&input, &t, text, embedded, &Probe::silent())?.to_kind(Kind::Float);
         Ok(match self.conditioning.guidance_scale() {
             None => noise,
             Some(scale) => {
                 let mut parts = noise.chunk(times as i64, 0);
                 let uncond = parts.remove(0);
                 let text = self.conditioning.joined(&uncond, &parts);
-                conditioning::guided(&uncond, &text, scale)
+                guidance::rescaled(guidance::guided(&uncond, &text, scale), &text, self.conditioning.rescale)
             }
         })
     }

@@ -13,4 +13,5 @@ pub mod model;
 pub mod numbers;
 pub mod plan;
 pub mod schema;
+pub mod sigmas;
 pub mod words;

@@ -24,6 +24,9 @@ pub struct ModelRecord {
     pub scaling_factor: f64,
     /// What the model predicts: `epsilon` or `v_prediction`.
     pub prediction_type: String,
+    /// Width of the embedding of the guidance scale, for a model that is told it instead of predicting twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_cond_proj_dim: Option<i64>,
     /// The LoRAs that were merged into its weights.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRecord>,

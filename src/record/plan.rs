@@ -7,6 +7,7 @@ use crate::record::edits::{self, PlannedEdit};
 use crate::record::hires::Hires;
 use crate::record::inputs::{InputFile, Resize};
 use crate::record::inversion::{InversionPlan, LookPlan};
+use crate::record::sigmas::Sigmas;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -41,8 +42,19 @@ pub struct Plan {
     pub scheduler: String,
     /// Every setting of the scheduler as it took effect.
     pub scheduler_config: serde_json::Value,
-    /// DDIM's eta: 0 is deterministic.
+    /// DDIM's eta and TCD's gamma: 0 is deterministic.
     pub eta: f64,
+    /// Where the noise levels lie. None leaves it to the model's scheduler configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigmas: Option<Sigmas>,
+    /// Whether the betas are rescaled so that nothing is left of the signal at the last training timestep, and the
+    /// schedule begins there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_terminal_snr: bool,
+    /// How far the guided prediction is brought back to the deviation of the one with the prompt: 0 leaves it, 1 is all
+    /// the way.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub guidance_rescale: f64,
     /// How far from the initial picture to go, in 0..=1: the share of the steps that is made. None begins from noise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
@@ -110,6 +122,9 @@ impl Default for Plan {
             scheduler: "pndm".into(),
             scheduler_config: serde_json::Value::Null,
             eta: 0.0,
+            sigmas: None,
+            zero_terminal_snr: false,
+            guidance_rescale: 0.0,
             strength: None,
             init_image: None,
             resize: None,
@@ -166,6 +181,10 @@ pub struct Parent {
 
 fn is_one(value: &usize) -> bool {
     *value == 1
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// A tensor that a step can record, shape `[batch, 4, height/8, width/8]`. Its name is its key in the step's file.

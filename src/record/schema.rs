@@ -100,6 +100,12 @@ impl RunRecord {
         self.schedule.len().saturating_sub(1)
     }
 
+    /// Whether each step has a prediction with the negative prompt, as far as the guidance scale decides: a model that is told
+    /// the scale has none.
+    pub fn is_guided(&self) -> bool {
+        self.plan.guidance_scale > 1.0 && self.model.time_cond_proj_dim.is_none()
+    }
+
     /// How often the model is called: once a step, but for the steps that a pass begins with.
     pub fn calls(&self) -> usize {
         self.last_step().saturating_sub(usize::from(self.hires.is_some()))

@@ -4,9 +4,15 @@
 //! f32 where diffusers computes in f32 and in f64 where NumPy does, with NumPy's formulas for `linspace`, `arange` and
 //! `interp`, so that the numbers are the same.
 
+use super::levels::Levels;
 use super::resolved::{BetaSchedule, FinalSigma, Resolved, Spacing};
 use crate::error::{Error, Result};
+use crate::record::sigmas::Sigmas;
 use tch::{Device, Kind, Tensor};
+
+/// What stands for the last ᾱ of a schedule that leaves nothing of the signal, where its sigma must be finite: diffusers'
+/// number, the smallest that half precision holds.
+pub(super) const LEAST_ALPHA: f32 = 1.0 / 16_777_216.0;
 
 /// ᾱ, the product of 1 − β up to each training timestep, f32.
 pub(super) fn alphas_cumprod(config: &Resolved) -> Result<Vec<f32>> {
@@ -20,9 +26,28 @@ pub(super) fn alphas_cumprod(config: &Resolved) -> Result<Vec<f32>> {
         }
         (None, BetaSchedule::SquaredCos) => Tensor::from_slice(&squared_cosine_betas(config.num_train_timesteps)),
     };
-    let alphas = (-betas).f_add_scalar(1.0)?;
+    let mut alphas = (-betas).f_add_scalar(1.0)?;
+    if config.rescale_betas_zero_snr {
+        alphas = with_zero_terminal_snr(&alphas)?;
+    }
     // libtorch's own product, so that its last bits are those of diffusers.
-    Ok(Vec::try_from(&alphas.f_cumprod(0, Kind::Float)?)?)
+    let mut cumprod: Vec<f32> = Vec::try_from(&alphas.f_cumprod(0, Kind::Float)?)?;
+    if let Some(last) = cumprod.last_mut().filter(|_| config.rescale_betas_zero_snr && config.kind.steps_by_sigma()) {
+        *last = LEAST_ALPHA;
+    }
+    Ok(cumprod)
+}
+
+/// 1 − β with the roots of ᾱ shifted, so that the last is 0, and stretched, so that the first stays (Lin et al. 2023, arXiv
+/// 2305.08891, algorithm 1). In the order of diffusers' `rescale_zero_terminal_snr`, for the last bits.
+fn with_zero_terminal_snr(alphas: &Tensor) -> Result<Tensor> {
+    let roots = alphas.f_cumprod(0, Kind::Float)?.f_sqrt()?;
+    let (first, last) = (roots.f_narrow(0, 0, 1)?, roots.f_narrow(0, -1, 1)?);
+    let rescaled = roots.f_sub(&last)?.f_mul(&first.f_div(&first.f_sub(&last)?)?)?.f_square()?;
+    let n = rescaled.size1()?;
+    let ratios = rescaled.f_narrow(0, 1, n - 1)?.f_div(&rescaled.f_narrow(0, 0, n - 1)?)?;
+    let betas = Tensor::f_cat(&[rescaled.f_narrow(0, 0, 1)?, ratios], 0)?.f_neg()?.f_add_scalar(1.0)?;
+    Ok(betas.f_neg()?.f_add_scalar(1.0)?)
 }
 
 /// β = 1 − ᾱ(t + 1/n) / ᾱ(t) with ᾱ(t) = cos²((t + 0.008) / 1.008 · π/2), at most 0.999 (Nichol and Dhariwal 2021).
@@ -75,6 +100,27 @@ pub(super) fn whole_timesteps_without_last(config: &Resolved, train: usize, step
     Ok(whole)
 }
 
+/// The visited timesteps of a model that was distilled with `original_inference_steps` steps (LCM, TCD): of theirs, so many,
+/// evenly by their place.
+///
+/// # Errors
+/// When more steps are asked for than it was distilled with.
+pub(super) fn distilled_timesteps(config: &Resolved, steps: usize) -> Result<Vec<usize>> {
+    let original = config.original_inference_steps;
+    if steps > original {
+        return Err(Error::invalid(
+            format!(
+                "{steps} steps of `{}` are more than the {original} that its models are distilled with",
+                config.kind
+            ),
+            format!("ask for {original} steps or fewer: 4 are usual"),
+        ));
+    }
+    let ratio = config.num_train_timesteps / original;
+    let place = |i: usize| (i as f64 * (original as f64 / steps as f64)).floor() as usize;
+    Ok((0..steps).map(|i| (original - place(i)) * ratio - 1).collect())
+}
+
 /// The visited timesteps from the noisiest down, fractional, as f32 holds them (LMS, Euler, Heun).
 pub(super) fn fractional_timesteps(config: &Resolved, steps: usize) -> Vec<f32> {
     let train = config.num_train_timesteps;
@@ -97,15 +143,19 @@ pub(super) struct SigmaSchedule {
 }
 
 impl SigmaSchedule {
-    /// The schedule of LMS, Euler and Heun: sigmas interpolated at fractional timesteps, or Karras'.
+    /// The schedule of LMS, Euler, Heun and their like: sigmas interpolated at fractional timesteps, or placed otherwise.
     pub(super) fn new(config: &Resolved, steps: usize) -> Result<Self> {
         let training = training_sigmas(&alphas_cumprod(config)?);
         let mut timesteps = fractional_timesteps(config, steps);
         let mut sigmas: Vec<f64> = timesteps.iter().map(|t| interpolate(f64::from(*t), &training)).collect();
-        if config.use_karras_sigmas {
-            let (max, min) = (sigmas.first().copied().unwrap_or(0.0), sigmas.last().copied().unwrap_or(0.0));
-            sigmas = karras(config.sigma_max.unwrap_or(max), config.sigma_min.unwrap_or(min), steps);
-            timesteps = sigmas.iter().map(|sigma| timestep_of(*sigma, &training) as f32).collect();
+        if let Some(how) = config.sigmas {
+            let ends = (sigmas.first().copied().unwrap_or(0.0), sigmas.last().copied().unwrap_or(0.0));
+            let levels = Levels::placed(how, config, ends, &training, steps);
+            // diffusers rounds Karras' timesteps for these two alone.
+            let rounds = config.kind.is_dpm2() && how == Sigmas::Karras;
+            let timestep = |t: f64| if rounds { t.round_ties_even() } else { t };
+            timesteps = levels.timesteps.into_iter().map(|t| timestep(t) as f32).collect();
+            sigmas = levels.sigmas;
         }
         sigmas.push(final_sigma(config.final_sigmas, &training));
         let sigmas: Vec<f32> = sigmas.into_iter().map(|sigma| sigma as f32).collect();
@@ -124,12 +174,6 @@ pub(super) fn final_sigma(choice: FinalSigma, training: &[f32]) -> f64 {
         FinalSigma::Zero => 0.0,
         FinalSigma::SigmaMin => training.first().copied().map_or(0.0, f64::from),
     }
-}
-
-/// Sigmas whose 7th roots are evenly spaced (Karras et al. 2022, equation 5 with ρ = 7).
-pub(super) fn karras(max: f64, min: f64, steps: usize) -> Vec<f64> {
-    let (max, min) = (max.powf(1.0 / 7.0), min.powf(1.0 / 7.0));
-    linspace(1.0, steps).into_iter().map(|ramp| (max + ramp * (min - max)).powf(7.0)).collect()
 }
 
 /// The fractional training timestep of a sigma, by interpolating between the logarithms of the training sigmas.
@@ -155,8 +199,16 @@ pub(super) fn interpolate(t: f64, table: &[f32]) -> f64 {
     (b - a) * (t.max(0.0) - low as f64) + a
 }
 
+/// The sigma at a fractional training timestep, by interpolating between the logarithms of the training sigmas.
+pub(super) fn interpolate_logarithms(t: f64, training: &[f32]) -> f64 {
+    let last = training.len() - 1;
+    let low = (t.max(0.0) as usize).min(last);
+    let (a, b) = (f64::from(training[low]).ln(), f64::from(training[(low + 1).min(last)]).ln());
+    ((b - a) * (t.max(0.0) - low as f64) + a).exp()
+}
+
 /// NumPy's `linspace(0, stop, n)`.
-fn linspace(stop: f64, n: usize) -> Vec<f64> {
+pub(super) fn linspace(stop: f64, n: usize) -> Vec<f64> {
     let step = if n > 1 { stop / (n - 1) as f64 } else { 0.0 };
     (0..n).map(|i| if i > 0 && i == n - 1 { stop } else { i as f64 * step }).collect()
 }

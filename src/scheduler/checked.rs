@@ -29,6 +29,10 @@ impl Scheduler for Checked {
         self.0.is_stochastic()
     }
 
+    fn draws(&self, call: usize) -> bool {
+        self.0.draws(call)
+    }
+
     fn remembers(&self, call: usize) -> bool {
         self.0.remembers(call)
     }

@@ -6,15 +6,19 @@
 //! not implemented is refused by name.
 
 use super::SchedulerKind;
+use super::prediction::Prediction;
 use super::resolved::{
     BETA_SCHEDULES, BetaSchedule, FINAL_SIGMAS, FinalSigma, PREDICTIONS, Resolved, SPACINGS, VARIANCES, Variance,
 };
 use crate::error::{Error, IoContext, Result};
+use crate::record::sigmas::Sigmas;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// The switch for zero terminal SNR.
+const ZERO_SNR: &str = "rescale_betas_zero_snr";
 /// No model is trained on more noise levels.
 const MOST_TIMESTEPS: usize = 100_000;
 
@@ -64,6 +68,13 @@ pub struct SchedulerConfig {
     pub predict_x0: Option<bool>,
     pub disable_corrector: Option<Vec<usize>>,
     pub solver_p: Option<Value>,
+    pub original_inference_steps: Option<usize>,
+    pub timestep_scaling: Option<f64>,
+    /// Where the noise levels lie, whatever the three switches say; diffusers has no such field.
+    pub sigmas: Option<Sigmas>,
+    /// Whether zero terminal SNR was asked for, and not just found in the file.
+    #[serde(skip)]
+    zero_terminal_snr: bool,
     /// The file this was read from, for messages.
     #[serde(skip)]
     pub path: Option<PathBuf>,
@@ -145,6 +156,19 @@ impl SchedulerConfig {
         self
     }
 
+    /// The same with what a run asks for itself: where its noise levels lie, and a schedule that begins with nothing of the
+    /// signal left, whose timesteps then are spaced `trailing`, for no other spacing visits the last.
+    pub fn asked(&self, sigmas: Option<Sigmas>, zero_terminal_snr: bool) -> Self {
+        let mut config = self.clone();
+        config.sigmas = sigmas.or(config.sigmas);
+        if zero_terminal_snr {
+            config.zero_terminal_snr = true;
+            config.rescale_betas_zero_snr = Some(true);
+            config.timestep_spacing = Some("trailing".into());
+        }
+        config
+    }
+
     /// What [`SchedulerConfig::in_pipeline`] set right although the file says otherwise, in words.
     pub fn corrections(&self) -> &[String] {
         &self.corrections
@@ -158,15 +182,15 @@ impl SchedulerConfig {
         self.alphas(&self.resolve(SchedulerKind::Ddpm)?)
     }
 
-    /// What the configuration means for `kind`. `dpmpp_2m` and `dpmpp_2m_karras` decide `use_karras_sigmas` themselves;
-    /// every other scheduler takes it from the file.
+    /// What the configuration means for `kind`. `dpmpp_2m` and `dpmpp_2m_karras` decide `use_karras_sigmas` themselves,
+    /// and both with `dpmpp_2m_sde` the `algorithm_type`; every other scheduler takes them from the file.
     ///
     /// Errors: [`Error::Unsupported`] for a value that `kind` reads and this program does not implement,
     /// [`Error::Invalid`] for values that contradict each other.
     pub fn resolve(&self, kind: SchedulerKind) -> Result<Resolved> {
         self.refuse_unsupported(kind)?;
-        let leading = matches!(kind, SchedulerKind::Pndm | SchedulerKind::Ddim | SchedulerKind::Ddpm);
-        let (beta_start, beta_end) = if kind == SchedulerKind::Heun { (0.00085, 0.012) } else { (0.0001, 0.02) };
+        let leading = !kind.steps_by_sigma();
+        let (beta_start, beta_end, beta_schedule) = kind.default_betas();
         let (spacing, solver) = (if leading { "leading" } else { "linspace" }, kind.default_solver_type());
         let own = |field, value: Option<bool>| value.filter(|_| kind.reads(field));
         let resolved = Resolved {
@@ -174,13 +198,14 @@ impl SchedulerConfig {
             num_train_timesteps: self.num_train_timesteps.unwrap_or(1000),
             beta_start: self.beta_start.unwrap_or(beta_start),
             beta_end: self.beta_end.unwrap_or(beta_end),
-            beta_schedule: self.word(kind, "beta_schedule", &self.beta_schedule, "linear", BETA_SCHEDULES)?,
+            beta_schedule: self.word(kind, "beta_schedule", &self.beta_schedule, beta_schedule, BETA_SCHEDULES)?,
             trained_betas: self.trained_betas.clone(),
             prediction_type: self.word(kind, "prediction_type", &self.prediction_type, "epsilon", PREDICTIONS)?,
             timestep_spacing: self.word(kind, "timestep_spacing", &self.timestep_spacing, spacing, SPACINGS)?,
             steps_offset: self.steps_offset.unwrap_or(0),
             skip_prk_steps: own("skip_prk_steps", self.skip_prk_steps).unwrap_or(false),
-            set_alpha_to_one: own("set_alpha_to_one", self.set_alpha_to_one).unwrap_or(kind == SchedulerKind::Ddim),
+            set_alpha_to_one: own("set_alpha_to_one", self.set_alpha_to_one)
+                .unwrap_or(matches!(kind, SchedulerKind::Ddim | SchedulerKind::Lcm | SchedulerKind::Tcd)),
             clip_sample: own("clip_sample", self.clip_sample)
                 .unwrap_or(matches!(kind, SchedulerKind::Ddim | SchedulerKind::Ddpm)),
             clip_sample_range: self.clip_sample_range.filter(|_| kind.reads("clip_sample_range")).unwrap_or(1.0),
@@ -190,11 +215,13 @@ impl SchedulerConfig {
                 }
                 _ => Variance::Small,
             },
-            use_karras_sigmas: match kind {
-                SchedulerKind::Dpmpp2m => false,
-                SchedulerKind::Dpmpp2mKarras => true,
-                _ => own("use_karras_sigmas", self.use_karras_sigmas).unwrap_or(false),
-            },
+            rescale_betas_zero_snr: own("rescale_betas_zero_snr", self.rescale_betas_zero_snr).unwrap_or(false),
+            original_inference_steps: self
+                .original_inference_steps
+                .filter(|_| kind.reads("original_inference_steps"))
+                .unwrap_or(50),
+            timestep_scaling: self.timestep_scaling.filter(|_| kind.reads("timestep_scaling")).unwrap_or(10.0),
+            sigmas: self.placed(kind)?,
             sigma_min: self.sigma_min.filter(|_| kind.reads("sigma_min")),
             sigma_max: self.sigma_max.filter(|_| kind.reads("sigma_max")),
             final_sigmas: self.word(kind, "final_sigmas_type", &self.final_sigmas_type, "zero", FINAL_SIGMAS)?,
@@ -224,9 +251,6 @@ impl SchedulerConfig {
         }
         let switches = [
             ("thresholding", self.thresholding),
-            ("rescale_betas_zero_snr", self.rescale_betas_zero_snr),
-            ("use_exponential_sigmas", self.use_exponential_sigmas),
-            ("use_beta_sigmas", self.use_beta_sigmas),
             ("use_lu_lambdas", self.use_lu_lambdas),
             ("use_flow_sigmas", self.use_flow_sigmas),
             ("use_dynamic_shifting", self.use_dynamic_shifting),
@@ -237,8 +261,9 @@ impl SchedulerConfig {
         self.word(kind, "interpolation_type", &self.interpolation_type, "linear", &[("linear", ())])?;
         self.word(kind, "timestep_type", &self.timestep_type, "discrete", &[("discrete", ())])?;
         match kind {
-            SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras => self.refuse_for_dpmpp(),
+            _ if kind.is_dpmpp_2m() => self.refuse_for_dpmpp(),
             SchedulerKind::Unipc => self.refuse_for_unipc(),
+            SchedulerKind::Deis => self.refuse_for_deis(),
             _ => Ok(()),
         }
     }
@@ -246,8 +271,11 @@ impl SchedulerConfig {
     fn refuse_for_dpmpp(&self) -> Result<()> {
         match self.algorithm_type.as_deref() {
             // diffusers reads DEIS's value as DPM-Solver++, so that a DEIS file can be used.
-            None | Some("dpmsolver++" | "deis") => {}
-            Some(found) => return Err(self.unsupported("algorithm_type", &format!("`{found}`"), "`dpmsolver++`")),
+            None | Some("dpmsolver++" | "sde-dpmsolver++" | "deis") => {}
+            Some(found) => {
+                let supported = "`dpmsolver++`, `sde-dpmsolver++`";
+                return Err(self.unsupported("algorithm_type", &format!("`{found}`"), supported));
+            }
         }
         if let Some(order) = self.solver_order.filter(|order| *order != 2) {
             return Err(self.unsupported("solver_order", &order.to_string(), "2"));
@@ -260,10 +288,22 @@ impl SchedulerConfig {
         }
     }
 
-    fn refuse_for_unipc(&self) -> Result<()> {
-        if let Some(order) = self.solver_order.filter(|order| !(1..=3).contains(order)) {
-            return Err(self.unsupported("solver_order", &order.to_string(), "1, 2, 3"));
+    fn refuse_for_deis(&self) -> Result<()> {
+        match self.algorithm_type.as_deref() {
+            None | Some("deis" | "dpmsolver" | "dpmsolver++") => self.refuse_order(),
+            Some(found) => Err(self.unsupported("algorithm_type", &format!("`{found}`"), "`deis`")),
         }
+    }
+
+    fn refuse_order(&self) -> Result<()> {
+        match self.solver_order.filter(|order| !(1..=3).contains(order)) {
+            Some(order) => Err(self.unsupported("solver_order", &order.to_string(), "1, 2, 3")),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_for_unipc(&self) -> Result<()> {
+        self.refuse_order()?;
         if self.predict_x0 == Some(false) {
             return Err(self.unsupported("predict_x0", "false", "true"));
         }
@@ -285,10 +325,17 @@ impl SchedulerConfig {
             return Err(self.unsupported("num_train_timesteps", &train.to_string(), &supported));
         }
         self.check_betas(resolved)?;
+        self.check_zero_snr(resolved)?;
+        let distilled = resolved.kind.reads("original_inference_steps");
+        if distilled && !(1..=train).contains(&resolved.original_inference_steps) {
+            let (found, supported) = (resolved.original_inference_steps.to_string(), format!("1 to {train}"));
+            return Err(self.unsupported("original_inference_steps", &found, &supported));
+        }
         for (field, value) in [
             ("sigma_min", resolved.sigma_min),
             ("sigma_max", resolved.sigma_max),
             ("clip_sample_range", Some(resolved.clip_sample_range)),
+            ("timestep_scaling", Some(resolved.timestep_scaling)),
         ] {
             if let Some(value) = value.filter(|value| !number(*value)) {
                 return Err(self.unsupported(field, &value.to_string(), "a number above 0"));
@@ -309,6 +356,26 @@ impl SchedulerConfig {
                     "`lower_order_final` false and `final_sigmas_type` `zero` in {place} end in a division by zero"
                 ),
                 "set `lower_order_final` to true, or `final_sigmas_type` to `sigma_min`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where nothing is left of the signal, noise says nothing of it.
+    fn check_zero_snr(&self, resolved: &Resolved) -> Result<()> {
+        let kind = resolved.kind;
+        if self.zero_terminal_snr && !kind.reads(ZERO_SNR) {
+            let known = SchedulerKind::all().filter(|kind| kind.reads(ZERO_SNR)).map(|kind| format!("`{kind}`"));
+            return Err(Error::invalid(
+                format!("scheduler `{kind}` has no schedule with zero terminal SNR"),
+                format!("these have one: {}", known.collect::<Vec<_>>().join(", ")),
+            ));
+        }
+        let divides = self.zero_terminal_snr || !kind.steps_by_sigma();
+        if resolved.rescale_betas_zero_snr && divides && resolved.prediction_type == Prediction::Epsilon {
+            return Err(Error::invalid(
+                "the model predicts noise, and with zero terminal SNR its first prediction says nothing of the picture",
+                "it is for models that predict v (`prediction_type` `v_prediction`)",
             ));
         }
         Ok(())
@@ -349,13 +416,42 @@ impl SchedulerConfig {
         Ok(())
     }
 
+    /// Where `kind` has its noise levels: where the run asks for, or the file's switches say.
+    fn placed(&self, kind: SchedulerKind) -> Result<Option<Sigmas>> {
+        if let Some(sigmas) = self.sigmas {
+            kind.check_sigmas(sigmas)?;
+            return Ok(Some(sigmas));
+        }
+        if kind == SchedulerKind::Dpmpp2mKarras {
+            return Ok(Some(Sigmas::Karras));
+        }
+        let karras = self.use_karras_sigmas.filter(|_| kind != SchedulerKind::Dpmpp2m);
+        let switches = [
+            (Sigmas::Karras, karras),
+            (Sigmas::Exponential, self.use_exponential_sigmas),
+            (Sigmas::Beta, self.use_beta_sigmas),
+        ];
+        let on = |(how, on): &(Sigmas, Option<bool>)| {
+            *on == Some(true) && how.diffusers_field().is_some_and(|field| kind.reads(field))
+        };
+        let mut found = switches.iter().filter(|switch| on(switch)).map(|(how, _)| *how);
+        match (found.next(), found.next()) {
+            (first, None) => Ok(first),
+            (_, Some(second)) => {
+                let field = second.diffusers_field().unwrap_or_default();
+                Err(self.unsupported(field, "true beside another of its kind", "one of the three at a time"))
+            }
+        }
+    }
+
     /// ᾱ of a resolved configuration, for those who are about to use it.
     ///
     /// # Errors
     /// When the betas leave all of the signal, or none of it.
     pub(super) fn alphas(&self, resolved: &Resolved) -> Result<Vec<f32>> {
         let alphas = super::betas::alphas_cumprod(resolved)?;
-        let falls = alphas.first().is_some_and(|first| *first < 1.0) && alphas.last().is_some_and(|last| *last > 0.0);
+        let all = if resolved.rescale_betas_zero_snr { alphas.len().saturating_sub(2) } else { alphas.len() - 1 };
+        let falls = alphas.first().is_some_and(|first| *first < 1.0) && alphas.get(all).is_some_and(|last| *last > 0.0);
         if falls {
             return Ok(alphas);
         }

@@ -2,13 +2,15 @@
 //!
 //! Enters: the model's output and the latents at sigma. Leaves: the latents at the next sigma, by the paper's algorithm
 //! 2 in λ = ln(α/σ). Follows diffusers' `DPMSolverMultistepScheduler` with `algorithm_type` `dpmsolver++` and
-//! `solver_order` 2, with or without Karras' sigmas; the update is made in f32 whatever the model's dtype.
+//! `solver_order` 2, wherever its sigmas lie; the update is made in f32 whatever the model's dtype. With `algorithm_type`
+//! `sde-dpmsolver++` (DPM++ 2M SDE) the step goes as far again towards x0 and fresh noise makes up for it.
 
 use super::betas::whole_timesteps_without_last;
-use super::betas::{alphas_cumprod, final_sigma, interpolate, karras, timestep_of, training_sigmas};
+use super::betas::{alphas_cumprod, final_sigma, interpolate, training_sigmas};
+use super::levels::Levels;
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma};
-use super::resolved::{BetaSchedule, FinalSigma, Solver};
-use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
+use super::resolved::{FinalSigma, Solver};
+use super::{Noise, NoiseLevel, Resolved, Scheduler, SchedulerKind, StepOutput, at};
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
@@ -16,6 +18,8 @@ pub(super) struct Dpmpp2m {
     name: &'static str,
     prediction: Prediction,
     solver: Solver,
+    /// Fresh noise at every step.
+    stochastic: bool,
     /// The last step is of first order.
     first_order_last: bool,
     timesteps: Vec<f64>,
@@ -28,12 +32,9 @@ impl Dpmpp2m {
     pub(super) fn new(config: &Resolved, steps: usize) -> Result<Self> {
         let alphas_cumprod = alphas_cumprod(config)?;
         let training = training_sigmas(&alphas_cumprod);
-        let (timesteps, mut sigmas) = if config.use_karras_sigmas {
-            let sigmas = karras_of_training(config, &training, steps);
-            let exact = sigmas.iter().map(|sigma| timestep_of(*sigma, &training));
-            // diffusers leaves the timesteps unrounded here for this schedule, and then cuts off their fractions.
-            let cut = config.beta_schedule == BetaSchedule::SquaredCos;
-            (exact.map(|t| if cut { t.trunc() } else { t.round_ties_even() }).collect(), sigmas)
+        let (timesteps, mut sigmas) = if let Some(how) = config.sigmas {
+            let levels = Levels::whole(how, config, &training, steps);
+            (levels.timesteps, levels.sigmas)
         } else {
             let train = alphas_cumprod.len() - clipped_away(&alphas_cumprod, config.lambda_min_clipped);
             let timesteps: Vec<f64> =
@@ -46,6 +47,7 @@ impl Dpmpp2m {
             name: config.kind.name(),
             prediction: config.prediction_type,
             solver: config.solver_type,
+            stochastic: config.kind == SchedulerKind::Dpmpp2mSde,
             first_order_last: config.euler_at_final
                 || (config.lower_order_final && timesteps.len() < 15)
                 || config.final_sigmas == FinalSigma::Zero,
@@ -54,13 +56,6 @@ impl Dpmpp2m {
             previous: None,
         })
     }
-}
-
-/// Karras' sigmas between those of the first and the last training timestep, unless the configuration names others.
-pub(super) fn karras_of_training(config: &Resolved, training: &[f32], steps: usize) -> Vec<f64> {
-    let max = training.last().copied().map_or(0.0, f64::from);
-    let min = training.first().copied().map_or(0.0, f64::from);
-    karras(config.sigma_max.unwrap_or(max), config.sigma_min.unwrap_or(min), steps)
 }
 
 /// λ = ln(α/σ) at a sigma.
@@ -88,6 +83,10 @@ impl Scheduler for Dpmpp2m {
         1.0
     }
 
+    fn is_stochastic(&self) -> bool {
+        self.stochastic
+    }
+
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::scaled(at(&self.sigmas, call))
     }
@@ -96,25 +95,30 @@ impl Scheduler for Dpmpp2m {
         Ok(sample.shallow_clone())
     }
 
-    fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {
+    fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let (alpha, share) = alpha_sigma(sigma);
         let (next_alpha, next_share) = alpha_sigma(next);
         let pred_original = self.prediction.clean(model_output, sample, alpha, share);
         let h = lambda(next) - lambda(sigma);
-        // α (e^−h − 1), negative: the weight of x0.
-        let weight = next_alpha * ((-h).exp() - 1.0);
-        let sample = sample.to_kind(Kind::Float) * f64::from(next_share / share);
+        // With fresh noise the deterministic part goes twice as far in λ: α (e^−2h − 1), negative, the weight of x0.
+        let (way, kept) = if self.stochastic { (2.0 * h, (-h).exp()) } else { (h, 1.0) };
+        let weight = next_alpha * ((-way).exp() - 1.0);
+        let sample = sample.to_kind(Kind::Float) * f64::from(next_share / share * kept);
         let mut prev_sample = sample - &pred_original * f64::from(weight);
         let last = call + 1 == self.timesteps.len();
         if let Some(previous) = self.previous.take().filter(|_| !(last && self.first_order_last)) {
             let before = lambda(sigma) - lambda(at(&self.sigmas, call.saturating_sub(1)));
             let slope = (&pred_original - previous) * f64::from(1.0 / (before / h));
             let slope_weight = match self.solver {
-                Solver::Heun => -next_alpha * (((-h).exp() - 1.0) / h + 1.0),
+                Solver::Heun => -next_alpha * (((-way).exp() - 1.0) / way + 1.0),
                 _ => 0.5 * weight,
             };
             prev_sample -= slope * f64::from(slope_weight);
+        }
+        if self.stochastic {
+            let fresh = noise()?.to_device(model_output.device());
+            prev_sample += fresh * f64::from(next_share * (1.0 - (-way).exp()).sqrt());
         }
         self.previous = Some(pred_original.shallow_clone());
         Ok(StepOutput { prev_sample: prev_sample.to_kind(model_output.kind()), pred_original })

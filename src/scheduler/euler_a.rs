@@ -5,7 +5,7 @@
 //! f32 whatever the model's dtype.
 
 use super::betas::SigmaSchedule;
-use super::prediction::{Prediction, add_noise_unscaled, draw};
+use super::prediction::{Prediction, add_noise_unscaled, ancestral, draw};
 use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;
 use tch::{Kind, Tensor};
@@ -59,10 +59,7 @@ impl Scheduler for EulerA {
         let (sigma, next) = (at(&self.sigmas, call), at(&self.sigmas, call + 1));
         let sample = sample.to_kind(Kind::Float);
         let pred_original = self.prediction.clean_unscaled(model_output, &sample, sigma);
-        // up² + down² = next², and the fresh noise leaves the variance as if it had been there from the start.
-        let (variance, next_variance) = (sigma * sigma, next * next);
-        let up = (next_variance * (variance - next_variance) / variance).sqrt();
-        let down = (next_variance - up * up).sqrt();
+        let (down, up) = ancestral(sigma, next);
         let derivative = (&sample - &pred_original) / f64::from(sigma);
         let prev_sample = sample + derivative * f64::from(down - sigma) + draw(noise, model_output)? * f64::from(up);
         Ok(StepOutput { prev_sample: prev_sample.to_kind(model_output.kind()), pred_original })

@@ -2,6 +2,7 @@
 //! without libtorch has.
 
 use crate::error::{Error, Result};
+use crate::record::sigmas::Sigmas;
 
 /// The schedulers there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,7 +17,15 @@ pub enum SchedulerKind {
     Heun,
     Dpmpp2m,
     Dpmpp2mKarras,
+    Dpmpp2mSde,
     Unipc,
+    Dpm2,
+    Dpm2A,
+    Dpmpp2sA,
+    DpmppSde,
+    Deis,
+    Lcm,
+    Tcd,
 }
 
 /// A line of the registry.
@@ -104,12 +113,76 @@ const REGISTRY: &[Entry] = &[
         about: "the same, with Karras' noise levels, which spend more steps near the clean image",
     },
     Entry {
+        kind: SchedulerKind::Dpmpp2mSde,
+        name: "dpmpp_2m_sde",
+        class_name: "DPMSolverMultistepScheduler",
+        a1111: "DPM++ 2M SDE",
+        aliases: &["k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "sde-dpmsolver++"],
+        about: "DPM++ 2M with fresh noise at every step; never settles as steps grow",
+    },
+    Entry {
         kind: SchedulerKind::Unipc,
         name: "unipc",
         class_name: "UniPCMultistepScheduler",
         a1111: "UniPC",
         aliases: &["uni_pc"],
         about: "predictor and corrector of matching order; good pictures in 10 to 20 steps",
+    },
+    Entry {
+        kind: SchedulerKind::Dpm2,
+        name: "dpm2",
+        class_name: "KDPM2DiscreteScheduler",
+        a1111: "DPM2",
+        aliases: &["k_dpm_2"],
+        about: "the slope half way down in log sigma takes the whole step; two model calls per step",
+    },
+    Entry {
+        kind: SchedulerKind::Dpm2A,
+        name: "dpm2_a",
+        class_name: "KDPM2AncestralDiscreteScheduler",
+        a1111: "DPM2 a",
+        aliases: &["k_dpm_2_a", "dpm_2_ancestral", "k_dpm_2_ancestral"],
+        about: "the same to a lower noise level, then fresh noise back up",
+    },
+    Entry {
+        kind: SchedulerKind::Dpmpp2sA,
+        name: "dpmpp_2s_a",
+        class_name: "sample_dpmpp_2s_ancestral",
+        a1111: "DPM++ 2S a",
+        aliases: &["k_dpmpp_2s_a", "dpmpp_2s_ancestral", "k_dpmpp_2s_ancestral"],
+        about: "single-step DPM-Solver++ to a lower noise level, then fresh noise back up; two model calls per step",
+    },
+    Entry {
+        kind: SchedulerKind::DpmppSde,
+        name: "dpmpp_sde",
+        class_name: "DPMSolverSDEScheduler",
+        a1111: "DPM++ SDE",
+        aliases: &["k_dpmpp_sde", "dpmpp_sde_gpu"],
+        about: "fresh noise half way and at the end of every step, on one Brownian path; two model calls per step",
+    },
+    Entry {
+        kind: SchedulerKind::Deis,
+        name: "deis",
+        class_name: "DEISMultistepScheduler",
+        a1111: "DEIS",
+        aliases: &[],
+        about: "exponential integrator: polynomials of past noise predictions, integrated exactly in log sigma",
+    },
+    Entry {
+        kind: SchedulerKind::Lcm,
+        name: "lcm",
+        class_name: "LCMScheduler",
+        a1111: "LCM",
+        aliases: &["k_lcm"],
+        about: "predicts the clean image, then noises it anew; for latent consistency models and LCM-LoRAs, 1 to 8 steps",
+    },
+    Entry {
+        kind: SchedulerKind::Tcd,
+        name: "tcd",
+        class_name: "TCDScheduler",
+        a1111: "TCD",
+        aliases: &[],
+        about: "steps along the trajectory, `eta` back into noise; for models and LoRAs of trajectory consistency",
     },
 ];
 
@@ -142,7 +215,7 @@ impl SchedulerKind {
         self.entry().name
     }
 
-    /// The diffusers class of the same algorithm.
+    /// The diffusers class of the same algorithm; of `dpmpp_2s_a`, which diffusers has not, k-diffusion's function.
     pub fn class_name(self) -> &'static str {
         self.entry().class_name
     }
@@ -150,6 +223,48 @@ impl SchedulerKind {
     /// The sampler's name in AUTOMATIC1111's web UI, for the PNG's `parameters`.
     pub fn a1111_name(self) -> &'static str {
         self.entry().a1111
+    }
+
+    /// Whether its noise levels can be placed apart from its timesteps (`--sigmas`).
+    pub fn takes_sigmas(self) -> bool {
+        use SchedulerKind::{Ddim, Ddpm, Lcm, Pndm, Tcd};
+        !matches!(self, Pndm | Ddim | Ddpm | Lcm | Tcd)
+    }
+
+    /// Refuses noise levels that it cannot have.
+    ///
+    /// # Errors
+    /// When it takes none, or has its own by its name.
+    pub fn check_sigmas(self, sigmas: Sigmas) -> Result<()> {
+        if self == SchedulerKind::Dpmpp2mKarras && sigmas != Sigmas::Karras {
+            return Err(Error::invalid(
+                format!("scheduler `{self}` has Karras' sigmas by its name, not `{sigmas}`"),
+                format!("use `--scheduler {} --sigmas {sigmas}`", SchedulerKind::Dpmpp2m),
+            ));
+        }
+        if self.takes_sigmas() {
+            return Ok(());
+        }
+        let known = Self::all().filter(|kind| kind.takes_sigmas()).map(|kind| format!("`{kind}`"));
+        Err(Error::invalid(
+            format!("scheduler `{self}` has its noise levels where its timesteps are: `{sigmas}` cannot place them"),
+            format!("these take `--sigmas`: {}", known.collect::<Vec<_>>().join(", ")),
+        ))
+    }
+
+    /// Whether `eta` means something to it: the share of fresh noise in a step.
+    pub fn takes_eta(self) -> bool {
+        matches!(self, SchedulerKind::Ddim | SchedulerKind::Tcd)
+    }
+
+    /// The eta of a run that names none: 0, but for TCD diffusers' 0.3.
+    pub fn usual_eta(self) -> f64 {
+        if self == SchedulerKind::Tcd { 0.3 } else { 0.0 }
+    }
+
+    /// The eta of a run with the scheduler of this name, if it names none.
+    pub fn usual_eta_of(name: &str) -> f64 {
+        Self::parse(name).map_or(0.0, Self::usual_eta)
     }
 
     /// One line that says what is special about it.

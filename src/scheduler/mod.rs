@@ -3,21 +3,30 @@
 //! Enters: a scheduler's name, the model's `scheduler_config.json` and a number of steps. Leaves: a [`Scheduler`], which
 //! knows no model. `kinds` is the only registry; each algorithm stands in a file of its own.
 
+mod beta_quantile;
 mod betas;
 mod checked;
 mod config;
 mod ddim;
 mod ddim_inverse;
 mod ddpm;
+mod deis;
+mod dpm2;
 mod dpmpp_2m;
+mod dpmpp_2s_a;
+mod dpmpp_sde;
 mod euler;
 mod euler_a;
 mod heun;
 mod kinds;
+mod lcm;
+mod levels;
 mod lms;
 mod pndm;
 mod prediction;
 mod resolved;
+mod singlestep;
+mod tcd;
 mod unipc;
 
 pub use config::SchedulerConfig;
@@ -27,6 +36,7 @@ pub use resolved::{BetaSchedule, FinalSigma, Resolved, Solver, Spacing, Variance
 
 use crate::error::{Error, Result};
 use crate::record::schema::Level;
+use singlestep::Singlestep;
 use tch::Tensor;
 
 /// What one scheduler step gives.
@@ -46,8 +56,8 @@ pub struct NoiseLevel {
     /// σ = sqrt((1 − ᾱ) / ᾱ), the noise's standard deviation beside a signal of unit scale.
     pub sigma: f64,
     /// What the latents of this scheduler are divided by to have the variance the model and a viewer expect: 1 for the
-    /// variance-preserving schedulers (PNDM, DDIM, DDPM, DPM-Solver++, UniPC), sqrt(σ² + 1) for the k-diffusion ones
-    /// (LMS, Euler, Heun).
+    /// variance-preserving schedulers (PNDM, DDIM, DDPM, DPM-Solver++ 2M, UniPC, DEIS, LCM, TCD), sqrt(σ² + 1) for the
+    /// k-diffusion ones (LMS, Euler, Heun, DPM2, DPM++ 2S a, DPM++ SDE).
     pub latent_scale: f64,
 }
 
@@ -68,14 +78,20 @@ pub trait Scheduler {
     /// What standard normal noise is multiplied by to become the starting latents.
     fn init_noise_sigma(&self) -> f64;
 
-    /// Model calls per step, as diffusers counts them for image to image: 2 for Heun, else 1.
+    /// Model calls per step, as diffusers counts them for image to image: 2 for Heun, DPM2, DPM++ 2S a and DPM++ SDE,
+    /// else 1.
     fn order(&self) -> usize {
         1
     }
 
-    /// Whether [`Scheduler::step`] draws noise: then exactly one draw per call.
+    /// Whether [`Scheduler::step`] draws noise at some of its calls.
     fn is_stochastic(&self) -> bool {
         false
+    }
+
+    /// Whether [`Scheduler::step`] draws noise at call `call`: then exactly once.
+    fn draws(&self, _call: usize) -> bool {
+        self.is_stochastic()
     }
 
     /// Whether the step at call `call` depends on those before it, beyond the latents that they left.
@@ -113,6 +129,9 @@ impl SchedulerKind {
     /// Errors: [`Error::Unknown`] for a diffusers class that is not implemented.
     pub fn from_class_name(class_name: &str, config: &SchedulerConfig) -> Result<Self> {
         match Self::all().find(|kind| kind.class_name() == class_name) {
+            Some(SchedulerKind::Dpmpp2m) if config.algorithm_type.as_deref() == Some("sde-dpmsolver++") => {
+                Ok(SchedulerKind::Dpmpp2mSde)
+            }
             Some(SchedulerKind::Dpmpp2m) if config.use_karras_sigmas == Some(true) => Ok(SchedulerKind::Dpmpp2mKarras),
             Some(kind) => Ok(kind),
             None => {
@@ -126,8 +145,8 @@ impl SchedulerKind {
 
 /// Makes a scheduler for one run.
 ///
-/// `steps` is what the user asks for; `eta` in 0..=1 is the share of fresh noise in DDIM's steps and must be 0 for every
-/// other scheduler.
+/// `steps` is what the user asks for; `eta` in 0..=1 is the share of fresh noise in DDIM's steps and TCD's, and must be 0 for
+/// every other scheduler.
 ///
 /// Errors: what [`SchedulerConfig::resolve`] refuses; `steps` that is 0, larger than the number of training timesteps
 /// or, for some schedulers, impossible with the configuration's timestep spacing; `eta` out of range.
@@ -136,8 +155,11 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
     if !(0.0..=1.0).contains(&eta) {
         return Err(Error::invalid(format!("`eta` is {eta}"), "give a value from 0 (no fresh noise) to 1 (as DDPM)"));
     }
-    if eta > 0.0 && kind != SchedulerKind::Ddim {
-        return Err(Error::invalid(format!("`eta` means nothing to scheduler `{kind}`"), "use it with `ddim`"));
+    if eta > 0.0 && !kind.takes_eta() {
+        return Err(Error::invalid(
+            format!("`eta` means nothing to scheduler `{kind}`"),
+            "use it with `ddim` or `tcd`",
+        ));
     }
     let scheduler: Box<dyn Scheduler> = match kind {
         SchedulerKind::Pndm => Box::new(pndm::Pndm::new(&config, steps)?),
@@ -147,8 +169,17 @@ pub fn build(kind: SchedulerKind, config: &SchedulerConfig, steps: usize, eta: f
         SchedulerKind::Euler => Box::new(euler::Euler::new(&config, steps)?),
         SchedulerKind::EulerA => Box::new(euler_a::EulerA::new(&config, steps)?),
         SchedulerKind::Heun => Box::new(heun::Heun::new(&config, steps)?),
-        SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras => Box::new(dpmpp_2m::Dpmpp2m::new(&config, steps)?),
+        SchedulerKind::Dpm2 => Box::new(Singlestep::<dpm2::Dpm2>::new(&config, steps)?),
+        SchedulerKind::Dpm2A => Box::new(Singlestep::<dpm2::Ancestral>::new(&config, steps)?),
+        SchedulerKind::Dpmpp2sA => Box::new(Singlestep::<dpmpp_2s_a::Dpmpp2sA>::new(&config, steps)?),
+        SchedulerKind::DpmppSde => Box::new(Singlestep::<dpmpp_sde::DpmppSde>::new(&config, steps)?),
+        SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras | SchedulerKind::Dpmpp2mSde => {
+            Box::new(dpmpp_2m::Dpmpp2m::new(&config, steps)?)
+        }
         SchedulerKind::Unipc => Box::new(unipc::Unipc::new(&config, steps)?),
+        SchedulerKind::Deis => Box::new(deis::Deis::new(&config, steps)?),
+        SchedulerKind::Lcm => Box::new(lcm::Lcm::new(&config, steps)?),
+        SchedulerKind::Tcd => Box::new(tcd::Tcd::new(&config, steps, eta)?),
     };
     Ok(Box::new(checked::Checked(scheduler)))
 }
@@ -214,6 +245,11 @@ pub fn visiting(config: &SchedulerConfig, at: &[f64]) -> Result<Box<dyn Schedule
     let last = (config.num_train_timesteps - 1) as f64;
     let timesteps: Vec<usize> = at.iter().map(|share| (share * last).round() as usize).collect();
     Ok(Box::new(checked::Checked(Box::new(ddim::Ddim::visiting(&config, &timesteps)?))))
+}
+
+/// How often a run draws noise in its steps from `first_call` on, for each picture of the batch.
+pub fn draws(scheduler: &dyn Scheduler, first_call: usize) -> usize {
+    (first_call..scheduler.timesteps().len()).filter(|call| scheduler.draws(*call)).count()
 }
 
 /// The noise levels before each model call from `first_call` on, and after the last.

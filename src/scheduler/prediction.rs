@@ -6,6 +6,7 @@
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
+use super::betas::LEAST_ALPHA;
 use super::{Noise, NoiseLevel};
 
 /// What the model was trained to predict.
@@ -74,6 +75,14 @@ pub(super) fn clipped(clean: Tensor, range: Option<f64>) -> Tensor {
     }
 }
 
+/// The sigma to step down to and the deviation of the noise that leads back up, so that the variance is that of `to`:
+/// down² + up² = to² (k-diffusion's `get_ancestral_step`).
+pub(super) fn ancestral(from: f32, to: f32) -> (f32, f32) {
+    let (variance, next) = (from * from, to * to);
+    let up = (next * (variance - next) / variance).sqrt();
+    ((next - up * up).sqrt(), up)
+}
+
 /// Draws the noise for one step, on the device and in the dtype of `like`.
 pub(super) fn draw(noise: &mut Noise, like: &Tensor) -> Result<Tensor> {
     Ok(noise()?.to_device(like.device()).to_kind(like.kind()))
@@ -112,10 +121,12 @@ pub(super) fn rounded(x: f32, kind: Kind) -> f32 {
 }
 
 impl NoiseLevel {
-    /// The level of variance-preserving latents with this ᾱ.
+    /// The level of variance-preserving latents with this ᾱ. Where nothing is left of the signal, the sigma is that of the
+    /// schedulers that need a finite one.
     pub(super) fn preserving(alpha_cumprod: f32) -> Self {
         let alpha_cumprod = f64::from(alpha_cumprod);
-        NoiseLevel { alpha_cumprod, sigma: ((1.0 - alpha_cumprod) / alpha_cumprod).sqrt(), latent_scale: 1.0 }
+        let signal = alpha_cumprod.max(f64::from(LEAST_ALPHA));
+        NoiseLevel { alpha_cumprod, sigma: ((1.0 - signal) / signal).sqrt(), latent_scale: 1.0 }
     }
 
     /// The level of variance-preserving latents with this sigma.

@@ -5,6 +5,7 @@
 
 use super::SchedulerKind;
 use super::prediction::Prediction;
+use crate::record::sigmas::Sigmas;
 use serde_json::{Map, Value, json};
 
 /// How the betas run from the first training timestep to the last.
@@ -60,6 +61,8 @@ pub enum Solver {
     Bh1,
     /// UniPC `bh2`, B(h) = exp(h) − 1.
     Bh2,
+    /// DEIS `logrho`, polynomials in the logarithm of sigma.
+    LogRho,
 }
 
 pub(super) const BETA_SCHEDULES: &[(&str, BetaSchedule)] = &[
@@ -110,7 +113,10 @@ impl SchedulerKind {
                 "use_karras_sigmas use_exponential_sigmas use_beta_sigmas sigma_min sigma_max clip_sample \
                  clip_sample_range"
             }
-            SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras => {
+            SchedulerKind::Dpm2 | SchedulerKind::Dpm2A | SchedulerKind::DpmppSde | SchedulerKind::Dpmpp2sA => {
+                "use_karras_sigmas use_exponential_sigmas use_beta_sigmas"
+            }
+            SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras | SchedulerKind::Dpmpp2mSde => {
                 "solver_order algorithm_type solver_type lower_order_final euler_at_final thresholding \
                  use_karras_sigmas use_exponential_sigmas use_beta_sigmas use_lu_lambdas use_flow_sigmas \
                  use_dynamic_shifting sigma_min sigma_max final_sigmas_type lambda_min_clipped variance_type \
@@ -121,6 +127,14 @@ impl SchedulerKind {
                  use_karras_sigmas use_exponential_sigmas use_beta_sigmas use_flow_sigmas use_dynamic_shifting \
                  shift_terminal sigma_min sigma_max final_sigmas_type rescale_betas_zero_snr"
             }
+            SchedulerKind::Deis => {
+                "solver_order algorithm_type solver_type lower_order_final thresholding use_karras_sigmas \
+                 use_exponential_sigmas use_beta_sigmas use_flow_sigmas use_dynamic_shifting"
+            }
+            SchedulerKind::Lcm | SchedulerKind::Tcd => {
+                "original_inference_steps timestep_scaling clip_sample clip_sample_range set_alpha_to_one thresholding \
+                 rescale_betas_zero_snr"
+            }
         };
         common.split_whitespace().chain(own.split_whitespace())
     }
@@ -130,13 +144,63 @@ impl SchedulerKind {
     }
 
     pub(super) fn default_solver_type(self) -> &'static str {
-        if self == SchedulerKind::Unipc { "bh2" } else { "midpoint" }
+        match self {
+            SchedulerKind::Unipc => "bh2",
+            SchedulerKind::Deis => "logrho",
+            _ => "midpoint",
+        }
     }
 
     pub(super) fn solver_types(self) -> &'static [(&'static str, Solver)] {
-        if self == SchedulerKind::Unipc { UNIPC_SOLVERS } else { DPMPP_SOLVERS }
+        match self {
+            SchedulerKind::Unipc => UNIPC_SOLVERS,
+            SchedulerKind::Deis => DEIS_SOLVERS,
+            _ => DPMPP_SOLVERS,
+        }
+    }
+
+    /// What `algorithm_type` says of the class where the scheduler is this one.
+    pub(super) fn algorithm(self) -> &'static str {
+        match self {
+            SchedulerKind::Deis => "deis",
+            SchedulerKind::Dpmpp2mSde => "sde-dpmsolver++",
+            _ => "dpmsolver++",
+        }
+    }
+
+    /// Whether it is one of those that diffusers' `DPMSolverMultistepScheduler` is.
+    pub(super) fn is_dpmpp_2m(self) -> bool {
+        matches!(self, SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras | SchedulerKind::Dpmpp2mSde)
+    }
+
+    /// Whether it is DPM-Solver-2, with or without ancestral noise.
+    pub(super) fn is_dpm2(self) -> bool {
+        matches!(self, SchedulerKind::Dpm2 | SchedulerKind::Dpm2A)
+    }
+
+    /// Whether it reckons with sigmas, which must be finite, and not with ᾱ: then they can be placed too.
+    pub(super) fn steps_by_sigma(self) -> bool {
+        self.takes_sigmas()
+    }
+
+    /// `beta_start`, `beta_end` and `beta_schedule` where a file lacks them.
+    pub(super) fn default_betas(self) -> (f64, f64, &'static str) {
+        use SchedulerKind::{Dpm2, Dpm2A, Dpmpp2sA, DpmppSde, Heun, Lcm, Tcd};
+        match self {
+            Heun | Dpm2 | Dpm2A | DpmppSde | Dpmpp2sA => (0.00085, 0.012, "linear"),
+            Lcm | Tcd => (0.00085, 0.012, "scaled_linear"),
+            _ => (0.0001, 0.02, "linear"),
+        }
     }
 }
+
+const DEIS_SOLVERS: &[(&str, Solver)] = &[
+    ("logrho", Solver::LogRho),
+    ("midpoint", Solver::LogRho),
+    ("heun", Solver::LogRho),
+    ("bh1", Solver::LogRho),
+    ("bh2", Solver::LogRho),
+];
 
 /// Every value that a scheduler runs with, after the file and the class's defaults have been put together.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,7 +220,10 @@ pub struct Resolved {
     pub clip_sample: bool,
     pub clip_sample_range: f64,
     pub variance_type: Variance,
-    pub use_karras_sigmas: bool,
+    pub rescale_betas_zero_snr: bool,
+    pub original_inference_steps: usize,
+    pub timestep_scaling: f64,
+    pub sigmas: Option<Sigmas>,
     pub sigma_min: Option<f64>,
     pub sigma_max: Option<f64>,
     pub final_sigmas: FinalSigma,
@@ -183,6 +250,10 @@ impl Resolved {
         for field in self.kind.fields().filter(|field| !unset(field)) {
             json.insert(field.into(), self.field(field));
         }
+        // What diffusers has no field for.
+        if let Some(sigmas) = self.sigmas.filter(|how| !how.diffusers_field().is_some_and(|f| self.kind.reads(f))) {
+            json.insert("sigmas".into(), json!(sigmas));
+        }
         Value::Object(json)
     }
 
@@ -201,7 +272,12 @@ impl Resolved {
             "clip_sample" => json!(self.clip_sample),
             "clip_sample_range" => json!(self.clip_sample_range),
             "variance_type" if self.kind == SchedulerKind::Ddpm => word(VARIANCES, self.variance_type),
-            "use_karras_sigmas" => json!(self.use_karras_sigmas),
+            "use_karras_sigmas" | "use_exponential_sigmas" | "use_beta_sigmas" => {
+                json!(self.sigmas.and_then(Sigmas::diffusers_field) == Some(name))
+            }
+            "rescale_betas_zero_snr" => json!(self.rescale_betas_zero_snr),
+            "original_inference_steps" => json!(self.original_inference_steps),
+            "timestep_scaling" => json!(self.timestep_scaling),
             "sigma_min" => json!(self.sigma_min),
             "sigma_max" => json!(self.sigma_max),
             "final_sigmas_type" => word(FINAL_SIGMAS, self.final_sigmas),
@@ -209,7 +285,7 @@ impl Resolved {
             "timestep_type" => json!("discrete"),
             "solver_order" => json!(self.solver_order),
             "solver_type" => word(self.kind.solver_types(), self.solver_type),
-            "algorithm_type" => json!("dpmsolver++"),
+            "algorithm_type" => json!(self.kind.algorithm()),
             "lower_order_final" => json!(self.lower_order_final),
             "euler_at_final" => json!(self.euler_at_final),
             "lambda_min_clipped" => json!(self.lambda_min_clipped),

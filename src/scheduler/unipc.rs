@@ -6,8 +6,9 @@
 //! `predict_x0`, orders 1 to 3.
 
 use super::betas::whole_timesteps_without_last;
-use super::betas::{alphas_cumprod, final_sigma, interpolate, timestep_of, training_sigmas};
-use super::dpmpp_2m::{karras_of_training, lambda};
+use super::betas::{alphas_cumprod, final_sigma, interpolate, training_sigmas};
+use super::dpmpp_2m::lambda;
+use super::levels::Levels;
 use super::prediction::{Prediction, add_noise_scaled, alpha_sigma, rounded};
 use super::resolved::{FinalSigma, Solver};
 use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
@@ -33,11 +34,9 @@ pub(super) struct Unipc {
 impl Unipc {
     pub(super) fn new(config: &Resolved, steps: usize) -> Result<Self> {
         let training = training_sigmas(&alphas_cumprod(config)?);
-        let (timesteps, sigmas) = if config.use_karras_sigmas {
-            let mut sigmas = karras_of_training(config, &training, steps);
-            let exact = sigmas.iter().map(|sigma| timestep_of(*sigma, &training));
-            let timesteps = exact.map(|t| t.round_ties_even()).collect();
-            // Here `sigma_min` means Karras' own last sigma.
+        let (timesteps, sigmas) = if let Some(how) = config.sigmas {
+            let Levels { timesteps, mut sigmas } = Levels::whole(how, config, &training, steps);
+            // Here `sigma_min` means the last of these sigmas.
             sigmas.push(match config.final_sigmas {
                 FinalSigma::Zero => 0.0,
                 FinalSigma::SigmaMin => sigmas.last().copied().unwrap_or_default(),

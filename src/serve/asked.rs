@@ -38,8 +38,12 @@ pub struct Asked {
     pub height: Option<usize>,
     /// Scheduler.
     pub scheduler: Option<String>,
-    /// DDIM's eta.
+    /// DDIM's eta, or TCD's.
     pub eta: Option<f64>,
+    /// Where the noise levels lie: `karras` or another that `sdviz trace --help` names.
+    pub sigmas: Option<String>,
+    /// How far the guided prediction is brought back to the deviation of the one with the prompt, 0 to 1.
+    pub guidance_rescale: Option<f64>,
     /// How many pictures, with seeds that follow each other.
     pub pictures: Option<usize>,
     /// Picture to begin from: PNG, JPEG or WebP in base64, with or without `data:…;base64,` before it.
@@ -102,7 +106,9 @@ impl Asked {
             width: self.width.unwrap_or(usual.width),
             height: self.height.unwrap_or(usual.height),
             scheduler: scheduler.map_or(usual.scheduler.clone(), |kind| kind.name().into()),
-            eta: self.eta.unwrap_or(0.0),
+            eta: self.eta.unwrap_or_else(|| scheduler.map_or(0.0, SchedulerKind::usual_eta)),
+            sigmas: self.sigmas.as_deref().map(str::parse).transpose()?,
+            guidance_rescale: self.guidance_rescale.unwrap_or_default(),
             strength,
             resize: match strength {
                 Some(_) => Some(self.resize.as_deref().map(str::parse).transpose()?.unwrap_or_default()),
@@ -165,8 +171,11 @@ fn check(plan: &Plan, model: &Model, most: &Limits) -> Result<()> {
             format!("give a number from 1, the last, to {layers}"),
         ));
     }
-    if !(0.0..=1.0).contains(&plan.eta) || plan.eta > 0.0 && plan.scheduler != SchedulerKind::Ddim.name() {
-        return Err(Error::invalid(format!("an eta of {} with `{}`", plan.eta, plan.scheduler), "0 to 1, with `ddim`"));
+    let kind = SchedulerKind::parse(&plan.scheduler)?;
+    plan.sigmas.map_or(Ok(()), |sigmas| kind.check_sigmas(sigmas))?;
+    if !(0.0..=1.0).contains(&plan.eta) || plan.eta > 0.0 && !kind.takes_eta() {
+        let hint = "0 to 1, with `ddim` or `tcd`";
+        return Err(Error::invalid(format!("an eta of {} with `{}`", plan.eta, plan.scheduler), hint));
     }
     if let Some(second) = &plan.hires {
         hires::check(second, plan.strength.is_some())?;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::start;
 use crate::record::conditions::PromptSyntax;
 use crate::record::edits::PlannedEdit;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::SchedulerKind;
 use serde_json::Value;
 
@@ -135,7 +136,30 @@ pub const FIELDS: &[Field] = &[
         short: None,
         aliases: &[],
         value_name: "LIST",
-        help: "DDIM's eta: 0 adds no noise, 1 as much as DDPM [default: 0]",
+        help: "DDIM's eta, or TCD's: 0 adds no noise, 1 as much as DDPM [default: 0]",
+        values: values::numbers,
+    },
+    Field {
+        name: "sigmas",
+        flag: "sigmas",
+        title: "sigmas",
+        short: None,
+        aliases: &[],
+        value_name: "NAMES",
+        help: "Where the noise levels lie: karras, exponential, beta, sgm_uniform, simple, normal [default: as the model has them]",
+        values: |text| {
+            let known = |name: &String| name.parse::<Sigmas>().map(|sigmas| Value::from(sigmas.name()));
+            values::split(text)?.iter().map(known).collect()
+        },
+    },
+    Field {
+        name: "guidance_rescale",
+        flag: "guidance-rescale",
+        title: "guidance rescale",
+        short: None,
+        aliases: &[],
+        value_name: "LIST",
+        help: "Shares of the guided prediction to bring back to the deviation of the one with the prompt [default: 0]",
         values: values::numbers,
     },
     Field {
@@ -271,6 +295,7 @@ mod tests {
         let edits = vec![PlannedEdit::asked("zero mid")];
         let syntax = PromptSyntax::A1111;
         let plan = Plan { prompt_syntax: syntax, clip_skip: 2, strength: Some(0.5), edits, ..Plan::default() };
+        let plan = Plan { sigmas: Some(Sigmas::Karras), guidance_rescale: 0.7, ..plan };
         let plan = serde_json::to_value(plan).unwrap();
         for field in FIELDS.iter().filter(|f| f.name != MODEL) {
             assert!(plan.get(field.name).is_some(), "{}", field.name);

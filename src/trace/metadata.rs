@@ -24,6 +24,7 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
     let mut pairs = vec![
         ("Steps", plan.steps.to_string()),
         ("Sampler", sampler),
+        ("Schedule type", plan.sigmas.map_or(String::new(), |sigmas| sigmas.a1111_name().into())),
         ("CFG scale", plan.guidance_scale.to_string()),
         ("Seed", plan.seed.wrapping_add(batch as u64).to_string()),
         ("Size", format!("{}x{}", plan.width, plan.height)),
@@ -58,6 +59,12 @@ pub fn parameters(record: &RunRecord, batch: usize) -> String {
     pairs.push(("Embeddings", quoted(&names.join(", "))));
     if plan.eta != 0.0 {
         pairs.push(("Eta", plan.eta.to_string()));
+    }
+    if plan.zero_terminal_snr {
+        pairs.push(("Noise Schedule", "Zero Terminal SNR".into()));
+    }
+    if plan.guidance_rescale != 0.0 {
+        pairs.push(("Guidance rescale", plan.guidance_rescale.to_string()));
     }
     pairs.push(("Edits", quoted(&PlannedEdit::as_text(&plan.edits))));
     pairs.push(("RNG", "CPU".into()));

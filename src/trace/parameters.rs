@@ -12,6 +12,7 @@ use crate::record::edits::PlannedEdit;
 use crate::record::hires::{Hires, Upscaler};
 use crate::record::model::ModelRecord;
 use crate::record::plan::Plan;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::SchedulerKind;
 use regex::Regex;
 use serde::Serialize;
@@ -50,6 +51,9 @@ pub struct PictureSettings {
     /// The scheduler of that name here, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
+    /// Where its noise levels lie, if that is a choice of its own here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigmas: Option<Sigmas>,
     /// Guidance scale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_scale: Option<f64>,
@@ -178,7 +182,8 @@ impl PictureSettings {
         let size = self.said("Size").and_then(|v| v.split_once('x'));
         (self.width, self.height) = (size.and_then(|s| s.0.parse().ok()), size.and_then(|s| s.1.parse().ok()));
         self.sampler = self.said("Sampler").map(String::from);
-        self.scheduler = self.like_sampler().and_then(|sampler| sampler.scheduler);
+        let sampler = self.like_sampler().unwrap_or_default();
+        (self.scheduler, self.sigmas) = (sampler.scheduler, sampler.sigmas);
         self.hires = self.hires();
         let edits = self.said("Edits").filter(|_| ours).map(PlannedEdit::of_text).unwrap_or_default();
         self.edits = edits.into_iter().map(|edit| edit.edit).collect();
@@ -229,6 +234,7 @@ impl PictureSettings {
             steps: Some(plan.steps),
             sampler: Some(plan.scheduler.clone()),
             scheduler: SchedulerKind::parse(&plan.scheduler).ok().map(|kind| kind.name().to_string()),
+            sigmas: plan.sigmas,
             guidance_scale: Some(plan.guidance_scale),
             seed: Some(plan.seed.wrapping_add(json["batch_item"].as_u64().unwrap_or(0))),
             width: Some(plan.width),

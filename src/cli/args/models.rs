@@ -122,6 +122,10 @@ pub struct ScheduleArgs {
     /// Schedulers to compare, up to six
     #[arg(long, value_delimiter = ',', default_value = "pndm,euler,dpmpp_2m_karras", value_name = "LIST")]
     pub scheduler: Vec<String>,
+    /// Show each scheduler with its noise levels in each of these places: karras, exponential, beta, sgm_uniform, simple,
+    /// normal, or default, where the model has them
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub sigmas: Vec<String>,
     /// Steps
     #[arg(long, default_value_t = 25, alias = "num-inference-steps")]
     pub steps: usize,

@@ -10,6 +10,7 @@ use crate::export::schedules::{self, NamedSchedule};
 use crate::export::settings::scheduler_name;
 use crate::model::index;
 use crate::model::resolve;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::{self, SchedulerConfig, SchedulerKind};
 use anyhow::Result;
 use serde_json::json;
@@ -18,6 +19,8 @@ use std::process::ExitCode;
 
 /// The folder for the plot, where none is named.
 const FOLDER: &str = "exports";
+/// What stands for the model's own noise levels among the places.
+const DEFAULT: &str = "default";
 /// More curves than this cannot be told apart.
 const MOST: usize = 6;
 
@@ -31,18 +34,28 @@ pub fn run(args: &ScheduleArgs, talk: Talk) -> Result<ExitCode> {
             kinds.push(kind);
         }
     }
-    if kinds.len() > MOST {
+    let named = |name: &String| match name.trim() {
+        DEFAULT => Ok(None),
+        name => name.parse().map(Some),
+    };
+    let mut places = args.sigmas.iter().map(named).collect::<LibResult<Vec<Option<Sigmas>>>>()?;
+    if places.is_empty() {
+        places.push(None);
+    }
+    let shown: Vec<_> = kinds.iter().flat_map(|kind| places.iter().map(move |sigmas| (*kind, *sigmas))).collect();
+    if shown.len() > MOST {
         return Err(Error::invalid(
-            format!("{} schedulers are too many for one plot", kinds.len()),
+            format!("{} schedules are too many for one plot", shown.len()),
             format!("name {MOST} at most"),
         )
         .into());
     }
+    shown.iter().try_for_each(|(kind, sigmas)| sigmas.map_or(Ok(()), |sigmas| kind.check_sigmas(sigmas)))?;
     let choice = resolve::resolve(args.model.as_deref())?;
     let folder = args.out.clone().or((!args.json).then(|| PathBuf::from(FOLDER)));
     let outputs = folder.as_deref().map(Outputs::in_folder).transpose()?;
     let config = index::scheduler(&choice.files)?;
-    let schedules = kinds.iter().map(|kind| schedule(*kind, &config, args.steps)).collect::<LibResult<Vec<_>>>()?;
+    let schedules = shown.iter().map(|shown| schedule(*shown, &config, args.steps)).collect::<LibResult<Vec<_>>>()?;
     match args.json {
         true => print_json(&schedules, &choice.id, args.steps)?,
         false => print_table(&schedules),
@@ -57,9 +70,15 @@ pub fn run(args: &ScheduleArgs, talk: Talk) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn schedule(kind: SchedulerKind, config: &SchedulerConfig, steps: usize) -> LibResult<NamedSchedule> {
-    let scheduler = scheduler::build(kind, config, steps, 0.0)?;
-    Ok(NamedSchedule { name: kind.name().into(), levels: scheduler::levels(scheduler.as_ref(), 0) })
+/// The schedule of a scheduler whose noise levels lie in some place.
+fn schedule(
+    (kind, sigmas): (SchedulerKind, Option<Sigmas>),
+    config: &SchedulerConfig,
+    steps: usize,
+) -> LibResult<NamedSchedule> {
+    let scheduler = scheduler::build(kind, &config.asked(sigmas, false), steps, 0.0)?;
+    let name = sigmas.map_or(kind.name().to_string(), |sigmas| format!("{kind} {sigmas}"));
+    Ok(NamedSchedule { name, levels: scheduler::levels(scheduler.as_ref(), 0) })
 }
 
 fn print_table(schedules: &[NamedSchedule]) {

@@ -9,14 +9,16 @@ use std::process::ExitCode;
 
 /// Prints a line for each scheduler.
 pub fn run(args: SchedulersArgs) -> Result<ExitCode> {
-    let mut table = report::table(&["name", "diffusers class", "A1111 sampler", ""]);
+    let mut table = report::table(&["name", "diffusers class", "A1111 sampler", "--sigmas", ""]);
     for kind in SchedulerKind::all() {
         if args.json {
             report::print(json!({
                 "name": kind.name(), "class_name": kind.class_name(), "a1111": kind.a1111_name(), "about": kind.about(),
+                "sigmas": kind.takes_sigmas(), "eta": kind.takes_eta(),
             }));
         } else {
-            table.add_row([kind.name(), kind.class_name(), kind.a1111_name(), kind.about()]);
+            let sigmas = if kind.takes_sigmas() { "yes" } else { "" };
+            table.add_row([kind.name(), kind.class_name(), kind.a1111_name(), sigmas, kind.about()]);
         }
     }
     if !args.json {

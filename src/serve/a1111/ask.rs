@@ -6,6 +6,7 @@
 use super::Failure;
 use crate::files::pictures;
 use crate::record::hires::Upscaler;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::SchedulerKind;
 use crate::serve::asked::{Asked, AskedHires};
 use crate::serve::body;
@@ -157,8 +158,8 @@ fn common(fields: &Fields, model: &Model) -> Result<Wanted, Failure> {
             warnings.push(format!("`{name}` is passed over"));
         }
     }
-    let (sampler, kind) = sampler(fields)?;
-    let eta = fields.number("eta").filter(|eta| kind == SchedulerKind::Ddim && (0.0..=1.0).contains(eta));
+    let (sampler, kind, sigmas) = sampler(fields)?;
+    let eta = fields.number("eta").filter(|eta| kind.takes_eta() && (0.0..=1.0).contains(eta));
     let batch_size = fields.whole("batch_size")?.unwrap_or(1);
     let pictures = batch_size.saturating_mul(fields.whole("n_iter")?.unwrap_or(1));
     let clip_skip = overrides.whole("CLIP_stop_at_last_layers")?.or(fields.whole("clip_skip")?);
@@ -175,6 +176,7 @@ fn common(fields: &Fields, model: &Model) -> Result<Wanted, Failure> {
         height: fields.whole("height")?,
         scheduler: Some(kind.name().into()),
         eta,
+        sigmas: sigmas.map(|sigmas| sigmas.to_string()),
         pictures: Some(pictures),
         ..Asked::default()
     };
@@ -188,12 +190,12 @@ pub fn is_ours(wished: &str, model: &Model) -> bool {
 }
 
 /// The sampler, by its name, or where there is none by what older clients call its index.
-fn sampler(fields: &Fields) -> Result<(String, SchedulerKind), Failure> {
+fn sampler(fields: &Fields) -> Result<(String, SchedulerKind, Option<Sigmas>), Failure> {
     let named = [fields.text("sampler_name"), fields.text("sampler_index")].into_iter().find(|name| !name.is_empty());
     let found = Sampler::find(named.unwrap_or("Euler"), Some(fields.text("scheduler")));
     let kind = found.scheduler.as_deref().and_then(|name| SchedulerKind::parse(name).ok());
     let kind = kind.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Sampler not found"))?;
-    Ok((kind.a1111_name().into(), kind))
+    Ok((kind.a1111_name().into(), kind, found.sigmas))
 }
 
 fn second_pass(fields: &Fields, warnings: &mut Vec<String>) -> Result<AskedHires, Failure> {

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::ask::is_ours;
 use crate::record::hires::Upscaler;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::SchedulerKind;
 use crate::serve::api::blocking;
 use crate::serve::body::{self, LARGE, SMALL, Sent};
@@ -63,7 +64,8 @@ pub async fn samplers(_: Caller) -> Json<Value> {
     responses((status = 200, description = "a list", body = serde_json::Value)))]
 pub async fn schedulers(_: Caller) -> Json<Value> {
     let about = |name: &str, label: &str| json!({ "name": name, "label": label, "aliases": null, "default_rho": -1.0, "need_inner_model": false });
-    Json(json!([about("automatic", "Automatic"), about("uniform", "Uniform"), about("karras", "Karras")]))
+    let own = [about("automatic", "Automatic"), about("uniform", "Uniform")];
+    own.into_iter().chain(Sigmas::ALL.map(|sigmas| about(sigmas.name(), sigmas.a1111_name()))).collect::<Value>().into()
 }
 
 /// The model.

@@ -1,0 +1,83 @@
+//! Where the noise levels of a run lie, if not simply at the timesteps that the spacing visits.
+//!
+//! Enters: a way to place them, the sigmas of all training timesteps, a number of steps. Leaves: the sigma and the
+//! fractional training timestep of each step. The formulas are diffusers' `_convert_to_karras`, `_convert_to_exponential`
+//! and `_convert_to_beta`, and ComfyUI's `normal_scheduler` and `simple_scheduler`, in f64.
+
+use super::beta_quantile::beta_quantile;
+use super::betas::{interpolate_logarithms, linspace, timestep_of};
+use super::resolved::BetaSchedule;
+use super::{Resolved, at};
+use crate::record::sigmas::Sigmas;
+
+/// The steps' training timesteps and sigmas, from the noisiest down.
+pub(super) struct Levels {
+    pub timesteps: Vec<f64>,
+    pub sigmas: Vec<f64>,
+}
+
+impl Levels {
+    /// `steps` levels. The first three ways lie between `max` and `min`, unless the configuration names others; the rest
+    /// between the sigmas of the last and the first training timestep.
+    pub(super) fn placed(
+        how: Sigmas,
+        config: &Resolved,
+        (max, min): (f64, f64),
+        training: &[f32],
+        steps: usize,
+    ) -> Levels {
+        let (max, min) = (config.sigma_max.unwrap_or(max), config.sigma_min.unwrap_or(min));
+        let last = (training.len() - 1) as f64;
+        match how {
+            Sigmas::Karras => Levels::of_sigmas(karras(max, min, steps), training),
+            Sigmas::Exponential => Levels::of_sigmas(exponential(max, min, steps), training),
+            Sigmas::Beta => Levels::of_sigmas(beta(max, min, steps), training),
+            Sigmas::Normal => Levels::at(linspace(last, steps).into_iter().rev().collect(), training),
+            Sigmas::SgmUniform => {
+                Levels::at(linspace(last, steps + 1).into_iter().rev().take(steps).collect(), training)
+            }
+            Sigmas::Simple => {
+                let ratio = training.len() as f64 / steps as f64;
+                Levels::at((0..steps).map(|i| last - (i as f64 * ratio).floor()).collect(), training)
+            }
+        }
+    }
+
+    fn of_sigmas(sigmas: Vec<f64>, training: &[f32]) -> Levels {
+        Levels { timesteps: sigmas.iter().map(|sigma| timestep_of(*sigma, training)).collect(), sigmas }
+    }
+
+    fn at(timesteps: Vec<f64>, training: &[f32]) -> Levels {
+        Levels { sigmas: timesteps.iter().map(|t| interpolate_logarithms(*t, training)).collect(), timesteps }
+    }
+
+    /// The same for a solver whose timesteps are whole. diffusers rounds Karras', but for DPM-Solver++ with the cosine
+    /// schedule, and cuts the fractions of the other two off.
+    pub(super) fn whole(how: Sigmas, config: &Resolved, training: &[f32], steps: usize) -> Levels {
+        let ends = (f64::from(at(training, training.len())), f64::from(at(training, 0)));
+        let mut levels = Levels::placed(how, config, ends, training, steps);
+        let cut = match how {
+            Sigmas::Karras => config.kind.is_dpmpp_2m() && config.beta_schedule == BetaSchedule::SquaredCos,
+            other => other.diffusers_field().is_some(),
+        };
+        levels.timesteps.iter_mut().for_each(|t| *t = if cut { t.trunc() } else { t.round_ties_even() });
+        levels
+    }
+}
+
+/// Sigmas whose 7th roots are evenly spaced (Karras et al. 2022, equation 5 with ρ = 7).
+fn karras(max: f64, min: f64, steps: usize) -> Vec<f64> {
+    let (max, min) = (max.powf(1.0 / 7.0), min.powf(1.0 / 7.0));
+    linspace(1.0, steps).into_iter().map(|ramp| (max + ramp * (min - max)).powf(7.0)).collect()
+}
+
+/// Sigmas whose logarithms are evenly spaced.
+fn exponential(max: f64, min: f64, steps: usize) -> Vec<f64> {
+    let (max, min) = (max.ln(), min.ln());
+    linspace(min - max, steps).into_iter().map(|way| (max + way).exp()).collect()
+}
+
+/// Sigmas at quantiles of Beta(0.6, 0.6) (Lee et al. 2024).
+fn beta(max: f64, min: f64, steps: usize) -> Vec<f64> {
+    linspace(1.0, steps).into_iter().map(|share| min + beta_quantile(1.0 - share) * (max - min)).collect()
+}
