@@ -51,7 +51,7 @@ pub use serve::ServeArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
-pub use train::{CourseArgs, EmbeddingArgs, PersonalArgs, StageArgs, TrainArgs, TrainCommand};
+pub use train::{CourseArgs, EmbeddingArgs, PersonalArgs, PreviewVaeArgs, StageArgs, TrainArgs, TrainCommand};
 
 /// Shows what happens inside Stable Diffusion.
 #[derive(Debug, Parser)]
@@ -205,6 +205,11 @@ pub struct KeepArgs {
     /// What to decode of them: latents, predicted_original (or x0), or both
     #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Record")]
     pub decode_what: Option<Vec<String>>,
+    /// What decodes the pictures of the steps, where that shall cost little: tiny (the small decoder beside the model),
+    /// linear (a colour for each latent), or another autoencoder, such as a folder of TAESD. The finished picture is the
+    /// model's own decoder's in any case [default: its own]
+    #[arg(long, value_name = "MODEL", help_heading = "Record")]
+    pub preview_vae: Option<String>,
 }
 
 /// What a trace keeps where it is not told.

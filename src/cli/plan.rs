@@ -31,9 +31,17 @@ pub use sweep::{Asked, shard, sweep_model, sweep_plan};
 /// How to load the model.
 ///
 /// # Errors
+/// As [`load_options_with`].
+pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
+    load_options_with(args, None)
+}
+
+/// The same, with what decodes the pictures of the steps.
+///
+/// # Errors
 /// When device or dtype are unknown or not there, a LoRA's weight is no number, an embedding has no name, or there is no
 /// such way to tile.
-pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
+pub fn load_options_with(args: &LoadArgs, preview_vae: Option<&String>) -> Result<LoadOptions> {
     let device = device::device(&args.device)?;
     let some = |text: &&String| *text != super::extras::NONE;
     let loras = args.lora.iter().filter(some).map(|text| LoraChoice::parse(text)).collect::<Result<_>>()?;
@@ -41,7 +49,15 @@ pub fn load_options(args: &LoadArgs) -> Result<LoadOptions> {
     let embeddings = embeddings.collect::<Result<_>>()?;
     let kind = device::dtype(&args.dtype, device)?;
     let vae_tiling = args.vae_tiling.parse()?;
-    Ok(LoadOptions { device, kind, variant: args.variant.clone(), loras, embeddings, vae_tiling })
+    Ok(LoadOptions {
+        device,
+        kind,
+        variant: args.variant.clone(),
+        loras,
+        embeddings,
+        vae_tiling,
+        preview_vae: preview_vae.cloned(),
+    })
 }
 
 /// The plan of a trace, as far as it does not depend on the model: sizes that were not given are 0, a scheduler that was

@@ -71,6 +71,7 @@ impl Model {
             dtype: "auto".into(),
             variant: None,
             vae_tiling: None,
+            preview_vae: None,
             loras: vec![],
             embeddings: vec![],
         }
@@ -138,6 +139,7 @@ pub struct ModelOptions {
     dtype: String,
     pub(super) variant: Option<String>,
     vae_tiling: Option<String>,
+    preview_vae: Option<String>,
     pub(super) loras: Vec<LoraChoice>,
     embeddings: Vec<String>,
 }
@@ -175,6 +177,13 @@ impl ModelOptions {
     #[must_use]
     pub fn vae_tiling(mut self, name: &str) -> ModelOptions {
         self.vae_tiling = Some(name.into());
+        self
+    }
+
+    /// What decodes the pictures of the steps: `tiny`, `linear`, or another autoencoder.
+    #[must_use]
+    pub fn preview_vae(mut self, name: &str) -> ModelOptions {
+        self.preview_vae = Some(name.into());
         self
     }
 
@@ -223,6 +232,7 @@ impl ModelOptions {
             loras: self.loras.clone(),
             embeddings: self.embeddings.iter().map(|text| EmbeddingChoice::parse(text)).collect::<Result<_>>()?,
             vae_tiling: self.vae_tiling.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
+            preview_vae: self.preview_vae.clone(),
         };
         let pipeline = Pipeline::load(&choice, options)?;
         let (hashes, options) = (OnceCell::new(), self.clone());

@@ -119,11 +119,16 @@ fn frame(run: &Run, step: usize, picture: &RgbImage, options: &Options) -> RgbIm
     }
     // Large letters: on a slide, a picture is an eighth as wide as the wall.
     let text = TextStyle::new((picture.width() as f32 / 11.0).clamp(11.0, 64.0).round(), INK);
-    let style = CaptionStyle { text, background: WHITE, lines: 2, padding: (text.px / 4.0).ceil() as u32 };
+    let previewed = options.shown != Shown::Latents && run.record().model.preview.is_some();
+    let lines = 2 + u32::from(previewed);
+    let style = CaptionStyle { text, background: WHITE, lines, padding: (text.px / 4.0).ceil() as u32 };
     let parts = words::place_in_run(run, step, options.shown.quantity());
+    // In a run of previews every frame has the line, so that all are as high.
+    let decoder = previewed.then(|| format!("\n{}", words::decoder(run, step, options.shown.quantity())));
     // The step, and which pass it belongs to where there are two.
     let (first, rest) = parts.split_at(parts.len().min(1 + usize::from(run.record().hires.is_some())));
-    with_caption(picture, &format!("{}\n{}", first.join(" · "), rest.join(" · ")), &style)
+    let decoder = decoder.unwrap_or_default();
+    with_caption(picture, &format!("{}\n{}{decoder}", first.join(" · "), rest.join(" · ")), &style)
 }
 
 fn lay_out(title: &str, pictures: &[RgbImage], options: &Options) -> RgbImage {

@@ -6,6 +6,7 @@
 
 use super::footer::{FOOTER_PROMPT, with_footer};
 use super::latents::{self, PaintSettings, Painter};
+use super::words::PREVIEW_DECODER;
 use super::{settings, sizes, words};
 use crate::error::{Error, Result};
 use crate::record::plan::Quantity;
@@ -261,6 +262,10 @@ impl<'a> Panels<'a> {
         let what = panel.shown.quantity();
         let numbers = own.map(|own| latents::caption(panel.run, own, what, style, picture.width())).unwrap_or_default();
         let room = picture.width().saturating_sub(2 * style.padding);
+        let previewed =
+            own.filter(|own| panel.shown != Shown::Latents && panel.run.record().previewed(*own, what).is_some());
+        let more = format!("{numbers} · {PREVIEW_DECODER}");
+        let numbers = if previewed.is_some() && style.text.width(&more) <= room { more } else { numbers };
         let caption = match style.lines {
             1 => numbers,
             lines => format!("{}\n{numbers}", style.text.wrap_to(&panel.label, room, lines as usize - 1)),

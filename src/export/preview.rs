@@ -254,7 +254,10 @@ fn draw(run: &Run, step: usize, map: &LinearMap, options: &Options) -> Result<(R
         let style = CaptionStyle { lines: 2, ..CaptionStyle::for_width(cell.0) };
         let numbers = latents::caption(run, step, what, &style, cell.0);
         let quality = row.map(|row| format!("PSNR {:.1} dB", row.psnr_full)).unwrap_or_default();
-        for (part, caption) in parts.iter_mut().zip([format!("linear map\n{quality}"), format!("decoder\n{numbers}")]) {
+        for (part, caption) in parts
+            .iter_mut()
+            .zip([format!("linear map\n{quality}"), format!("{}\n{numbers}", words::decoder(run, step, what))])
+        {
             let caption = if row.is_none() { format!("linear map\n{numbers}") } else { caption };
             *part = with_caption(part, &caption, &style);
         }

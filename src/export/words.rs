@@ -30,6 +30,14 @@ pub fn place_in_run(run: &Run, step: usize, what: Quantity) -> Vec<String> {
     parts
 }
 
+/// What stands beside a picture that the model's own decoder did not make.
+pub const PREVIEW_DECODER: &str = "preview decoder";
+
+/// What decoded the picture of a step: [`PREVIEW_DECODER`], or `decoder` for the model's own.
+pub fn decoder(run: &Run, step: usize, what: Quantity) -> &'static str {
+    if run.record().previewed(step, what).is_some() { PREVIEW_DECODER } else { "decoder" }
+}
+
 /// Whether the scheduler calls the model more or less often than there are steps, in the first pass.
 pub fn counts_calls(run: &Run) -> bool {
     let record = run.record();

@@ -19,6 +19,8 @@ macro_rules! embed {
 /// The embedded model's files.
 pub static POCKET_FILES: &[EmbeddedFile] = embed![
     "model_index.json",
+    "preview_vae/config.json",
+    "preview_vae/diffusion_pytorch_model.safetensors",
     "scheduler/scheduler_config.json",
     "sdviz.json",
     "text_encoder/config.json",

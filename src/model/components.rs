@@ -4,6 +4,7 @@
 //! A second text encoder would be an entry here, and a field of the pipeline with its use.
 
 use super::compvis_names::{self, Depth};
+use super::config::TINY_CLASS;
 use super::infer::{self, ComponentShapes};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -127,6 +128,25 @@ pub static VAE: Component = Component {
         to_diffusers: compvis_names::vae,
         to_compvis: compvis_names::vae_back,
         unused: (&["loss.", "model_ema."], &[]),
+    },
+    lora: None,
+};
+
+/// Latents to pictures on the way, quickly: not a part of a model, but it may lie beside the parts.
+pub static PREVIEW_VAE: Component = Component {
+    name: "preview_vae",
+    config: "preview_vae/config.json",
+    stem: "diffusion_pytorch_model",
+    library: "diffusers",
+    class: TINY_CLASS,
+    output: "image",
+    single_file: SingleFileNames {
+        prefix: "preview_vae.",
+        root: "",
+        describe: infer::vae,
+        to_diffusers: |_, _| None,
+        to_compvis: |_, _| None,
+        unused: (&[], &[]),
     },
     lora: None,
 };

@@ -6,16 +6,19 @@
 
 mod read;
 mod text;
+mod tiny;
 mod vae;
 
 pub use read::Config;
 pub use text::TextConfig;
+pub use tiny::{TINY_CLASS, TinyConfig};
 pub use vae::VaeConfig;
 
 use crate::error::Result;
 use read::{Check, MOST_LAYERS};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// The pipelines whose models this program runs, as model_index.json names them (`_class_name`).
 pub const PIPELINES: [&str; 3] =
@@ -307,7 +310,37 @@ config!(
     ],
     correct_size
 );
-config!(VaeConfig, "VAE configuration", "AutoencoderKL", &["block_out_channels", "down_block_types", "up_block_types"]);
+config!(
+    TinyConfig,
+    "tiny autoencoder's configuration",
+    "AutoencoderTiny",
+    &[
+        "block_out_channels",
+        "decoder_block_out_channels",
+        "encoder_block_out_channels",
+        "num_decoder_blocks",
+        "num_encoder_blocks"
+    ]
+);
+
+impl Config for VaeConfig {
+    const KIND: &'static str = "VAE configuration";
+    const CLASSES: &'static [&'static str] = &["AutoencoderKL", TINY_CLASS];
+    const LISTS: &'static [&'static str] = &["block_out_channels", "down_block_types", "up_block_types"];
+
+    fn validate(&self, place: &str) -> Result<()> {
+        self.check(&Check { place: place.to_string() })
+    }
+
+    /// That of either class, by the name that it gives itself.
+    fn parse(text: &str, path: &Path) -> Result<VaeConfig> {
+        match read::class(text).as_deref() {
+            Some(TINY_CLASS) => TinyConfig::parse(text, path).map(TinyConfig::as_vae),
+            _ => read::parse(text, path),
+        }
+    }
+}
+
 config!(TextConfig, "text encoder configuration", "CLIPTextModel", &[]);
 
 #[cfg(test)]

@@ -252,5 +252,11 @@ fn depth(files: &ModelFiles) -> Result<Depth> {
             "a folder in diffusers' layout works here as it is; single files are written of 1.x only",
         ));
     }
+    if vae.tiny.is_some() {
+        return Err(Error::invalid(
+            "its autoencoder is an AutoencoderTiny, for which single files have no names",
+            "write it as a folder, or give the file another autoencoder with `--vae`",
+        ));
+    }
     Ok(Depth { vae_levels: vae.block_out_channels.len(), ..Depth::of_unet(&unet) })
 }

@@ -5,6 +5,7 @@ use super::components::{COMPONENTS, Component, VAE};
 use super::config::Config;
 use super::pieces::{self, Form};
 use super::single_file::SingleFile;
+use super::tiny_files::TinyFiles;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, IoContext, Result};
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub enum ModelFiles {
     Component(PathBuf),
     /// A checkpoint in one file.
     Single(Arc<SingleFile>),
+    /// A tiny autoencoder in its author's files.
+    Tiny(Arc<TinyFiles>),
     /// A model with the autoencoder of another, which is called by the name given.
     WithVae {
         /// The model.
@@ -68,6 +71,7 @@ impl ModelFiles {
             ModelFiles::Embedded(model, _) => Path::new(model).join(name),
             ModelFiles::Component(folder) => folder.join(inside(name)),
             ModelFiles::Single(file) => file.path().to_path_buf(),
+            ModelFiles::Tiny(files) => files.path(name),
             ModelFiles::WithVae { .. } => self.holder(name).path(name),
         }
     }
@@ -78,6 +82,7 @@ impl ModelFiles {
             ModelFiles::Folder(_) | ModelFiles::Component(_) => self.path(name).is_file(),
             ModelFiles::Embedded(_, files) => files.iter().any(|(n, _)| *n == name),
             ModelFiles::Single(file) => file.text(name).is_some(),
+            ModelFiles::Tiny(_) => name == VAE.config,
             ModelFiles::WithVae { .. } => self.holder(name).has(name),
         }
     }
@@ -100,6 +105,7 @@ impl ModelFiles {
                 Ok(files.iter().find(|(n, _)| *n == name).map(|(_, b)| String::from_utf8_lossy(b).into_owned()))
             }
             ModelFiles::Single(file) => Ok(file.text(name).cloned()),
+            ModelFiles::Tiny(files) => Ok((name == VAE.config).then(|| files.config().to_string())),
             ModelFiles::WithVae { .. } => self.holder(name).text(name),
         }
     }
@@ -142,6 +148,9 @@ impl ModelFiles {
             let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ok((name, file.weights(component)?));
         }
+        if let ModelFiles::Tiny(files) = self {
+            return Ok((files.names().swap_remove(0), Arc::new(files.weights()?)));
+        }
         let name = format!("{}/{}", component.name, self.form(component, variant)?.name());
         let pieces = self.pieces(&name)?;
         let bytes = pieces.iter().map(|piece| Ok((self.path(piece), self.bytes(piece, &name)?)));
@@ -159,8 +168,10 @@ impl ModelFiles {
         let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
         let inside = |piece: String| if folder.is_empty() { piece } else { format!("{folder}/{piece}") };
         let whole = || Ok(vec![name.to_string()]);
-        if let ModelFiles::Single(_) = self {
-            return whole();
+        match self {
+            ModelFiles::Single(_) => return whole(),
+            ModelFiles::Tiny(files) => return Ok(files.names()),
+            _ => {}
         }
         let stem = file.split(['.', '-']).next().unwrap_or_default();
         match pieces::stored(&[file.to_string()], stem).pop().map(|stored| stored.form) {

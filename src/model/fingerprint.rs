@@ -46,7 +46,10 @@ impl Fingerprints {
 }
 
 /// The sum over a file, or over all pieces for which it stands, one after another.
-fn sum(files: &ModelFiles, name: &str) -> Result<String> {
+///
+/// # Errors
+/// When one cannot be read.
+pub fn sum(files: &ModelFiles, name: &str) -> Result<String> {
     if let ModelFiles::Embedded(_, all) = files {
         return Ok(of_bytes(all.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)));
     }

@@ -5,11 +5,11 @@ use super::weights::Weights;
 use crate::error::Result;
 use tch::{Device, Kind, Tensor};
 
-/// A 2-D convolution with bias, as `torch.nn.Conv2d`.
+/// A 2-D convolution, as `torch.nn.Conv2d`.
 #[derive(Debug)]
 pub struct Conv2d {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     stride: i64,
     padding: i64,
 }
@@ -23,13 +23,19 @@ impl Conv2d {
     /// Any stride and padding.
     pub fn strided(at: Weights, input: i64, output: i64, kernel: i64, stride: i64, padding: i64) -> Result<Conv2d> {
         let weight = at.tensor("weight", &[output, input, kernel, kernel])?;
-        Ok(Conv2d { weight, bias: at.tensor("bias", &[output])?, stride, padding })
+        Ok(Conv2d { weight, bias: Some(at.tensor("bias", &[output])?), stride, padding })
+    }
+
+    /// A square kernel without bias, padded so that the size stays but for the stride.
+    pub fn without_bias(at: Weights, input: i64, output: i64, kernel: i64, stride: i64) -> Result<Conv2d> {
+        let weight = at.tensor("weight", &[output, input, kernel, kernel])?;
+        Ok(Conv2d { weight, bias: None, stride, padding: kernel / 2 })
     }
 
     /// `[batch, input, h, w]` to `[batch, output, h/stride, w/stride]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let (s, p) = (self.stride, self.padding);
-        x.conv2d(&self.weight, Some(&self.bias), [s, s], [p, p], [1, 1], 1)
+        x.conv2d(&self.weight, self.bias.as_ref(), [s, s], [p, p], [1, 1], 1)
     }
 }
 

@@ -6,6 +6,7 @@ use super::cache;
 use super::files::ModelFiles;
 use super::single_file::{SingleFile, Wanted};
 use super::sniff;
+use super::tiny_files::{DECODER_FILE, TinyFiles};
 use super::vae_override;
 use crate::error::{Error, Result};
 use std::ffi::OsString;
@@ -79,12 +80,20 @@ pub fn resolve_with(model: Option<&str>, vae: Option<&str>) -> Result<ModelChoic
     Ok(ModelChoice { files: vae_override::with_vae(choice.files, name, find_vae(name)?)?, ..choice })
 }
 
-fn find_vae(name: &str) -> Result<ModelFiles> {
+/// The files of an autoencoder: in a folder or file of its own, or of a whole model.
+///
+/// # Errors
+/// When the name names none.
+pub fn find_vae(name: &str) -> Result<ModelFiles> {
     let path = Path::new(name);
     if path.is_file() {
         return single(path, Wanted::Vae);
     }
     if path.is_dir() && !path.join("model_index.json").is_file() {
+        let tiny = path.join(DECODER_FILE);
+        if tiny.is_file() && !path.join("config.json").is_file() {
+            return single(&tiny, Wanted::Vae);
+        }
         if path.join("config.json").is_file() {
             return Ok(ModelFiles::Component(path.to_path_buf()));
         }
@@ -109,6 +118,11 @@ fn single(path: &Path, wanted: Wanted) -> Result<ModelFiles> {
             )
         };
         return Err(sniff::named(path).unwrap_or_else(unknown));
+    }
+    if wanted == Wanted::Vae
+        && let Some(tiny) = TinyFiles::open(path)?
+    {
+        return Ok(ModelFiles::Tiny(Arc::new(tiny)));
     }
     Ok(ModelFiles::Single(Arc::new(SingleFile::open(path, wanted)?)))
 }

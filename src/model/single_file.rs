@@ -139,7 +139,7 @@ fn rooted(component: &Component, prefix: &str, key: &str) -> Option<String> {
 }
 
 /// A file's shapes by key, and what else its header says.
-fn header(path: &Path) -> Result<(Shapes, HashMap<String, String>)> {
+pub(super) fn header(path: &Path) -> Result<(Shapes, HashMap<String, String>)> {
     let bytes = Bytes::map(path)?;
     let data = bytes.as_ref();
     let (_, header) = SafeTensors::read_metadata(data).map_err(|e| sniff::refused(path, data, &e))?;

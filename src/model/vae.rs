@@ -1,4 +1,4 @@
-//! The autoencoder, diffusers' `AutoencoderKL`: pictures to latents and back.
+//! The autoencoder, diffusers' `AutoencoderKL` or `AutoencoderTiny`: pictures to latents and back.
 //!
 //! Enters: a picture in −1..1, or latents. Leaves: the moments of the latents' distribution, or a picture. Every norm has
 //! epsilon 1e-6. Scaling by the configuration's factor is the pipeline's business.
@@ -7,6 +7,7 @@ use super::attention::ImageAttention;
 use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::tiling::{Tiles, Tiling, of_tile};
+use super::tiny_vae::TinyVae;
 use super::weights::{WeightFile, Weights};
 use crate::error::Result;
 use crate::model::config::VaeConfig;
@@ -83,6 +84,9 @@ struct Decoder {
     conv_out: Conv2d,
 }
 
+/// The least logarithm of a posterior's variance.
+const LEAST_LOGVAR: f64 = -30.0;
+
 /// The distribution of a picture's latents, each `[batch, latent_channels, height/8, width/8]`.
 #[derive(Debug)]
 pub struct Posterior {
@@ -99,15 +103,28 @@ impl Posterior {
     }
 }
 
+/// The networks of an `AutoencoderKL`.
+#[derive(Debug)]
+struct Kl {
+    encoder: Encoder,
+    quant_conv: Option<Conv2d>,
+    post_quant_conv: Option<Conv2d>,
+    decoder: Decoder,
+}
+
+/// Those of either class.
+#[derive(Debug)]
+enum Networks {
+    Kl(Box<Kl>),
+    Tiny(TinyVae),
+}
+
 /// The autoencoder.
 #[derive(Debug)]
 pub struct Vae {
     config: VaeConfig,
     kind: Kind,
-    encoder: Encoder,
-    quant_conv: Option<Conv2d>,
-    post_quant_conv: Option<Conv2d>,
-    decoder: Decoder,
+    networks: Networks,
     tiling: Tiling,
     _file: Option<Arc<WeightFile>>,
 }
@@ -118,27 +135,12 @@ impl Vae {
     /// # Errors
     /// When a tensor is missing, has another shape, or is left over.
     pub fn new(at: &Weights, config: VaeConfig) -> Result<Vae> {
-        let shape =
-            ResnetShape { groups: config.norm_num_groups, eps: 1e-6, time_embedding: None, output_scale_factor: 1.0 };
-        let (latent, moments) = (config.latent_channels, 2 * config.latent_channels);
-        let vae = Vae {
-            kind: at.kind(),
-            encoder: encoder(at / "encoder", &config, &shape)?,
-            quant_conv: config
-                .use_quant_conv
-                .then(|| Conv2d::new(at / "quant_conv", moments, moments, 1))
-                .transpose()?,
-            post_quant_conv: config
-                .use_post_quant_conv
-                .then(|| Conv2d::new(at / "post_quant_conv", latent, latent, 1))
-                .transpose()?,
-            decoder: decoder(at / "decoder", &config, &shape)?,
-            tiling: Tiling::default(),
-            config,
-            _file: at.file(),
+        let networks = match &config.tiny {
+            Some(tiny) => Networks::Tiny(TinyVae::new(at, tiny)?),
+            None => Networks::Kl(Box::new(Kl::new(at, &config)?)),
         };
         at.finish()?;
-        Ok(vae)
+        Ok(Vae { kind: at.kind(), networks, tiling: Tiling::default(), config, _file: at.file() })
     }
 
     /// The same, decoding in tiles where `tiling` says so.
@@ -161,27 +163,22 @@ impl Vae {
         self.kind
     }
 
-    /// A picture `[batch, 3, height, width]` in −1..1 to its posterior, not yet multiplied by the scaling factor.
+    /// Whether it can encode: a tiny one's file may hold the decoder alone.
+    pub fn encodes(&self) -> bool {
+        if let Networks::Tiny(tiny) = &self.networks { tiny.encodes() } else { true }
+    }
+
+    /// A picture `[batch, 3, height, width]` in −1..1 to its posterior, not yet multiplied by the scaling factor. A
+    /// deterministic autoencoder's is all but a point.
     pub fn encode(&self, image: &Tensor, probe: &Probe) -> Result<Posterior> {
-        let encoder = &self.encoder;
-        let mut x = encoder.conv_in.forward(&image.to_kind(self.kind));
-        x = probe.pass("vae.encoder.conv_in", Axes::Image, x)?;
-        for (block, down) in &encoder.down_blocks {
-            x = block.forward(x, probe)?;
-            if let Some(down) = down {
-                x = down.forward(&x, probe)?;
+        match &self.networks {
+            Networks::Kl(networks) => networks.encode(&image.to_kind(self.kind), probe),
+            Networks::Tiny(networks) => {
+                let mean = networks.encode(image, self.kind, probe)?;
+                let logvar = mean.full_like(LEAST_LOGVAR);
+                Ok(Posterior { mean, logvar })
             }
-            x = probe.pass(&block.site, Axes::Image, x)?;
         }
-        x = encoder.mid_block.forward(&x, probe)?;
-        x = encoder.conv_out.forward(&silu(encoder.conv_norm_out.forward(&x)));
-        x = probe.pass("vae.encoder.conv_out", Axes::Image, x)?;
-        if let Some(quant) = &self.quant_conv {
-            x = quant.forward(&x);
-            x = probe.pass("vae.quant_conv", Axes::Image, x)?;
-        }
-        let halves = x.chunk(2, 1);
-        Ok(Posterior { mean: halves[0].shallow_clone(), logvar: halves[1].clamp(-30.0, 20.0) })
     }
 
     /// Latents `[batch, latent_channels, h, w]`, already divided by the scaling factor, to a picture
@@ -200,8 +197,51 @@ impl Vae {
     }
 
     fn decode_whole(&self, latents: &Tensor, probe: &Probe) -> Result<Tensor> {
+        match &self.networks {
+            Networks::Kl(networks) => networks.decode(latents.to_kind(self.kind), probe),
+            Networks::Tiny(networks) => networks.decode(latents, self.kind, probe),
+        }
+    }
+}
+
+impl Kl {
+    fn new(at: &Weights, config: &VaeConfig) -> Result<Kl> {
+        let shape =
+            ResnetShape { groups: config.norm_num_groups, eps: 1e-6, time_embedding: None, output_scale_factor: 1.0 };
+        let (latent, moments) = (config.latent_channels, 2 * config.latent_channels);
+        let quant = |name: &str, width| Conv2d::new(at / name, width, width, 1);
+        Ok(Kl {
+            encoder: encoder(at / "encoder", config, &shape)?,
+            quant_conv: config.use_quant_conv.then(|| quant("quant_conv", moments)).transpose()?,
+            post_quant_conv: config.use_post_quant_conv.then(|| quant("post_quant_conv", latent)).transpose()?,
+            decoder: decoder(at / "decoder", config, &shape)?,
+        })
+    }
+
+    fn encode(&self, image: &Tensor, probe: &Probe) -> Result<Posterior> {
+        let encoder = &self.encoder;
+        let mut x = encoder.conv_in.forward(image);
+        x = probe.pass("vae.encoder.conv_in", Axes::Image, x)?;
+        for (block, down) in &encoder.down_blocks {
+            x = block.forward(x, probe)?;
+            if let Some(down) = down {
+                x = down.forward(&x, probe)?;
+            }
+            x = probe.pass(&block.site, Axes::Image, x)?;
+        }
+        x = encoder.mid_block.forward(&x, probe)?;
+        x = encoder.conv_out.forward(&silu(encoder.conv_norm_out.forward(&x)));
+        x = probe.pass("vae.encoder.conv_out", Axes::Image, x)?;
+        if let Some(quant) = &self.quant_conv {
+            x = quant.forward(&x);
+            x = probe.pass("vae.quant_conv", Axes::Image, x)?;
+        }
+        let halves = x.chunk(2, 1);
+        Ok(Posterior { mean: halves[0].shallow_clone(), logvar: halves[1].clamp(LEAST_LOGVAR, 20.0) })
+    }
+
+    fn decode(&self, mut x: Tensor, probe: &Probe) -> Result<Tensor> {
         let decoder = &self.decoder;
-        let mut x = latents.to_kind(self.kind);
         if let Some(conv) = &self.post_quant_conv {
             x = conv.forward(&x);
             x = probe.pass("vae.post_quant_conv", Axes::Image, x)?;

@@ -15,10 +15,19 @@ use crate::model::config::VaeConfig;
 /// When its latents have another number of channels, or another number of pixels to each, than the model's own.
 pub fn with_vae(model: ModelFiles, name: &str, vae: ModelFiles) -> Result<ModelFiles> {
     let (own, other): (VaeConfig, VaeConfig) = (model.config(&VAE)?, vae.config(&VAE)?);
+    check_fit(&own, &other, (name, "--vae"))?;
+    Ok(ModelFiles::WithVae { model: Box::new(model), name: name.into(), vae: Box::new(vae) })
+}
+
+/// Refuses an autoencoder for latents of another shape than the model's own; it was named with `flag`.
+///
+/// # Errors
+/// Then.
+pub fn check_fit(own: &VaeConfig, other: &VaeConfig, (name, flag): (&str, &str)) -> Result<()> {
     let refused = |reason: String| {
         Err(Error::invalid(
             format!("the autoencoder `{name}` does not fit: {reason}"),
-            "take an autoencoder that was made for this kind of model, or leave `--vae` away",
+            format!("take an autoencoder that was made for this kind of model, or leave `{flag}` away"),
         ))
     };
     if own.latent_channels != other.latent_channels {
@@ -29,7 +38,7 @@ pub fn with_vae(model: ModelFiles, name: &str, vae: ModelFiles) -> Result<ModelF
         let (own, other) = (own.scale_factor(), other.scale_factor());
         return refused(format!("its latents stand for {other}×{other} pixels each, the model's for {own}×{own}"));
     }
-    Ok(ModelFiles::WithVae { model: Box::new(model), name: name.into(), vae: Box::new(vae) })
+    Ok(())
 }
 
 /// A word of warning where the exchanged autoencoder fits in shape but scales its latents otherwise.
@@ -40,7 +49,9 @@ pub fn warning(files: &ModelFiles) -> Result<Option<String>> {
     let ModelFiles::WithVae { model, name, vae } = files else { return Ok(None) };
     let scaling = |files: &ModelFiles| Ok::<_, Error>(files.config::<VaeConfig>(&VAE)?.scaling_factor);
     let (own, other) = (scaling(model)?, scaling(vae)?);
-    let differ = (own - other).abs() > 1e-6 * own;
+    // A tiny one takes the latents of the UNet as they are: its factor is 1.
+    let scaled = vae.config::<VaeConfig>(&VAE)?.tiny.is_none() && model.config::<VaeConfig>(&VAE)?.tiny.is_none();
+    let differ = scaled && (own - other).abs() > 1e-6 * own;
     Ok(differ.then(|| {
         format!(
             "the autoencoder `{name}` scales its latents by {other}, the model's own by {own}: \

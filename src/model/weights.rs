@@ -77,6 +77,9 @@ pub struct WeightFile {
     entries: BTreeMap<String, Entry>,
 }
 
+/// A piece of weights, and what its keys are called.
+pub type RenamedPiece<'a> = (PathBuf, Bytes, Box<dyn Fn(&str) -> Option<String> + 'a>);
+
 impl WeightFile {
     /// Reads the header of a safetensors file and renames old keys.
     ///
@@ -100,9 +103,18 @@ impl WeightFile {
     /// # Errors
     /// As [`WeightFile::new`]; also when two pieces have a tensor of one name.
     pub fn of_pieces(path: &Path, pieces: Vec<(PathBuf, Bytes)>) -> Result<WeightFile> {
+        let same = |(path, bytes)| -> RenamedPiece { (path, bytes, Box::new(|key| Some(key.to_string()))) };
+        WeightFile::of_renamed_pieces(path, pieces.into_iter().map(same).collect())
+    }
+
+    /// The same with the keys of each piece renamed first; those that get no name are left out.
+    ///
+    /// # Errors
+    /// As [`WeightFile::of_pieces`].
+    pub fn of_renamed_pieces(path: &Path, pieces: Vec<RenamedPiece>) -> Result<WeightFile> {
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-        for (number, (piece, bytes)) in pieces.iter().enumerate() {
-            for (name, entry) in index(piece, bytes.as_ref(), number, |key| Some(key.to_string()))? {
+        for (number, (piece, bytes, rename)) in pieces.iter().enumerate() {
+            for (name, entry) in index(piece, bytes.as_ref(), number, rename)? {
                 if let Some(first) = entries.get(&name) {
                     let first = pieces[first.piece].0.display();
                     let reason =
@@ -112,6 +124,7 @@ impl WeightFile {
                 entries.insert(name, entry);
             }
         }
+        let pieces = pieces.into_iter().map(|(path, bytes, _)| (path, bytes)).collect();
         Ok(WeightFile { path: path.to_path_buf(), pieces, entries })
     }
 
@@ -186,7 +199,8 @@ fn canonical(key: &str) -> Option<String> {
         return None;
     }
     // Text encoders saved by recent versions of transformers leave the prefix away.
-    if ["embeddings.", "encoder.layers.", "final_layer_norm."].iter().any(|p| key.starts_with(p)) {
+    let bare = ["embeddings.", "encoder.layers.", "final_layer_norm."].iter().any(|p| key.starts_with(p));
+    if bare && !of_tiny_encoder(key) {
         return Some(format!("text_model.{key}"));
     }
     // VAEs saved before diffusers had one attention class.
@@ -198,6 +212,13 @@ fn canonical(key: &str) -> Option<String> {
         }
     }
     Some(key.to_string())
+}
+
+/// Whether a key is one of the tiny autoencoder's encoder, whose layers are convolutions and blocks of them; a text
+/// encoder's hold parts with names.
+fn of_tiny_encoder(key: &str) -> bool {
+    let inside = key.strip_prefix("encoder.layers.").and_then(|rest| rest.split_once('.'));
+    inside.is_some_and(|(_, part)| ["weight", "bias"].contains(&part) || part.starts_with("conv."))
 }
 
 /// Where a component's tensors come from.
@@ -281,6 +302,17 @@ impl Weights {
     /// The dtype the tensors are handed out in.
     pub fn kind(&self) -> Kind {
         self.store.kind
+    }
+
+    /// Whether the file has tensors at this place; weights that are made have them everywhere.
+    pub fn holds_any(&self) -> bool {
+        match &self.store.source {
+            Source::File(file, _) => {
+                let inside = format!("{}.", self.path);
+                file.entries.range(inside.clone()..).next().is_some_and(|(key, _)| key.starts_with(&inside))
+            }
+            Source::Made(_) => true,
+        }
     }
 
     /// The tensor `name` here, with the shape the configuration asks for.

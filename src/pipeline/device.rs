@@ -50,6 +50,22 @@ pub fn dtype(name: &str, device: Device) -> Result<Kind> {
     }
 }
 
+/// What there is to say of a dtype that a device only imitates: bf16 on a processor without its instructions.
+pub fn slow(kind: Kind, device: Device) -> Option<String> {
+    let known = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    (kind == Kind::BFloat16 && device == Device::Cpu && lacks_bf16(&known)).then(|| {
+        "this processor has no instructions for bf16 (avx512_bf16 or amx_bf16): it is many times slower than f32 here; \
+         `--dtype f32` is the quick one"
+            .into()
+    })
+}
+
+/// Whether a processor of the x86 family, as `/proc/cpuinfo` describes it, has no instructions for bf16.
+fn lacks_bf16(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
+    flags.is_some_and(|(_, flags)| !flags.split_whitespace().any(|flag| ["avx512_bf16", "amx_bf16"].contains(&flag)))
+}
+
 /// A device's name, as `--device` takes it.
 pub fn device_name(device: Device) -> String {
     match device {

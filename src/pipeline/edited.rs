@@ -47,7 +47,9 @@ impl Pipeline {
         self.generate(&plan, &probe)?;
         let side = side as i64;
         let picture = Tensor::zeros([1, 3, side, side], (Kind::Float, self.device()));
-        self.vae.encode(&picture, &probe)?;
+        if self.vae.encodes() {
+            self.vae.encode(&picture, &probe)?;
+        }
         drop(probe);
         let second = list.sites.iter().find(|site| site.name == "starting_latents").cloned();
         list.sites.extend(second.map(|site| KnownSite { name: "hires.starting_latents".into(), ..site }));

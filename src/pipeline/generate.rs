@@ -109,17 +109,17 @@ impl Pipeline {
 
         let masked = input.is_some_and(|input| input.mask.is_some()) || past.map_or(Ok(false), Past::is_masked)?;
         let first_call = record.begin.as_ref().map_or(0, |begin| begin.first_call);
-        let draws = start::draws(plan, masked) + scheduler::draws(scheduler.as_ref(), first_call);
+        let draws = start::draws(plan, masked, &self.vae) + scheduler::draws(scheduler.as_ref(), first_call);
         let mut noise = shared.noise(seeds, &self.latent_shape(plan), draws);
         let encoder = Encoder { vae: &self.vae, device: self.options.device, probe, clock: &clock };
         let start = match (past, begun, input) {
-            (Some(past), ..) => past.start(plan, &mut noise, encoder.device, probe),
+            (Some(past), ..) => past.start(plan, &mut noise, &encoder),
             (None, Some(latents), _) => Ok(Start { latents: latents.to_device(encoder.device), kept: None }),
             (None, None, None) => start::from_noise(scheduler.as_ref(), &mut noise, encoder.device, probe),
             (None, None, Some(input)) => encoder.begin(plan, input, scheduler.as_ref(), first_call, &mut noise),
         }?;
 
-        let mut reporter = StepReporter::new(&self.vae, probe, &clock, &record);
+        let mut reporter = StepReporter::new(&self.vae, probe, &clock, &record).previewing(self.preview.as_ref());
         let mut settle = plan.inversion.as_ref().map(Settle::new);
         let mut psnr_vae = None;
         if let Some(input) = input.filter(|_| settle.is_some() && plan.decode != Decode::Nothing) {

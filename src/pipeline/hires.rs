@@ -5,7 +5,7 @@
 //! picture. The loop is the same. The noise goes on where the first pass's ended: a generator with the picture's seed
 //! draws all of the first pass's numbers, then the second's, of the larger shape.
 
-use super::noise::{self, NoiseStream};
+use super::noise::NoiseStream;
 use super::start::{self, Encoder};
 use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
@@ -108,14 +108,14 @@ impl Enlarge<'_, '_> {
         let calls = scheduler::draws(scheduler, begin.first_call);
         let ((height, width), before) = (self.places(), first.size()[1..].to_vec());
         let (shape, count) = ([before[0], height, width], self.draws_before() + calls);
-        let draw = |seed: &u64| noise::draw_after(*seed, (&before, self.drawn), &shape, count);
-        NoiseStream::of(&self.seeds.iter().map(draw).collect::<Vec<_>>())
+        NoiseStream::after(self.seeds, (&before, self.drawn), &shape, count)
     }
 
     /// How often the second pass draws noise before its first step: for the posterior where a picture is encoded, and for
     /// the start.
     pub(super) fn draws_before(&self) -> usize {
-        1 + usize::from(self.second.asked.upscaler == Upscaler::Lanczos)
+        let encodes = self.second.asked.upscaler == Upscaler::Lanczos;
+        1 + usize::from(encodes && !self.encoder.vae.config().is_deterministic())
     }
 
     /// Height and width of its latents.

@@ -90,7 +90,7 @@ pub struct Demand<'a> {
     pub donors: usize,
     /// What the recorder of attention holds, in bytes: of a step, and from step to step.
     pub attention: (usize, usize),
-    /// Draws of noise for each of them, all of which are made at the start.
+    /// Draws of noise for each of them that are held at one time.
     pub draws: usize,
     /// Whether pictures are decoded.
     pub decodes: bool,

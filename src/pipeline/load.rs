@@ -2,6 +2,8 @@
 //!
 //! Enters: a model's files. Leaves: tokenizer, networks and configuration that fit each other.
 
+use super::device;
+use super::preview::Preview;
 use crate::edit::site::KnownSite;
 use crate::error::{Error, Result};
 use crate::model::about::About;
@@ -43,6 +45,8 @@ pub struct LoadOptions {
     pub embeddings: Vec<EmbeddingChoice>,
     /// Whether the VAE decodes in tiles.
     pub vae_tiling: Tiling,
+    /// What decodes the pictures of the steps: `tiny`, `linear`, or an autoencoder; none is the VAE.
+    pub preview_vae: Option<String>,
 }
 
 impl Default for LoadOptions {
@@ -54,6 +58,7 @@ impl Default for LoadOptions {
             loras: vec![],
             embeddings: vec![],
             vae_tiling: Tiling::default(),
+            preview_vae: None,
         }
     }
 }
@@ -69,6 +74,8 @@ pub struct Pipeline {
     pub unet: UNet,
     /// Latents to pictures.
     pub vae: Vae,
+    /// Latents of the steps to pictures, where that is not the autoencoder's.
+    pub(super) preview: Option<Preview>,
     pub(super) scheduler_config: SchedulerConfig,
     pub(super) model: ModelRecord,
     about: About,
@@ -94,7 +101,8 @@ impl Pipeline {
         let scheduler_config = index::scheduler(files)?;
         let about = About::read(files)?;
         let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
-        let notes = notes(files, &unet_config, &vae_config, &scheduler_config);
+        let mut notes = notes(files, &unet_config, &vae_config, &scheduler_config);
+        notes.extend(device::slow(options.kind, options.device));
 
         let variant = options.variant.as_deref();
         let adapters =
@@ -111,6 +119,7 @@ impl Pipeline {
             time_cond_proj_dim: unet_config.time_cond_proj_dim,
             loras: adapters.records().to_vec(),
             embeddings: vec![],
+            preview: None,
         };
         let mut weight_files = vec![];
         let mut open = |component: &'static Component, kind: Kind| -> Result<Weights> {
@@ -124,6 +133,9 @@ impl Pipeline {
         let vae_kind = vae_config.kind(options.kind);
         let vae = Vae::new(&open(&VAE, vae_kind)?, vae_config)?.with_tiling(options.vae_tiling);
         check_fit(&text_encoder, &unet, &vae)?;
+        let load = |name: &String| Preview::load(name, files, &vae, (options.device, options.kind));
+        let preview = options.preview_vae.as_ref().map(load).transpose()?;
+        model.preview = preview.as_ref().map(|preview| preview.record().clone());
         for choice in &options.embeddings {
             let Embedding { vectors, record } = Embedding::open(choice, text_encoder.config().hidden_size)?;
             let first = tokenizer.add_embedding(&record.name, record.vectors)?;
@@ -135,6 +147,7 @@ impl Pipeline {
             text_encoder,
             unet,
             vae,
+            preview,
             scheduler_config,
             model,
             about,

@@ -25,6 +25,7 @@ pub mod limits;
 mod load;
 pub mod noise;
 pub mod past;
+pub mod preview;
 mod resolve;
 mod sentinel;
 mod settle;

@@ -4,7 +4,7 @@
 //! the steps that are made already. `again` has the way through them.
 
 use super::noise::NoiseStream;
-use super::start::{self, Preserved, Start};
+use super::start::{self, Encoder, Preserved, Start};
 use super::step_reporter::StepReporter;
 use crate::error::{Error, Result};
 use crate::record::plan::{Plan, Quantity};
@@ -87,15 +87,16 @@ impl Past {
     ///
     /// # Errors
     /// When something is not recorded; an observer's.
-    pub fn start(&self, plan: &Plan, noise: &mut NoiseStream, device: Device, probe: &Probe) -> Result<Start> {
-        let draws = start::draws(plan, self.is_masked()?);
+    pub fn start(&self, plan: &Plan, noise: &mut NoiseStream, encoder: &Encoder) -> Result<Start> {
+        let (vae, device, probe) = (encoder.vae, encoder.device, encoder.probe);
+        let draws = start::draws(plan, self.is_masked()?, vae);
         let drawn: Vec<Tensor> = (0..draws).map(|_| start::next(noise, device)).collect::<Result<_>>()?;
         let mut begun = self.begun_with(0, device, probe)?.into_iter();
         if plan.strength.is_none() {
             drawn.iter().try_for_each(|noise| probe.see("noise", Axes::Image, noise))?;
         }
         let (encoded, mask) = (begun.next().flatten(), begun.next().flatten());
-        let kept = match (encoded, mask, drawn.get(1)) {
+        let kept = match (encoded, mask, drawn.get(start::starting_draw(vae))) {
             (Some(encoded), Some(mask), Some(noise)) => Some(Preserved { mask, encoded, noise: noise.shallow_clone() }),
             _ if plan.mask.is_some() => {
                 return Err(Error::NotRecorded {

@@ -5,6 +5,7 @@
 use super::donors::Donor;
 use super::limits::{self, Demand};
 use super::load::Pipeline;
+use super::noise::HELD;
 use super::past::Past;
 use super::{device, hires, inversion, start};
 use crate::edit::edits::Edits;
@@ -85,7 +86,7 @@ impl Pipeline {
         plan.scheduler_config = config.resolve(kind)?.to_json();
         let largest = hires.as_ref().map_or((plan.width, plan.height), |second| (second.width, second.height));
         plan.vae_tile = self.vae_tile(largest.0, largest.1);
-        let draws = if hires.is_none() { 1 + scheduler::draws(scheduler.as_ref(), first_call) } else { 1 };
+        let draws = if hires.is_none() { HELD.min(1 + scheduler::draws(scheduler.as_ref(), first_call)) } else { 1 };
         let demand = Demand {
             draws,
             tile: plan.vae_tile,

@@ -71,21 +71,22 @@ impl Shared {
         Ok(text.embeddings.shallow_clone())
     }
 
-    /// The noise of a batch, as [`NoiseStream::new`] draws it.
+    /// The noise of a batch, as [`NoiseStream::new`] draws it. Of a long run the first portion is kept.
     pub fn noise(&self, seeds: &[u64], shape: &[i64], count: usize) -> NoiseStream {
         if !self.keep {
             return NoiseStream::new(seeds, shape, count);
         }
         let mut noises = self.noises.borrow_mut();
+        let kept = count.min(noise::HELD);
         let mut of = |seed: u64| {
             let key = (seed, shape.to_vec());
-            if noises.get(&key).is_none_or(|draws| draws.len() < count) {
+            if noises.get(&key).is_none_or(|draws| draws.len() < kept) {
                 make_room(&mut noises);
-                noises.insert(key.clone(), noise::draw(seed, shape, count));
+                noises.insert(key.clone(), noise::draw(seed, shape, kept));
             }
-            noises[&key][..count].iter().map(Tensor::shallow_clone).collect()
+            noises[&key][..kept].iter().map(Tensor::shallow_clone).collect()
         };
-        NoiseStream::of(&seeds.iter().map(|seed| of(*seed)).collect::<Vec<_>>())
+        NoiseStream::begun(seeds, shape, count, &seeds.iter().map(|seed| of(*seed)).collect::<Vec<_>>())
     }
 }
 

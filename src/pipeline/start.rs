@@ -100,14 +100,21 @@ pub fn begin_from(scheduler: &dyn Scheduler, parent: &Parent) -> Result<Begin> {
 }
 
 /// How often a run draws noise before its first step, for each picture of the batch: `masked` where its picture has a mask.
-/// A run that goes on from an earlier one may lack the picture that the plan speaks of; its draws count all the same.
-pub fn draws(plan: &Plan, masked: bool) -> usize {
+/// A run that goes on from an earlier one may lack the picture that the plan speaks of; its draws count all the same. A
+/// deterministic autoencoder takes none, as in diffusers.
+pub fn draws(plan: &Plan, masked: bool, vae: &Vae) -> usize {
     match (plan.strength, masked || plan.mask.is_some()) {
         (None, _) if plan.inversion.is_some() || plan.start.is_some() => 0,
         (None, _) => 1,
+        (Some(_), _) if vae.config().is_deterministic() => 1,
         (Some(_), false) => 2,
         (Some(_), true) => 3,
     }
+}
+
+/// Which of those draws is the starting noise.
+pub fn starting_draw(vae: &Vae) -> usize {
+    usize::from(!vae.config().is_deterministic())
 }
 
 /// Whether a strength means anything.
@@ -253,7 +260,9 @@ impl Encoder<'_, '_> {
         self.probe.see("noise", Axes::Image, &drawn)?;
         // diffusers encodes the picture without its repainted part too, for models that are told of it, whatever the model.
         // Here that is of no use, but its sample is drawn before the steps' noise.
-        drop(next(noise, self.device)?);
+        if !self.vae.config().is_deterministic() {
+            drop(next(noise, self.device)?);
+        }
         let latents = match first_call {
             0 => &drawn * scheduler.init_noise_sigma(),
             _ => scheduler.add_noise(&encoded, &drawn, first_call)?,
@@ -268,6 +277,10 @@ impl Encoder<'_, '_> {
     /// When the posterior is not finite; an observer's.
     pub fn encode(&self, pictures: &Tensor, step: usize, noise: &mut NoiseStream) -> Result<Tensor> {
         let posterior = self.posterior(pictures, step)?;
+        if self.vae.config().is_deterministic() {
+            let each = if pictures.size()[0] == 1 { noise.pictures() as i64 } else { 1 };
+            return Ok(posterior.mean.repeat([each, 1, 1, 1]) * self.vae.config().scaling_factor);
+        }
         // A sample: the mean, and for each picture of the batch its own grain of the posterior's width.
         let grain = next(noise, self.device)?;
         self.probe.see("posterior.noise", Axes::Image, &grain)?;

@@ -1,6 +1,7 @@
 //! Tells the observers of each step: copies and decodes what somebody wants, and nothing else.
 
 use super::clock::Clock;
+use super::preview::Preview;
 use super::sentinel;
 use super::start::to_picture;
 use crate::error::Result;
@@ -16,6 +17,8 @@ use tch::{Kind, Tensor};
 /// Whoever the loop reports to.
 pub struct StepReporter<'a, 'p> {
     vae: &'a Vae,
+    /// What decodes the steps' pictures in its place.
+    preview: Option<&'a Preview>,
     probe: &'a Probe<'p>,
     clock: &'a Clock,
     record: &'a RunRecord,
@@ -26,7 +29,12 @@ pub struct StepReporter<'a, 'p> {
 impl<'a, 'p> StepReporter<'a, 'p> {
     /// For a run with this record.
     pub fn new(vae: &'a Vae, probe: &'a Probe<'p>, clock: &'a Clock, record: &'a RunRecord) -> StepReporter<'a, 'p> {
-        StepReporter { vae, probe, clock, record, finished: None }
+        StepReporter { vae, preview: None, probe, clock, record, finished: None }
+    }
+
+    /// The same, with the pictures of the steps by a preview decoder, where there is one.
+    pub fn previewing(self, preview: Option<&'a Preview>) -> StepReporter<'a, 'p> {
+        StepReporter { preview, ..self }
     }
 
     /// Whether no step comes after this one.
@@ -76,7 +84,10 @@ impl<'a, 'p> StepReporter<'a, 'p> {
             let ahead = self.finished.take_if(|(step, _)| *step == index && *what == Quantity::Latents);
             let decoded = match known(self.record, *what)?.or(ahead.map(|(_, pictures)| pictures)) {
                 Some(pictures) => pictures,
-                None => self.decode(&(*tensor / scale), index)?,
+                None => match self.preview.filter(|_| self.record.previewed(index, *what).is_some()) {
+                    Some(preview) => self.sketch(preview, &(*tensor / scale))?,
+                    None => self.decode(&(*tensor / scale), index)?,
+                },
             };
             if ends_pass && *what == Quantity::Latents {
                 self.finished = Some((index, decoded.clone()));
@@ -100,6 +111,12 @@ impl<'a, 'p> StepReporter<'a, 'p> {
             Some((told, pictures)) if told == step => Ok(pictures),
             _ => self.decode(latents, step),
         }
+    }
+
+    /// Latents `[batch, 4, h, w]` to pictures by a preview decoder. What arises in it is not shown to those who watch.
+    fn sketch(&self, preview: &Preview, latents: &Tensor) -> Result<Vec<RgbImage>> {
+        let each = latents.split(1, 0);
+        each.iter().map(|one| self.clock.time("preview", || preview.decode(one))).collect()
     }
 
     /// Latents `[batch, 4, h, w]` to pictures, one by one: a picture does not depend on its batch, and memory stays that

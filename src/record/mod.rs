@@ -12,6 +12,7 @@ pub mod layers;
 pub mod model;
 pub mod numbers;
 pub mod plan;
+pub mod preview;
 pub mod schema;
 pub mod sigmas;
 pub mod words;

@@ -1,5 +1,6 @@
 //! The model that made a run: its weight files, and what was merged into them or added to them.
 
+use crate::record::preview::PreviewRecord;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -33,6 +34,9 @@ pub struct ModelRecord {
     /// The textual inversion embeddings that its tokenizer and text encoder were given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<EmbeddingRecord>,
+    /// What decodes the pictures of the steps, where it is not the autoencoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewRecord>,
 }
 
 impl ModelRecord {

@@ -13,6 +13,7 @@ use crate::record::layers::SitesRecord;
 use crate::record::model::ModelRecord;
 use crate::record::numbers;
 use crate::record::plan::{Plan, Quantity};
+use crate::record::preview::PreviewRecord;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -142,6 +143,14 @@ impl RunRecord {
     /// Which pass a step belongs to, 1 or 2.
     pub fn pass(&self, step: usize) -> usize {
         1 + usize::from(self.hires.as_ref().is_some_and(|second| step >= second.first_step))
+    }
+
+    /// What made the picture of a step, where the model's own decoder did not: it makes the latents' with which a pass ends,
+    /// for they are the finished picture or what is enlarged, and those that an inversion begins with, which are measured.
+    pub fn previewed(&self, step: usize, what: Quantity) -> Option<&PreviewRecord> {
+        let begins = step == 0 && self.plan.inversion.is_some();
+        let own = what == Quantity::Latents && (begins || self.ends_pass(step));
+        self.model.preview.as_ref().filter(|_| !own)
     }
 
     /// Whether a step is the last of its pass.

@@ -144,7 +144,9 @@ impl Fork {
         let pictures = self.check_model(pipeline.model(), hashes)?;
         let resolved = pipeline.resolve(plan)?;
         self.check_scheduler(&resolved)?;
-        let pictures = pictures && record.plan.vae_tile == resolved.record.plan.vae_tile;
+        let pictures = pictures
+            && record.plan.vae_tile == resolved.record.plan.vae_tile
+            && record.model.preview == resolved.record.model.preview;
         let run: Box<dyn Recorded> = Box::new(self.run.clone());
         resolved.going_on(Past { run, until: self.step, pictures })
     }

@@ -5,21 +5,13 @@
 //! gives it back, and again after each run, on all that was decoded since.
 
 use crate::error::Result;
-use crate::model::vae::Vae;
 use crate::pipeline::Pipeline;
-use crate::pipeline::start::{to_picture, to_tensor};
+use crate::pipeline::preview::{fitted, numbers};
 use crate::trace::metadata::png_bytes;
 use crate::viz::linear_map::{LinearFit, LinearMap};
 use crate::viz::pixels::to_unit;
-use crate::watch::probe::Probe;
-use image::{Rgb, RgbImage};
-use ndarray::Array3;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-use tch::{Device, Kind, Tensor};
-
-/// Patches of a side, and latents of a patch's side.
-const PATCHES: (u32, u32) = (6, 6);
+use image::RgbImage;
+use tch::Tensor;
 
 /// Paints latents.
 #[derive(Debug)]
@@ -29,21 +21,15 @@ pub struct Painter {
 }
 
 impl Painter {
-    /// For the latents of a model; none where they have not four channels.
+    /// For the latents of a model; none where they have not four channels, or its autoencoder cannot encode.
     ///
     /// # Errors
     /// When the autoencoder fails.
     pub fn of(pipeline: &Pipeline) -> Result<Option<Painter>> {
-        if pipeline.model().latent_channels != 4 {
+        if pipeline.model().latent_channels != 4 || !pipeline.vae.encodes() {
             return Ok(None);
         }
-        let _no_gradients = tch::no_grad_guard();
-        let (vae, picture) = (&pipeline.vae, patches(pipeline.model().vae_scale_factor as u32));
-        let latents = encoded(vae, &to_tensor(&picture).to_device(pipeline.device()))?;
-        let image = vae.decode(&(&latents / vae.config().scaling_factor), &Probe::new(vec![]))?;
-        let picture = to_picture(&(image.to_kind(Kind::Float) / 2.0 + 0.5).clamp(0.0, 1.0))?;
-        let mut seen = LinearFit::default();
-        seen.push(numbers(&latents)?.view(), to_unit(&picture).view())?;
+        let seen = fitted(&pipeline.vae, pipeline.device())?;
         Ok(Some(Painter { map: seen.solve()?, seen }))
     }
 
@@ -73,33 +59,14 @@ impl Painter {
     }
 }
 
-/// Flat patches of all colours.
-fn patches(factor: u32) -> RgbImage {
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    let (count, side) = (PATCHES.0, PATCHES.1 * factor);
-    let colours: Vec<[u8; 3]> =
-        (0..count * count).map(|_| std::array::from_fn(|_| (random.next_u32() >> 24) as u8)).collect();
-    RgbImage::from_fn(count * side, count * side, |x, y| Rgb(colours[((y / side) * count + x / side) as usize]))
-}
-
-fn encoded(vae: &Vae, picture: &Tensor) -> Result<Tensor> {
-    let posterior = vae.encode(picture, &Probe::new(vec![]))?;
-    Ok(posterior.mean.to_kind(Kind::Float) * vae.config().scaling_factor)
-}
-
-/// The first of a batch, `[channels, h, w]`.
-fn numbers(latents: &Tensor) -> Result<Array3<f32>> {
-    let (_, channels, height, width) = latents.size4()?;
-    let flat = latents.narrow(0, 0, 1).to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
-    let shape = (channels as usize, height as usize, width as usize);
-    Array3::from_shape_vec(shape, Vec::try_from(&flat)?).map_err(|e| crate::error::Error::Torch(e.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::resolve;
+    use crate::pipeline::preview::encoded;
+    use crate::pipeline::start::to_tensor;
+    use image::Rgb;
 
     /// On the patches, and on a drawing that the map was not made from; better when it has seen that.
     #[test]

@@ -64,7 +64,9 @@ fn make(
     let from = known.as_deref().map_or(Hashes::Of(choice), Hashes::Known);
     let job = Job { input: input.as_ref(), ..Job::new(pipeline, resolved, from) };
     let limit = Duration::from_secs(desk.settings.limits.seconds);
-    let mut live = Live { desk, id, painter, began: Instant::now(), limit, last: 0, scale: 1.0, painted: None };
+    let previewing = pipeline.model().preview.is_some();
+    let mut live =
+        Live { desk, id, painter, began: Instant::now(), limit, last: 0, scale: 1.0, painted: None, previewing };
     let company = Company { observers: vec![&mut live], interrupted: stop, ..Company::default() };
     let ended = run::carry_out(job, &mut recorder, company);
     let outcome = ended.outcome?;
@@ -86,6 +88,8 @@ struct Live<'a> {
     /// What the starting latents are divided by to have the model's variance.
     scale: f64,
     painted: Option<Instant>,
+    /// Whether the pictures of the steps are not the model's own decoder's.
+    previewing: bool,
 }
 
 impl Live<'_> {
@@ -130,14 +134,20 @@ impl Observer for Live<'_> {
             }
             Event::Step(step) => {
                 let what = Quantity::PredictedOriginal;
+                // From what a preview decoder makes there is nothing to learn.
+                let painter = self.painter.as_deref_mut().filter(|_| !self.previewing);
                 if let (Some(painter), Some(latents), Some([picture, ..])) =
-                    (self.painter.as_deref_mut(), step.tensor(what), step.pictures(what))
+                    (painter, step.tensor(what), step.pictures(what))
                 {
                     let _ = painter.see(latents, picture);
                 }
                 let pictures: Vec<Quantity> = step.pictures.iter().map(|(what, _)| *what).collect();
                 self.desk.advance(self.id, step.index, step.last);
-                let told = json!({ "run": self.id, "step": step.index, "last_step": step.last, "pictures": pictures });
+                let mut told =
+                    json!({ "run": self.id, "step": step.index, "last_step": step.last, "pictures": pictures });
+                if self.previewing {
+                    told["preview_decoder"] = true.into();
+                }
                 self.desk.hub.tell("step", &told);
             }
             Event::Tensor(..) | Event::Finished(_) => {}

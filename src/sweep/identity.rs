@@ -62,6 +62,9 @@ impl Identity {
             let embeddings = model.embeddings.iter().map(|e| json!({ "name": e.name, "sha256": e.sha256 }));
             all["embeddings"] = embeddings.collect();
         }
+        if let Some(preview) = &model.preview {
+            all["preview"] = json!({ "sha256": preview.sha256, "map": preview.map });
+        }
         of_bytes(all.to_string().as_bytes()).chars().take(16).collect()
     }
 }

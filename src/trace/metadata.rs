@@ -112,10 +112,14 @@ pub fn step_png(
     let mut record = record.clone();
     // The weights' hashes may become known while the run goes on: a step's bytes shall not depend on when.
     record.model.components.iter_mut().for_each(|component| component.sha256.clear());
-    let text = format!("{}, Step: {step}, Decoded: {what}", parameters(&record, batch));
+    let mut text = format!("{}, Step: {step}, Decoded: {what}", parameters(&record, batch));
     let mut own = own_json(&record, batch);
     own["step"] = json!(step);
     own["decoded"] = json!(what);
+    if let Some(preview) = record.previewed(step, what) {
+        text += &format!(", Preview decoder: {}", quoted(&model_name(&preview.name)));
+        own["preview_decoder"] = json!(preview.name);
+    }
     png_with_texts(picture, text, &own)
 }
 

@@ -32,6 +32,9 @@ pub struct TrainConfig {
     /// How the judge is trained.
     #[serde(default)]
     pub judge: JudgeTraining,
+    /// How a preview decoder is trained.
+    #[serde(default)]
+    pub preview_vae: PreviewTraining,
     /// What is drawn on the way.
     #[serde(default)]
     pub samples: Samples,
@@ -250,6 +253,37 @@ impl Default for JudgeTraining {
     }
 }
 
+/// How a preview decoder is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PreviewTraining {
+    /// Steps, batch, learning rate.
+    #[serde(flatten)]
+    pub course: Course,
+    /// Channels of its layers.
+    pub width: i64,
+    /// Blocks of each stage, from the latents' size up.
+    pub blocks: Vec<i64>,
+    /// Weight of the absolute error.
+    pub absolute: f64,
+    /// Weight of the squared error.
+    pub squared: f64,
+    /// Weight of the absolute error of the differences between neighbours.
+    pub edges: f64,
+    /// The most pictures that are learned from, each decoded three times.
+    pub pictures: usize,
+    /// Pictures that are held back to measure on.
+    pub held_back: usize,
+}
+
+impl Default for PreviewTraining {
+    fn default() -> Self {
+        let (course, blocks) = (Course::default(), vec![2, 1, 1, 0]);
+        let (absolute, squared, edges) = (1.0, 4.0, 0.5);
+        PreviewTraining { course, width: 32, blocks, absolute, squared, edges, pictures: 1024, held_back: 64 }
+    }
+}
+
 /// What is drawn on the way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -288,9 +322,11 @@ impl TrainConfig {
         known("diffusion", &table, &serde_json::json!(DiffusionTraining::default()), name)?;
         known("lora", &table, &serde_json::json!(LoraTraining::default()), name)?;
         known("embedding", &table, &serde_json::json!(EmbeddingTraining::default()), name)?;
+        known("preview_vae", &table, &serde_json::json!(PreviewTraining::default()), name)?;
         known("judge", &table, &serde_json::json!(JudgeTraining::default()), name)?;
         let config: TrainConfig = table.try_into().map_err(bad)?;
         config.judge.course.check("judge")?;
+        config.preview_vae.course.check("preview_vae")?;
         config.vae.course.check("vae")?;
         config.diffusion.course.check("diffusion")?;
         config.lora.noise.course.check("lora")?;

@@ -17,6 +17,8 @@ pub mod lora;
 pub mod noise;
 pub mod optimizer;
 pub mod parameters;
+pub mod preview_pool;
+pub mod preview_vae;
 pub mod save;
 pub mod stages;
 pub mod tokenizer;

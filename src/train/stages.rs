@@ -78,7 +78,7 @@ pub struct Done {
 pub type Say<'a> = &'a dyn Fn(&str);
 
 impl TrainRequest<'_> {
-    fn model(&self) -> PathBuf {
+    pub(super) fn model(&self) -> PathBuf {
         self.out.join("model")
     }
 
@@ -101,7 +101,8 @@ impl TrainRequest<'_> {
         std::fs::create_dir_all(&folder).at("create", &folder)?;
         let hold = Hold::take(&folder)?;
         folder::begin(&folder, stage, self.force)?;
-        for place in [self.out.to_path_buf(), self.model(), self.model().join("vae")] {
+        for place in [self.out.to_path_buf(), self.model(), self.model().join("vae"), self.model().join("preview_vae")]
+        {
             atomic::remove_stale(&place);
         }
         // A second stage in one program has a folder of its own.
@@ -214,6 +215,12 @@ pub fn vae(request: &TrainRequest, say: Say) -> Result<Done> {
     let files = request.files()?;
     let training = &request.config.vae;
     let (config, json): (VaeConfig, _) = component(files.as_ref(), VAE.config, &request.config.model.vae)?;
+    if config.tiny.is_some() {
+        return Err(Error::invalid(
+            "the autoencoder is an AutoencoderTiny, which is not trained on pictures",
+            "`sdviz train preview-vae` has a tiny decoder learn from a model's own",
+        ));
+    }
     request.check_model(VAE.config)?;
     let folder = request.folder("vae")?;
     let data = request.data(config.sample_size, say)?;

@@ -91,17 +91,11 @@ impl Task for VaeTask<'_> {
         let posterior = self.vae.encode(&pictures, &silent)?;
         let latents = posterior.sample(&posterior.mean.randn_like());
         let error = self.vae.decode(&latents, &silent)? - &pictures;
-        let size = error.size();
-        let difference = |axis: i64| {
-            let last = size[axis as usize] - 1;
-            (error.narrow(axis, 1, last) - error.narrow(axis, 0, last)).abs().mean(Kind::Float)
-        };
-        let (absolute, squared) = (error.abs().mean(Kind::Float), error.square().mean(Kind::Float));
+        let s = self.settings;
+        let Weighed { loss, absolute, squared } = picture_loss(&error, (s.absolute, s.squared, s.edges));
         let (mean, logvar) = (&posterior.mean, &posterior.logvar);
         let kl = ((mean.square() + logvar.exp() - 1.0 - logvar) * 0.5).mean(Kind::Float);
-        let s = self.settings;
-        let edges = difference(2) + difference(3);
-        let loss = &absolute * s.absolute + &squared * s.squared + edges * s.edges + &kl * s.kl;
+        let loss = loss + &kl * s.kl;
         let parts = vec![("absolute", absolute.detach()), ("squared", squared.detach()), ("kl", kl.detach())];
         Lesson::of((loss, parts), weights)
     }
@@ -126,6 +120,29 @@ impl Task for VaeTask<'_> {
         save::component(&self.model, &VAE, &json, &weights)?;
         Ok(vec![("psnr", decibels.iter().sum::<f64>() / decibels.len().max(1) as f64)])
     }
+}
+
+/// How far off a picture is.
+pub(super) struct Weighed {
+    /// What is learned from.
+    pub loss: Tensor,
+    /// The mean absolute error.
+    pub absolute: Tensor,
+    /// The mean squared error.
+    pub squared: Tensor,
+}
+
+/// `absolute`·|e| + `squared`·e² + `edges`·(|∂e| in both directions), each the mean over all numbers of an error
+/// `[batch, 3, height, width]`.
+pub(super) fn picture_loss(error: &Tensor, (absolute, squared, edges): (f64, f64, f64)) -> Weighed {
+    let size = error.size();
+    let difference = |axis: i64| {
+        let last = size[axis as usize] - 1;
+        (error.narrow(axis, 1, last) - error.narrow(axis, 0, last)).abs().mean(Kind::Float)
+    };
+    let (mean, square) = (error.abs().mean(Kind::Float), error.square().mean(Kind::Float));
+    let loss = &mean * absolute + &square * squared + (difference(2) + difference(3)) * edges;
+    Weighed { loss, absolute: mean, squared: square }
 }
 
 /// Changes the two 1×1 convolutions around the latents so that each channel has mean 0 and the deviation 1 / scaling

@@ -38,6 +38,7 @@ const MERGE: &str = "merge {d}/model {d}/model -o {d}/merged";
 const SCHEDULE: &str = "schedule --model {d}/model -o {d}/out";
 const TRACE_ONE: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/one.safetensors -o {d}/out";
 const VAE: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --vae {d}/vae -o {d}/out";
+const SKETCH: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --preview-vae {d}/vae -o {d}/out";
 const LORA: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --lora {d}/x.safetensors:0.5 -o {d}/out";
 const EMBEDDING: &str =
     "trace -p a~w7 --steps 1 -W 32 -H 32 --model {d}/model --embedding w7={d}/x.safetensors -o {d}/out";
@@ -108,6 +109,8 @@ pub const TARGETS: &[Target] = &[
     ),
     target("vae", "vae/config.json", &[VAE]),
     target("vae", "vae/diffusion_pytorch_model.safetensors", &[VAE]),
+    target("tiny-vae", "vae/config.json", &[VAE, SKETCH]),
+    target("tiny-vae", "vae/diffusion_pytorch_model.safetensors", &[VAE, SKETCH]),
     target("lora-kohya", "x.safetensors", &[LORA]),
     target("lora-peft", "x.safetensors", &[LORA]),
     target("lora-old", "x.safetensors", &[LORA]),
@@ -216,7 +219,8 @@ impl Shelf {
         std::fs::write(model.join("tokenizer/special_tokens_map.json"), special).unwrap();
         std::fs::write(model.join("tokenizer/added_tokens.json"), r#"{"<word>":1000,"<other>":1001}"#).unwrap();
 
-        let with_model = ["vae", "pieces", "run", "inverted", "map", "picture", "sweep", "data", "training"];
+        let with_model =
+            ["vae", "tiny-vae", "pieces", "run", "inverted", "map", "picture", "sweep", "data", "training"];
         let files = ["lora-kohya", "lora-peft", "lora-old", "embedding", "embedding-a1111"];
         with_model.iter().chain(&files).for_each(|name| copy(&model, &at(name).join("model")));
         for name in files {
@@ -225,6 +229,7 @@ impl Shelf {
             std::fs::copy(source(&golden), at(name).join("x.safetensors")).unwrap();
         }
         copy(&model.join("vae"), &at("vae/vae"));
+        copy(&source("tests/goldens/tiny-vae"), &at("tiny-vae/vae"));
         let pieces = at("pieces/model");
         let list = cut(&pieces.join("unet"), "diffusion_pytorch_model");
         std::fs::write(pieces.join("unet/diffusion_pytorch_model.safetensors.index.json"), list).unwrap();

@@ -41,6 +41,10 @@ pub struct ServeArgs {
     /// The longest that a run may take
     #[arg(long, default_value_t = 900, value_name = "SECONDS", help_heading = "Limits")]
     pub max_seconds: u64,
+    /// What decodes the pictures of the steps, where that shall cost little: tiny, linear, or another autoencoder, as in
+    /// `sdviz trace` [default: the model's own]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub preview_vae: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub model: ModelArgs,

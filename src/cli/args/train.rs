@@ -22,6 +22,8 @@ pub enum TrainCommand {
     Lora(PersonalArgs),
     /// An embedding: a new word of the prompt, taught from a handful of pictures
     Embedding(EmbeddingArgs),
+    /// A preview decoder for a model: a small network that learns what its decoder makes of latents, for `--preview-vae`
+    PreviewVae(PreviewVaeArgs),
     /// The judge: a small network that names what a picture shows, from a data set of `sdviz dataset build`. `sdviz eval`
     /// uses it
     Judge(CourseArgs),
@@ -77,6 +79,18 @@ pub struct PersonalArgs {
     pub keep: Option<PathBuf>,
     /// The model to teach: a folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from the Hugging Face
     /// cache, or `pocket` [default: $SDVIZ_MODEL, else pocket]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+}
+
+/// `sdviz train preview-vae`.
+#[derive(Debug, Clone, Args)]
+pub struct PreviewVaeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub course: CourseArgs,
+    /// The model whose decoder is learned from: a folder in diffusers' layout, a .safetensors checkpoint, `owner/name` from
+    /// the Hugging Face cache, or `pocket` [default: $SDVIZ_MODEL, else pocket]
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<String>,
 }

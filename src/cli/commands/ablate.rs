@@ -77,7 +77,7 @@ fn prepare(args: &AblateArgs) -> Result<(Ablation, Option<Judge>)> {
         Some(_) => return Err(Error::invalid("an ablation of several models", "make one for each model").into()),
     };
     let (own, loading) = plan::sweep_model(&args.sweep)?;
-    let options = plan::load_options(&loading)?;
+    let options = plan::load_options_with(&loading, args.sweep.keep.preview_vae.as_ref())?;
     let device = options.device;
     let choice = resolve::resolve_with(model.or(own.as_deref()), loading.vae.as_deref())?;
     let pipeline = Pipeline::load(&choice, options)?;

@@ -35,7 +35,7 @@ pub fn run(args: &ServeArgs, talk: Talk) -> Result<ExitCode> {
 }
 
 fn load(args: &ServeArgs, talk: Talk) -> Result<(Pipeline, ModelChoice)> {
-    let options = plan::load_options(&args.model.loading)?;
+    let options = plan::load_options_with(&args.model.loading, args.preview_vae.as_ref())?;
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     let pipeline = Pipeline::load(&choice, options)?;

@@ -73,7 +73,7 @@ fn check(
     decode_by_model: bool,
     talk: Talk,
 ) -> Result<(Loaded, Vec<Cell>)> {
-    let options = plan::load_options(&args.loading)?;
+    let options = plan::load_options_with(&args.loading, args.keep.preview_vae.as_ref())?;
     let mut names: Vec<&Option<String>> = vec![];
     for draft in drafts {
         if !names.contains(&&draft.model) {
@@ -92,6 +92,8 @@ fn check(
         talk.say(format!("model: {} ({chosen_by})", loaded.choice.id));
         loaded.pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
         loaded.pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
+        let preview = loaded.pipeline.model().preview.iter();
+        preview.for_each(|preview| talk.say(format!("pictures of the steps: {preview}")));
         loaded.pipeline.notes().iter().for_each(|note| talk.warn(note));
         vae_override::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {

@@ -42,7 +42,8 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     let choice = resolve::resolve_with(args.model.model.as_deref(), args.model.loading.vae.as_deref())?;
     let runs = donors::open(&args.donors)?;
     let of = fork.as_ref().map(Fork::run).or(origin.as_ref().map(Origin::run)).or(runs.first());
-    let options = plan::load_options(&extras::taken(&args.model.loading, of, &choice.id)?)?;
+    let loading = extras::taken(&args.model.loading, of, &choice.id)?;
+    let options = plan::load_options_with(&loading, args.keep.preview_vae.as_ref())?;
     talk.say(format!("model: {} ({})", choice.id, choice.chosen_by));
     vae_override::warning(&choice.files)?.iter().for_each(|warning| talk.warn(warning));
 
@@ -50,6 +51,7 @@ pub fn run(args: &TraceArgs, talk: Talk) -> Result<ExitCode> {
     pipeline.notes().iter().for_each(|note| talk.warn(note));
     pipeline.model().loras.iter().for_each(|lora| talk.say(format!("lora: {lora}")));
     pipeline.model().embeddings.iter().for_each(|embedding| talk.say(format!("embedding: {embedding}")));
+    pipeline.model().preview.iter().for_each(|preview| talk.say(format!("pictures of the steps: {preview}")));
     if let Some(init) = &init {
         (plan.width, plan.height) = init.size(plan.width, plan.height, pipeline.model().vae_scale_factor);
     }

@@ -8,6 +8,7 @@ use crate::pipeline::device;
 use crate::train::adapters;
 use crate::train::config::TrainConfig;
 use crate::train::judge;
+use crate::train::preview_vae;
 use crate::train::stages::{self, Done, Say, TrainRequest};
 use anyhow::Result;
 use std::cell::RefCell;
@@ -40,6 +41,10 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
                 talk,
             );
         }
+        TrainCommand::PreviewVae(args) => {
+            let done = train(&args.course, (args.model.as_deref(), None), talk, preview_vae::preview_vae)?;
+            tell(&done, &format!("sdviz trace --preview-vae {}", done.learned.display()), talk);
+        }
         TrainCommand::Judge(args) => {
             let done = train(args, (None, None), talk, judge::judge)?;
             tell(&done, &format!("sdviz eval prompts --judge {}", done.learned.display()), talk);
@@ -65,6 +70,7 @@ fn train(
             &mut config.lora.noise.course,
             &mut config.embedding.noise.course,
             &mut config.judge.course,
+            &mut config.preview_vae.course,
         ] {
             course.steps = steps;
         }

@@ -41,19 +41,7 @@ pub trait Config: DeserializeOwned {
     /// # Errors
     /// When it is not JSON of this shape, or holds an unsupported value.
     fn parse(text: &str, path: &Path) -> Result<Self> {
-        let bad = |reason: String| Error::bad_file(path, Self::KIND, reason);
-        let json: Value = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
-        let Value::Object(fields) = json else { return Err(bad("it is no JSON object".into())) };
-        let check = Check { place: path.display().to_string() };
-        if let Some(class) = fields.get("_class_name").and_then(Value::as_str) {
-            check.one_of("_class_name", class, Self::CLASSES)?;
-        }
-        let fields = plain(fields, Self::LISTS);
-        let mut config: Self = serde_json::from_value(Value::Object(fields.clone()))
-            .map_err(|e| blame::<Self>(fields, &check, path, &e))?;
-        config.validate(&check.place)?;
-        config.correct();
-        Ok(config)
+        parse(text, path)
     }
 
     /// Reads a file.
@@ -63,6 +51,28 @@ pub trait Config: DeserializeOwned {
     fn read(path: &Path) -> Result<Self> {
         Self::parse(&std::fs::read_to_string(path).at("read", path)?, path)
     }
+}
+
+/// What [`Config::parse`] does where a configuration has no way of its own.
+pub(super) fn parse<C: Config>(text: &str, path: &Path) -> Result<C> {
+    let bad = |reason: String| Error::bad_file(path, C::KIND, reason);
+    let json: Value = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+    let Value::Object(fields) = json else { return Err(bad("it is no JSON object".into())) };
+    let check = Check { place: path.display().to_string() };
+    if let Some(class) = fields.get("_class_name").and_then(Value::as_str) {
+        check.one_of("_class_name", class, C::CLASSES)?;
+    }
+    let fields = plain(fields, C::LISTS);
+    let mut config: C =
+        serde_json::from_value(Value::Object(fields.clone())).map_err(|e| blame::<C>(fields, &check, path, &e))?;
+    config.validate(&check.place)?;
+    config.correct();
+    Ok(config)
+}
+
+/// The class that a configuration says it is of.
+pub(super) fn class(text: &str) -> Option<String> {
+    serde_json::from_str::<Value>(text).ok()?.get("_class_name")?.as_str().map(String::from)
 }
 
 /// The fields without nulls, and with one number in place of a list of equal ones: one for each block, or height and width.

@@ -2,12 +2,16 @@
 
 use super::passed_over;
 use super::read::{Check, MOST_LAYERS};
+use super::tiny::TinyConfig;
 use crate::error::Result;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tch::Kind;
 
-/// `vae/config.json` of an `AutoencoderKL`.
+/// The side of a tile of a tiny autoencoder in pixels, as in diffusers: its configuration has none.
+pub(super) const DEFAULT_SAMPLE_SIZE_OF_TINY: i64 = 512;
+
+/// `vae/config.json` of an `AutoencoderKL`, or of an `AutoencoderTiny` as far as both have the same.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct VaeConfig {
@@ -41,6 +45,9 @@ pub struct VaeConfig {
     pub use_post_quant_conv: bool,
     /// Whether the middle blocks have attention.
     pub mid_block_add_attention: bool,
+    /// The configuration of an `AutoencoderTiny`; none for an `AutoencoderKL`.
+    #[serde(skip)]
+    pub tiny: Option<TinyConfig>,
     /// Everything else in the file.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -64,6 +71,7 @@ impl Default for VaeConfig {
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
+            tiny: None,
             other: Map::new(),
         }
     }
@@ -83,6 +91,11 @@ impl VaeConfig {
     /// Pixels per latent in each direction.
     pub fn scale_factor(&self) -> usize {
         1 << self.block_out_channels.len().saturating_sub(1)
+    }
+
+    /// Whether it encodes a picture to one set of latents, and not to a distribution of them.
+    pub fn is_deterministic(&self) -> bool {
+        self.tiny.is_some()
     }
 
     pub(super) fn check(&self, check: &Check) -> Result<()> {

@@ -85,6 +85,14 @@ export class RunView {
     return there ? this.source.picture(this.id, step, what) : null;
   }
 
+  /** Whether a preview decoder made the picture of a step, and not the model's own. */
+  previewed(what: What, step: number): boolean {
+    const { model, hires, kind } = this.record;
+    if (!model.preview) return false;
+    const own = step === this.planned || step + 1 === hires?.first_step || (step === 0 && kind === "inversion");
+    return !(what === "latents" && own);
+  }
+
   /** The address of the finished picture. */
   final(): string | null {
     return this.data.final ? this.source.final(this.id) : null;

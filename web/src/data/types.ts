@@ -146,6 +146,8 @@ export interface Token {
 }
 
 export interface RunRecord {
+  /** What kind of run it is, where it does not draw. */
+  kind?: string;
   status: "running" | "complete" | "failed" | "killed";
   failure?: string;
   sdviz_version?: string;
@@ -224,6 +226,8 @@ export interface Model {
   scaling_factor: number;
   prediction_type: string;
   components: { name: string; parameters: number; file_dtype: string }[];
+  /** What decoded the pictures of the steps, where that was not the autoencoder. */
+  preview?: { name: string; class_name: string } | null;
 }
 
 /** A sweep: its axes, and for each cell where it stands on them. */

@@ -64,6 +64,7 @@ export const live = {
     waits: (place: number) => (place === 1 ? "next in the queue" : `number ${place} in the queue`),
     preview: "the expected picture, estimated by a linear map without the decoder",
     decoded: "the expected picture, decoded",
+    sketched: "the expected picture, by the preview decoder",
     noise: "the starting noise",
     beside: "Beside it",
     besideNone: "nothing",

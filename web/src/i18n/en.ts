@@ -47,6 +47,7 @@ export const en = {
     nearest: (step: number) => `shown: step ${step}, the nearest that is here`,
     linear: "not decoded: colours estimated from the latents by a linear map",
     channels: "not decoded: three channels of the latents as colours",
+    previewed: "preview decoder",
   },
   quantities: {
     latents: "Latents",

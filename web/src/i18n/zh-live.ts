@@ -66,6 +66,7 @@ export const live: typeof english = {
     waits: (place) => (place === 1 ? "下一个就轮到" : `排在第 ${place} 位`),
     preview: "预期的图像，由线性映射估计，未经解码器",
     decoded: "预期的图像，已解码",
+    sketched: "预期的图像，由预览解码器解码",
     noise: "起始噪声",
     beside: "并排对照",
     besideNone: "不对照",

@@ -48,6 +48,7 @@ export const zh: Texts = {
     nearest: (step) => `显示的是第 ${step} 步，离这里最近的一张`,
     linear: "未解码：颜色由潜变量经线性映射估计",
     channels: "未解码：把潜变量的三个通道当作颜色",
+    previewed: "预览解码器",
   },
   quantities: {
     latents: "潜变量",

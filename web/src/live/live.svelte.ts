@@ -11,7 +11,7 @@ export interface Seen {
   step: number;
   last: number;
   image: string;
-  kind: "noise" | "preview" | "decoded" | "final";
+  kind: "noise" | "preview" | "decoded" | "sketched" | "final";
 }
 
 /** A decoded picture that comes within so many milliseconds of its preview stands alone from then on. */
@@ -153,7 +153,7 @@ class Live {
     this.seen = { run, step, last: last_step, image, kind: what === "latents" ? "noise" : "preview" };
   }
 
-  #takeStep({ run, step, last_step, pictures }: StepTold): void {
+  #takeStep({ run, step, last_step, pictures, preview_decoder }: StepTold): void {
     const known = this.runs[run];
     if (known) this.runs = { ...this.runs, [run]: { ...known, step, last_step } };
     const what = pictures.includes("predicted_original") ? "predicted_original" : pictures[0];
@@ -165,7 +165,7 @@ class Live {
       const seen = this.seen;
       if (this.current?.id !== run || (seen?.run === run && (seen.step > step || seen.kind === "final"))) return;
       this.#quick ||= step === 1 && Date.now() - this.#previewed < QUICK;
-      this.seen = { run, step, last: last_step, image, kind: "decoded" };
+      this.seen = { run, step, last: last_step, image, kind: preview_decoder ? "sketched" : "decoded" };
     };
     waiting.src = image;
   }

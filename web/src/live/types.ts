@@ -43,6 +43,8 @@ export interface StepTold {
   step: number;
   last_step: number;
   pictures: What[];
+  /** Whether the pictures are a preview decoder's. */
+  preview_decoder?: boolean;
 }
 
 export interface Capabilities {
