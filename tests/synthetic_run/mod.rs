@@ -128,6 +128,7 @@ impl Made {
             begin: None,
             hires: None,
             attention: None,
+            sites: None,
             edits_fired: vec![],
             on_step: None,
             environment: Environment::default(),
