@@ -21,6 +21,7 @@ use crate::arithmetic::correlation;
 use crate::error::{Error, Result};
 use crate::export::{latents, words as words_of_runs};
 use crate::record::attention::Prediction;
+use crate::record::attribution::ATTRIBUTION_FOLDER;
 use crate::record::words::{self, Word, words_of};
 use crate::trace::attributed::{Attribution, Gradient};
 use crate::trace::reader::Run;
@@ -143,11 +144,11 @@ impl<'a> Everything<'a> {
 
 /// The steps that are shown, all of which are there.
 fn steps(run: &Run, asked: &[usize]) -> Result<Vec<usize>> {
-    let there = run.attribution_steps()?;
+    let (there, folder) = (run.attribution_steps()?, run.name().join(ATTRIBUTION_FOLDER));
     let list = || there.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if there.is_empty() {
         return Err(Error::NotRecorded {
-            message: format!("`{}` does not have what its words cause", run.name().display()),
+            message: format!("`{}` has no step: what the words cause is not there", folder.display()),
             hint: "record it with `sdviz trace … --attribute`, or find it out now: `sdviz attribution RUN --at 6,12`"
                 .into(),
         });
