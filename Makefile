@@ -76,6 +76,13 @@ GALLERY ?=
 gallery: libtorch
 	$(CARGO) run --example gallery -- $(GALLERY)
 
+# A sweep as a job array on a Slurm cluster of two nodes on this machine: a task is requeued, a node dies, and the grid is
+# that of an undisturbed sweep. Installs slurm-wlm and munge by apt-get where they are missing, as root. About a minute.
+.PHONY: test-slurm
+test-slurm: libtorch
+	$(CARGO) build
+	$(PYTHON) scripts/test_slurm.py
+
 # The page's front end: web/src to web/dist, which is committed. Only who changes web/ needs Node, 20 or newer.
 web:
 	cd web && npm ci --no-audit --no-fund && npm run build

@@ -4,6 +4,7 @@ mod ablate;
 mod animations;
 mod attention;
 mod attribution;
+mod cluster;
 mod dataset;
 mod donors;
 mod edits;
@@ -28,6 +29,7 @@ pub use animations::{FilesArgs, FilmstripArgs, FramesArgs, LatentsArgs, LookArgs
 pub use attention::AttentionArgs;
 pub use attribution::{AttributeArgs, AttributionArgs};
 use clap::{Arg, Args, Parser, Subcommand};
+pub use cluster::{ClusterArgs, SweepCommand};
 pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use donors::DonorArgs;
 pub use edits::EditArgs;
@@ -122,7 +124,7 @@ pub enum Command {
     /// Write one page to explore a run in, several, or a sweep: it opens anywhere and needs no network
     Report(ReportArgs),
     /// Draw a picture for every combination of some settings, and put them beside each other
-    Sweep(Box<SweepArgs>),
+    Sweep(Box<SweepCommand>),
     /// Change a model's sites one at a time, in windows of steps, and measure what each does to the picture
     Ablate(Box<AblateArgs>),
     /// Copy what a run has at each site, in windows of steps, into another run, and measure what that recovers

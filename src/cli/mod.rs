@@ -60,7 +60,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Frames(args) => commands::frames::run(&args, talk),
         Command::Export(args) => commands::export::run(&args, talk),
         Command::Report(args) => commands::report::run(&args, talk),
-        Command::Sweep(args) => commands::sweep::run(&args, talk),
+        Command::Sweep(args) => commands::cluster::run(&args, talk),
         Command::Ablate(args) => commands::ablate::run(&args, talk),
         Command::Patch(args) => commands::patch::run(&args, talk),
         Command::Effects(args) => commands::effects::run(&args, talk),

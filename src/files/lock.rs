@@ -50,8 +50,9 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // While it is still locked, so that nobody else's is removed.
-        if cfg!(unix) {
+        // While it is still locked, so that nobody else's is removed. Who got no lock, as on a network disk that failed for
+        // a moment, may not take away the file of somebody who did.
+        if cfg!(unix) && self.locked && is_at(&self._file, &self.path) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

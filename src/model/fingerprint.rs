@@ -1,6 +1,7 @@
 //! The weights' fingerprints, computed beside the run on a thread of its own.
 
 use super::resolve::ModelChoice;
+use super::sums;
 use crate::error::{IoContext, Result};
 use crate::model::files::ModelFiles;
 use crate::record::model::ModelRecord;
@@ -53,11 +54,12 @@ pub fn sum(files: &ModelFiles, name: &str) -> Result<String> {
     if let ModelFiles::Embedded(_, all) = files {
         return Ok(of_bytes(all.iter().find(|(n, _)| *n == name).map_or(&[], |(_, bytes)| bytes)));
     }
-    let mut hasher = Sha256::new();
-    for piece in files.pieces(name)? {
-        add(&mut hasher, &files.path(&piece))?;
-    }
-    Ok(hexadecimal(&hasher.finalize()))
+    let paths: Vec<PathBuf> = files.pieces(name)?.iter().map(|piece| files.path(piece)).collect();
+    sums::known_or(&paths, of_bytes, || {
+        let mut hasher = Sha256::new();
+        paths.iter().try_for_each(|path| add(&mut hasher, path))?;
+        Ok(hexadecimal(&hasher.finalize()))
+    })
 }
 
 /// The SHA-256 sum of these bytes, hexadecimal.

@@ -27,6 +27,7 @@ pub mod resnet;
 pub mod resolve;
 pub mod single_file;
 pub mod sniff;
+pub mod sums;
 pub mod text_encoder;
 pub mod text_memory;
 pub mod tiling;

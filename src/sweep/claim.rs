@@ -3,23 +3,37 @@
 //! Enters: the folder of the cells and a cell's name. Leaves: a folder to work in, which becomes `cells/NAME` when it is
 //! whole. While it is made, a lock on `cells/.NAME.lock` tells other processes to leave the cell to this one; the system
 //! drops the lock when the process ends, however it ends. Where a file system knows no locks, two processes may make a
-//! cell twice: each in a folder of its own, and the one that is finished first stays.
+//! cell twice: each in a folder of its own, and the one that is finished first stays. That rename alone decides which cell
+//! counts. A network disk may show a machine the name of a lock file that another has removed already, and so let two in:
+//! each folder has a lock inside, and nobody removes the folder of a maker that lives.
 
 use crate::error::{Error, IoContext, Result};
+use crate::files::lock::{self, Hold, LOCK_FILE};
 use crate::record::schema::Status;
 use crate::trace::reader::Run;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How often a finished cell tries to take the place of one that is not whole. Each try fails only when another process
 /// puts something there in the same moment.
 const TRIES: usize = 16;
+
+/// Who asks who makes a cell holds a lock that a killed maker left for a moment: how often a claim is tried, and how long
+/// it waits in between.
+const ASKED: (usize, Duration) = (3, Duration::from_millis(15));
+
+/// An empty folder without a lock inside that is younger than this may be one in which a maker is about to put it.
+const BEGINNING: Duration = Duration::from_secs(60);
 
 /// The right to make a cell. What was not placed is removed when the claim is dropped.
 #[derive(Debug)]
 pub struct Claim {
     part: PathBuf,
     cell: PathBuf,
+    /// The lock in the folder: its maker lives.
+    alive: Option<Hold>,
     /// Dropped last, after the folder is gone.
     _lock: Lock,
 }
@@ -38,7 +52,10 @@ impl Claim {
         // Without locks, names must differ between processes, on one machine and on several.
         let unique = tempfile::Builder::new().prefix(&part_prefix(id)).rand_bytes(8).tempdir_in(cells);
         let part = unique.at("create a folder in", cells)?.keep();
-        Ok(Some(Claim { part, cell: cells.join(id), _lock: lock }))
+        // From here on the folder goes with the claim, whatever happens.
+        let mut claim = Claim { part, cell: cells.join(id), alive: None, _lock: lock };
+        claim.alive = Some(Hold::take(&claim.part)?);
+        Ok(Some(claim))
     }
 
     /// The folder in which to make the cell.
@@ -50,13 +67,21 @@ impl Claim {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn place(self) -> Result<()> {
+    pub fn place(mut self) -> Result<()> {
+        if !cfg!(unix) {
+            // There, no folder is renamed while a file in it is open.
+            self.alive = None;
+        }
         // A folder made to be private to its process; a finished cell is as open as any other folder.
         open_up(&self.part).at("open", &self.part)?;
         for _ in 0..TRIES {
             // No folder that holds something is replaced by this: what is there is looked at first.
             match std::fs::rename(&self.part, &self.cell) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    // Only now: without it the folder would count as one whose maker is gone.
+                    let _ = std::fs::remove_file(self.cell.join(LOCK_FILE));
+                    return Ok(());
+                }
                 Err(error) if !self.cell.is_dir() => return Err(error).at("rename", &self.part),
                 Err(_) if is_complete(&self.cell) => return Ok(()),
                 Err(_) => self.make_way()?,
@@ -101,11 +126,51 @@ fn part_prefix(id: &str) -> String {
 fn remove_leftovers(cells: &Path, id: &str) -> Result<()> {
     let prefix = part_prefix(id);
     for entry in std::fs::read_dir(cells).at("read", cells)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) && !is_lived_in(&entry.path()) {
             std::fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether the maker of this folder may be at work still.
+fn is_lived_in(part: &Path) -> bool {
+    if part.join(LOCK_FILE).exists() {
+        return lock::is_held(part) == Some(true);
+    }
+    let empty = std::fs::read_dir(part).is_ok_and(|mut entries| entries.next().is_none());
+    let age = std::fs::metadata(part).and_then(|about| about.modified()).ok().and_then(|time| time.elapsed().ok());
+    empty && age.is_none_or(|age| age < BEGINNING)
+}
+
+/// The cells that are being made, with who makes them as far as that is known. `cells` is the folder of the cells.
+pub fn making(cells: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(cells).into_iter().flatten().flatten();
+    let mut found: Vec<(String, String)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let id = name.strip_prefix('.')?.strip_suffix(".lock").filter(|id| !id.is_empty())?;
+            let file = File::open(entry.path()).ok()?;
+            let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+            held.then(|| (id.to_string(), std::fs::read_to_string(entry.path()).unwrap_or_default().trim().to_string()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Who makes a cell, for others to read: the machine, the process, and the task of a cluster's job that it belongs to.
+fn maker() -> String {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_string());
+    let machine =
+        var("SLURMD_NODENAME").or_else(host).or_else(|| var("HOSTNAME")).unwrap_or_else(|| "a machine".into());
+    let task = match (var("SLURM_ARRAY_JOB_ID"), var("SLURM_ARRAY_TASK_ID"), var("SLURM_JOB_ID")) {
+        (Some(job), Some(task), _) => format!(", Slurm task {job}_{task}"),
+        (_, _, Some(job)) => format!(", Slurm job {job}"),
+        _ => String::new(),
+    };
+    format!("{machine}, process {}{task}", std::process::id())
 }
 
 /// The cells of which something is left in the folder that is no finished cell.
@@ -138,11 +203,20 @@ struct Lock {
 impl Lock {
     /// The lock, or `None` while another process holds it.
     fn take(path: &Path) -> Result<Option<Lock>> {
+        let mut tries = 1;
         loop {
-            let file = Self::open(path)?;
+            let mut file = Self::open(path)?;
             match file.try_lock() {
                 Ok(()) if !leads_to(path, &file) => {}
-                Ok(()) => return Ok(Some(Lock { path: path.to_path_buf(), file, held: true })),
+                Ok(()) => {
+                    // For people: nothing depends on it.
+                    let _ = file.set_len(0).and_then(|()| file.write_all(maker().as_bytes()));
+                    return Ok(Some(Lock { path: path.to_path_buf(), file, held: true }));
+                }
+                Err(TryLockError::WouldBlock) if tries < ASKED.0 => {
+                    tries += 1;
+                    std::thread::sleep(ASKED.1);
+                }
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(_)) => return Ok(Some(Lock { path: path.to_path_buf(), file, held: false })),
             }
@@ -207,6 +281,41 @@ mod tests {
         assert_eq!(unfinished(dir.path()), [""; 0]);
     }
 
+    /// As on a network disk where one machine does not see at once what another has removed.
+    #[test]
+    fn two_that_were_let_in_do_each_other_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = |claim: &Claim, word: &str| {
+            let json = serde_json::json!({ "schema_version": 1, "status": "complete", "failure": word, "plan": {} });
+            std::fs::write(claim.folder().join("run.json"), json.to_string()).unwrap();
+        };
+        let first = Claim::take(dir.path(), "abc").unwrap().unwrap();
+        record(&first, "first");
+        std::fs::remove_file(dir.path().join(".abc.lock")).unwrap();
+        let second = Claim::take(dir.path(), "abc").unwrap().unwrap();
+        assert!(first.folder().join("run.json").is_file(), "the folder of a maker that lives was removed");
+        record(&second, "second");
+        second.place().unwrap();
+        first.place().unwrap();
+        let cell = dir.path().join("abc");
+        assert_eq!(Run::open(&cell).unwrap().record().failure.as_deref(), Some("second"), "who is first stays");
+        let names: Vec<_> = std::fs::read_dir(&cell).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["run.json"], "a cell has nothing of its claim");
+        assert_eq!(unfinished(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn it_can_be_asked_who_makes_a_cell() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".old.lock"), "a machine that is gone").unwrap();
+        let claim = Claim::take(dir.path(), "abc").unwrap().unwrap();
+        let found = making(dir.path());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].0 == "abc" && found[0].1.contains(&format!("process {}", std::process::id())), "{found:?}");
+        drop(claim);
+        assert!(making(dir.path()).is_empty());
+    }
+
     #[test]
     fn a_lock_on_a_removed_file_is_none() {
         let dir = tempfile::tempdir().unwrap();
@@ -252,7 +361,7 @@ mod tests {
         std::fs::write(part.join("run.json"), record.to_string()).unwrap();
         let path = cells.join(".abc.lock");
         let file = Lock::open(&path).unwrap();
-        Claim { part, cell: cells.join("abc"), _lock: Lock { path, file, held: false } }
+        Claim { part, cell: cells.join("abc"), alive: None, _lock: Lock { path, file, held: false } }
     }
 
     fn word(cells: &Path) -> String {

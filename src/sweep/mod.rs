@@ -17,6 +17,7 @@ pub mod replace;
 pub mod runner;
 pub mod sheet;
 pub mod split;
+pub mod status;
 pub mod store;
 pub mod values;
 pub mod view;

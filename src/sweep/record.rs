@@ -10,6 +10,7 @@ use crate::error::{Error, IoContext, Result};
 pub use crate::record::schema::SWEEP_FILE;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// The version of `sweep.json` that this program writes.
@@ -120,14 +121,14 @@ impl SweepRecord {
             }
         }
         for axis in &mut axes {
-            let mut there: Vec<Value> = vec![];
+            let (mut there, mut seen) = (vec![], HashSet::new());
             for cell in &self.cells {
                 let value = cell.at.get(&axis.name).unwrap_or(&Value::Null);
-                if !there.contains(value) {
+                if seen.insert(value.to_string()) {
                     there.push(value.clone());
                 }
             }
-            axis.values.retain(|v| there.contains(v));
+            axis.values.retain(|v| seen.contains(&v.to_string()));
             axis.values = merged(&axis.values, &there);
         }
         axes.retain(|a| a.values.len() > 1);
@@ -155,7 +156,8 @@ fn key(at: &Place) -> String {
 
 /// The known values, then the new ones; where both rise, the new ones go where they belong.
 fn merged(known: &[Value], new: &[Value]) -> Vec<Value> {
-    let fresh: Vec<Value> = new.iter().filter(|v| !known.contains(v)).cloned().collect();
+    let texts: HashSet<String> = known.iter().map(Value::to_string).collect();
+    let fresh: Vec<Value> = new.iter().filter(|v| !texts.contains(&v.to_string())).cloned().collect();
     let rises =
         |list: &[Value]| list.iter().all(Value::is_number) && list.windows(2).all(|w| order(&w[0], &w[1]).is_le());
     let belong = !known.is_empty() && rises(known) && rises(&fresh);

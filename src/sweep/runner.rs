@@ -131,7 +131,9 @@ pub fn groups(cells: &[Cell], batch: usize, (k, n): (usize, usize)) -> Vec<Vec<C
         };
         // What an edit selects of a batch is a cell's own.
         let together = batch > 1 && cell.plan.edits.is_empty();
-        match groups.iter_mut().find(|g| together && g.len() < batch && alike(&g[0])) {
+        // Not looked for where it would not be used: among many cells that is a walk over all pairs.
+        let found = if together { groups.iter_mut().find(|g| g.len() < batch && alike(&g[0])) } else { None };
+        match found {
             Some(group) => group.push(cell.clone()),
             None => groups.push(vec![cell.clone()]),
         }

@@ -158,8 +158,10 @@ mod tests {
     fn what_was_not_placed_goes_and_so_does_what_a_killed_process_left() {
         let (_dir, store) = store();
         let cells = store.dir().join(CELLS_FOLDER);
-        std::fs::create_dir(cells.join(".abc.part-old")).unwrap();
-        std::fs::create_dir(cells.join(".abcd.part-old")).unwrap();
+        for left in [".abc.part-old", ".abcd.part-old"] {
+            std::fs::create_dir(cells.join(left)).unwrap();
+            std::fs::write(cells.join(left).join("run.json"), "").unwrap();
+        }
         drop(store.claim("abc").unwrap().unwrap());
         let left: Vec<_> = std::fs::read_dir(&cells).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, [".abcd.part-old"]);

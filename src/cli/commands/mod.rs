@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod attention;
 pub mod attribution;
+pub mod cluster;
 pub mod completions;
 pub mod convert;
 pub mod dataset;

@@ -105,9 +105,10 @@ fn check(
         last = Some(loaded);
     }
     let cells: Vec<Cell> = cells.into_iter().flatten().collect();
-    let mut cells_by_model: Vec<Cell> = vec![];
+    let (mut cells_by_model, mut models): (Vec<Cell>, Vec<&Option<String>>) = (vec![], vec![]);
     for cell in &cells {
-        if !cells_by_model.iter().any(|c| c.model == cell.model) {
+        if !models.contains(&&cell.model) {
+            models.push(&cell.model);
             cells_by_model.extend(cells.iter().filter(|c| c.model == cell.model).cloned());
         }
     }
