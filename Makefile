@@ -16,8 +16,9 @@ demo: libtorch
 	@echo
 	@echo "The record is in run/: final.png is the picture, steps/ has every step, run.json says how it was made."
 
+# Two tests at a time fill two cores: a thread each is what they need.
 test: libtorch
-	$(CARGO) test
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(CARGO) test
 
 # Kills trace, sweep, train and export at every call that changes a file; the suite tries some. Takes a while.
 kill: libtorch

@@ -75,7 +75,7 @@ fn what_is_not_taken_over_is_said() {
         "Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: R-ESRGAN 4x+",
         "ENSD: 31337, Face restoration: GFPGAN, ADetailer model: \"face, 8n\"",
         "Eta: 0.7",
-        "Schedule type: SGM Uniform",
+        "Schedule type: Uniform",
     ];
     let said: Vec<String> = cases
         .iter()

@@ -4,15 +4,12 @@
 //! f32 where diffusers computes in f32 and in f64 where NumPy does, with NumPy's formulas for `linspace`, `arange` and
 //! `interp`, so that the numbers are the same.
 
-use super::levels::Levels;
+use super::levels::{Levels, linspace};
+use super::prediction::LEAST_ALPHA;
 use super::resolved::{BetaSchedule, FinalSigma, Resolved, Spacing};
 use crate::error::{Error, Result};
 use crate::record::sigmas::Sigmas;
 use tch::{Device, Kind, Tensor};
-
-/// What stands for the last ᾱ of a schedule that leaves nothing of the signal, where its sigma must be finite: diffusers'
-/// number, the smallest that half precision holds.
-pub(super) const LEAST_ALPHA: f32 = 1.0 / 16_777_216.0;
 
 /// ᾱ, the product of 1 − β up to each training timestep, f32.
 pub(super) fn alphas_cumprod(config: &Resolved) -> Result<Vec<f32>> {
@@ -176,18 +173,6 @@ pub(super) fn final_sigma(choice: FinalSigma, training: &[f32]) -> f64 {
     }
 }
 
-/// The fractional training timestep of a sigma, by interpolating between the logarithms of the training sigmas.
-pub(super) fn timestep_of(sigma: f64, training: &[f32]) -> f64 {
-    let log = |sigma: f32| f64::from(f64::from(sigma).ln() as f32);
-    let target = sigma.max(1e-10).ln();
-    // The last training sigma that is not above the target, leaving room for a neighbour.
-    let not_above = training.iter().rposition(|s| target - log(*s) >= 0.0).unwrap_or(0);
-    let low = not_above.min(training.len().saturating_sub(2));
-    let (a, b) = (log(training[low]), log(training[low + 1]));
-    let weight = ((a - target) / (a - b)).clamp(0.0, 1.0);
-    (1.0 - weight) * low as f64 + weight * (low + 1) as f64
-}
-
 /// NumPy's `interp` of a table whose abscissas are 0, 1, 2, …: constant beyond the ends.
 pub(super) fn interpolate(t: f64, table: &[f32]) -> f64 {
     let last = table.len() - 1;
@@ -197,20 +182,6 @@ pub(super) fn interpolate(t: f64, table: &[f32]) -> f64 {
     }
     let (a, b) = (f64::from(table[low]), f64::from(table[low + 1]));
     (b - a) * (t.max(0.0) - low as f64) + a
-}
-
-/// The sigma at a fractional training timestep, by interpolating between the logarithms of the training sigmas.
-pub(super) fn interpolate_logarithms(t: f64, training: &[f32]) -> f64 {
-    let last = training.len() - 1;
-    let low = (t.max(0.0) as usize).min(last);
-    let (a, b) = (f64::from(training[low]).ln(), f64::from(training[(low + 1).min(last)]).ln());
-    ((b - a) * (t.max(0.0) - low as f64) + a).exp()
-}
-
-/// NumPy's `linspace(0, stop, n)`.
-pub(super) fn linspace(stop: f64, n: usize) -> Vec<f64> {
-    let step = if n > 1 { stop / (n - 1) as f64 } else { 0.0 };
-    (0..n).map(|i| if i > 0 && i == n - 1 { stop } else { i as f64 * step }).collect()
 }
 
 /// `ratio · i + offset`, from the largest down.

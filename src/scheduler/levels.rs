@@ -5,7 +5,6 @@
 //! and `_convert_to_beta`, and ComfyUI's `normal_scheduler` and `simple_scheduler`, in f64.
 
 use super::beta_quantile::beta_quantile;
-use super::betas::{interpolate_logarithms, linspace, timestep_of};
 use super::resolved::BetaSchedule;
 use super::{Resolved, at};
 use crate::record::sigmas::Sigmas;
@@ -63,6 +62,32 @@ impl Levels {
         levels.timesteps.iter_mut().for_each(|t| *t = if cut { t.trunc() } else { t.round_ties_even() });
         levels
     }
+}
+
+/// NumPy's `linspace(0, stop, n)`.
+pub(super) fn linspace(stop: f64, n: usize) -> Vec<f64> {
+    let step = if n > 1 { stop / (n - 1) as f64 } else { 0.0 };
+    (0..n).map(|i| if i > 0 && i == n - 1 { stop } else { i as f64 * step }).collect()
+}
+
+/// The sigma at a fractional training timestep, by interpolating between the logarithms of the training sigmas.
+pub(super) fn interpolate_logarithms(t: f64, training: &[f32]) -> f64 {
+    let last = training.len() - 1;
+    let low = (t.max(0.0) as usize).min(last);
+    let (a, b) = (f64::from(training[low]).ln(), f64::from(training[(low + 1).min(last)]).ln());
+    ((b - a) * (t.max(0.0) - low as f64) + a).exp()
+}
+
+/// The fractional training timestep of a sigma, by interpolating between the logarithms of the training sigmas.
+pub(super) fn timestep_of(sigma: f64, training: &[f32]) -> f64 {
+    let log = |sigma: f32| f64::from(f64::from(sigma).ln() as f32);
+    let target = sigma.max(1e-10).ln();
+    // The last training sigma that is not above the target, leaving room for a neighbour.
+    let not_above = training.iter().rposition(|s| target - log(*s) >= 0.0).unwrap_or(0);
+    let low = not_above.min(training.len().saturating_sub(2));
+    let (a, b) = (log(training[low]), log(training[low + 1]));
+    let weight = ((a - target) / (a - b)).clamp(0.0, 1.0);
+    (1.0 - weight) * low as f64 + weight * (low + 1) as f64
 }
 
 /// Sigmas whose 7th roots are evenly spaced (Karras et al. 2022, equation 5 with ρ = 7).

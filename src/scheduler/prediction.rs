@@ -6,8 +6,11 @@
 use crate::error::Result;
 use tch::{Kind, Tensor};
 
-use super::betas::LEAST_ALPHA;
 use super::{Noise, NoiseLevel};
+
+/// What stands for the last ᾱ of a schedule that leaves nothing of the signal, where its sigma must be finite: diffusers'
+/// number, the smallest that half precision holds.
+pub(super) const LEAST_ALPHA: f32 = 1.0 / 16_777_216.0;
 
 /// What the model was trained to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 //! whose last step is Euler's alone. The calls, their timesteps and their sigmas are those of diffusers'
 //! `KDPM2DiscreteScheduler` and `DPMSolverSDEScheduler`.
 
-use super::betas::{SigmaSchedule, alphas_cumprod, timestep_of, training_sigmas};
+use super::betas::{SigmaSchedule, alphas_cumprod, training_sigmas};
+use super::levels::timestep_of;
 use super::prediction::{Prediction, add_noise_unscaled};
 use super::{Noise, NoiseLevel, Resolved, Scheduler, StepOutput, at};
 use crate::error::Result;

@@ -180,10 +180,12 @@ impl Runner<'_> {
         Ok(true)
     }
 
-    /// Takes cells from the front of a group and claims those that are to be made. Each claim keeps a file open: where the
-    /// system gives no more of them, the last claims are given back for later, so that the work finds some.
+    /// Takes cells from the front of a group and claims those that are to be made. Each claim keeps files open: where the
+    /// system gives no more of them, the rest is left for later. Those that the work needs are set aside meanwhile.
     fn claim(&mut self, left: &mut VecDeque<Cell>) -> Result<Vec<(Cell, Claim)>> {
         let mut claimed: Vec<(Cell, Claim)> = vec![];
+        let spare = if left.len() > 1 { SPARE_FILES } else { 0 };
+        let mut set_aside: Vec<_> = (0..spare).map_while(|_| tempfile::tempfile().ok()).collect();
         while let Some(cell) = left.pop_front() {
             if self.store.state(&cell.id) == State::Complete {
                 self.reporter.done(&cell, &CellOutcome::There, 0.0);
@@ -198,9 +200,12 @@ impl Runner<'_> {
                 Ok(None) => self.reporter.done(&cell, &CellOutcome::Elsewhere, 0.0),
                 Err(error) if out_of_files(&error) && !claimed.is_empty() => {
                     left.push_front(cell);
-                    let kept = claimed.len().saturating_sub(SPARE_FILES).max(1);
-                    claimed.drain(kept..).rev().for_each(|(cell, _)| left.push_front(cell));
                     break;
+                }
+                // Not even one beside what was set aside: then it has to be enough for both.
+                Err(error) if out_of_files(&error) && !set_aside.is_empty() => {
+                    left.push_front(cell);
+                    set_aside.clear();
                 }
                 Err(error) => return Err(error),
             }
