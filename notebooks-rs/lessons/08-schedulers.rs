@@ -8,7 +8,7 @@
 // - say what a scheduler decides and what it does not;
 // - choose one, and the number of steps for it, by measuring.
 //
-// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model. `sdviz schedulers` has a line about each of the ten.
+// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model. `sdviz schedulers` has a line about each of the ten that are drawn with here, and of eight more.
 
 // %% [markdown] lang="zh"
 // # 调度器
@@ -20,13 +20,15 @@
 // - 说出调度器决定什么、不决定什么；
 // - 靠测量来选调度器，以及它该走多少步。
 //
-// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配任何模型。`sdviz schedulers` 对这十个各有一行说明。
+// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配任何模型。`sdviz schedulers` 对这里用到的十个和另外八个各有一行说明。
 
 // %%
 use sdviz::prelude::*;
 let sd = Model::load("pocket")?;
 let prompt = "a red apple on a blue background";
-let names = sd.scheduler_names();
+// Ten of those that `sd.scheduler_names()` lists.
+let names: Vec<&'static str> =
+    vec!["pndm", "ddim", "ddpm", "lms", "euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_karras", "unipc"];
 println!("{names:?}");
 
 // Only finished pictures are wanted here: no other step is decoded, which takes a quarter of the time.
@@ -306,7 +308,7 @@ for name in ["pndm", "lms", "ddim"] {
 // %% [markdown] lang="en"
 // ## In the shell
 //
-//     sdviz schedulers                                                # the ten, a line about each
+//     sdviz schedulers                                                # these ten and eight more, a line about each
 //     sdviz schedule --scheduler ddim,euler,dpmpp_2m_karras --steps 10    # σ and ᾱ, a table and a plot
 //     sdviz sweep --prompt "a red apple on a blue background" --seed 1 --scheduler ddim,ddpm,euler_a,heun --steps 5,10,20
 //
@@ -321,7 +323,7 @@ for name in ["pndm", "lms", "ddim"] {
 // %% [markdown] lang="zh"
 // ## 在命令行里
 //
-//     sdviz schedulers                                                # 十个调度器，各一行说明
+//     sdviz schedulers                                                # 这十个和另外八个，各一行说明
 //     sdviz schedule --scheduler ddim,euler,dpmpp_2m_karras --steps 10    # σ 和 ᾱ，一张表和一幅图
 //     sdviz sweep --prompt "a red apple on a blue background" --seed 1 --scheduler ddim,ddpm,euler_a,heun --steps 5,10,20
 //

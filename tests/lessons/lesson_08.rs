@@ -11,7 +11,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     use sdviz::prelude::*;
     let sd = Model::load("pocket")?;
     let prompt = "a red apple on a blue background";
-    let names = sd.scheduler_names();
+    // Ten of those that `sd.scheduler_names()` lists.
+    let names: Vec<&'static str> =
+        vec!["pndm", "ddim", "ddpm", "lms", "euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_karras", "unipc"];
     println!("{names:?}");
 
     // Only finished pictures are wanted here: no other step is decoded, which takes a quarter of the time.
