@@ -161,7 +161,7 @@ package-program: libtorch
 wheel: package-program
 	$(PYTHON) scripts/wheel.py --program $(PROGRAM)
 
-# In a fresh venv, with PyTorch for the CPU from the network; TEST_WHEEL=--cuda takes PyPI's, with CUDA,
+# In a fresh venv, with PyTorch from the network; TEST_WHEEL="--index URL" takes it from there,
 # TEST_WHEEL="--torch SITE-PACKAGES" one that is there.
 TEST_WHEEL ?=
 test-wheel:

@@ -24,7 +24,7 @@ README = """sdviz {version}, with libtorch 2.13 for the CPU.
     bin/sdviz --help
 
 Nothing has to be installed: it needs Linux on x86-64, glibc {glibc} or newer, and libstdc++ (Debian and Ubuntu: libstdc++6).
-For a GPU take the wheel (https://pypi.org/project/torch brings libtorch with CUDA), or build it: docs/install.md.
+For a GPU take the wheel, beside a PyTorch with CUDA, or build it: docs/install.md.
 
 share/ has completions for bash, zsh and fish, and manual pages: `man -M share/man sdviz-trace`. To have them found, unpack
 into /usr/local or ~/.local. python/sdviz_trace.py records diffusers' pipelines. licenses/ says on whose work all of this stands.

@@ -63,7 +63,7 @@ def crates():
                       and not is_macro(dep["pkg"])]
     linked = [packages[name] for name in seen if name != known["resolve"]["root"]]
     return sorted(((p["name"], p["version"], p["license"] or "", pathlib.Path(p["manifest_path"]).parent,
-                    p["repository"] or f"https://crates.io/crates/{p['name']}") for p in linked))
+                    p["repository"] or p["homepage"] or p["documentation"] or "") for p in linked))
 
 
 def allowed():
@@ -102,7 +102,7 @@ def licence_files(folder):
 
 def write_licences(out):
     """A list of all crates, and their licences' texts, a folder for each."""
-    lines = ["# What the program is made of", "", "Crates from crates.io, with their licences' texts beside this file.", "",
+    lines = ["# What the program is made of", "", "Crates, with their licences' texts beside this file.", "",
              "Where a crate brings none, its licence is named and its author's page linked to.", "",
              "| crate | version | licence | text |", "|---|---|---|---|"]
     found, known = crates(), allowed()

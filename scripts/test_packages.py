@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tries the packages as somebody would who has just fetched them.
 
-    python3 scripts/test_packages.py wheel           # target/wheel/*.whl in a fresh venv, beside PyTorch for the CPU
-    python3 scripts/test_packages.py wheel --cuda    # the same beside PyPI's PyTorch, which has CUDA (3 GB)
+    python3 scripts/test_packages.py wheel           # target/wheel/*.whl in a fresh venv, beside PyTorch as pip finds it
+    python3 scripts/test_packages.py wheel --index URL    # the same beside PyTorch from there, such as the CPU's alone
     python3 scripts/test_packages.py dist            # target/dist/*.tar.* unpacked elsewhere, with an empty environment
 
 Nothing of this project's folders is used but the packages.
@@ -19,7 +19,6 @@ import time
 import packing
 
 PROMPT = ["trace", "--prompt", "a red apple on a blue background", "--steps", "10"]
-CPU = ["--index-url", "https://download.pytorch.org/whl/cpu", "--extra-index-url", "https://pypi.org/simple"]
 
 
 def newest(folder, pattern):
@@ -72,8 +71,8 @@ def try_wheel(at, options):
         (pathlib.Path(next((at / "venv/lib").glob("python3.*"))) / "site-packages/there.pth").write_text(f"{options.torch}\n")
         print(f"PyTorch is the one in {options.torch}")
     else:
-        run([*pip, "install", "-q", "--no-cache-dir", wheel, "torch==2.13.0", *([] if options.cuda else CPU)])
-        print(f"venv, wheel and PyTorch {'with CUDA' if options.cuda else 'for the CPU'}: {time.time() - begun:.0f} s")
+        run([*pip, "install", "-q", "--no-cache-dir", wheel, "torch==2.13.0", *(["--extra-index-url", options.index] if options.index else [])])
+        print(f"venv, wheel and PyTorch {options.index or 'as pip finds it'}: {time.time() - begun:.0f} s")
     check(run([program, "--version"], cwd=at, env=environment).startswith("sdviz "), "no version")
     took = traces([program], at, environment)
     print(f"the first picture and its shapes: {took:.1f} s; from nothing to there: {time.time() - begun:.0f} s")
@@ -106,7 +105,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("package", choices=["wheel", "dist"])
     parser.add_argument("--torch", type=pathlib.Path, help="site-packages with PyTorch 2.13, in place of the network")
-    parser.add_argument("--cuda", action="store_true", help="PyTorch with CUDA, from PyPI")
+    parser.add_argument("--index", help="where PyTorch comes from, such as the index of its builds for the CPU alone")
     parser.add_argument("--folder", type=pathlib.Path, help="where to try it, and to leave it [default: a temporary folder]")
     options = parser.parse_args()
     at = options.folder or pathlib.Path(tempfile.mkdtemp(prefix="sdviz-package-"))

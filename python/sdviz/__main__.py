@@ -20,7 +20,7 @@ def torch_folder():
     places = [pathlib.Path(place) for place in (spec.submodule_search_locations if spec else None) or []]
     found = next((place for place in places if (place / "lib/libtorch_cpu.so").is_file()), None)
     python = sys.executable or "python3"
-    hint = f"`{python} -m pip install \"torch=={MADE_FOR}.*\"`; without a GPU add `--index-url https://download.pytorch.org/whl/cpu`"
+    hint = f"`{python} -m pip install \"torch=={MADE_FOR}.*\"`; pytorch.org says how to get the build for the CPU alone"
     if found is None:
         fail(f"sdviz needs PyTorch {MADE_FOR}, and this Python has none", hint)
     try:
