@@ -52,8 +52,10 @@ pub fn dtype(name: &str, device: Device) -> Result<Kind> {
 
 /// What there is to say of a dtype that a device only imitates: bf16 on a processor without its instructions.
 pub fn slow(kind: Kind, device: Device) -> Option<String> {
-    let known = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    (kind == Kind::BFloat16 && device == Device::Cpu && lacks_bf16(&known)).then(|| {
+    if kind != Kind::BFloat16 || device != Device::Cpu {
+        return None;
+    }
+    lacks_bf16(&std::fs::read_to_string("/proc/cpuinfo").ok()?).then(|| {
         "this processor has no instructions for bf16 (avx512_bf16 or amx_bf16): it is many times slower than f32 here; \
          `--dtype f32` is the quick one"
             .into()

@@ -1,4 +1,4 @@
-//! Guidance beside the scale: a prediction brought back to its deviation, and models that are told the scale.
+//! Guidance: two predictions combined, the result brought back to its deviation, and models that are told the scale.
 //!
 //! Enters: predictions `[batch, 4, height/8, width/8]`, a record. Leaves: tensors of the same shape, and what a run with a
 //! distilled model asks for instead of a second prediction.

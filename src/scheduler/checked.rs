@@ -25,10 +25,6 @@ impl Scheduler for Checked {
         self.0.order()
     }
 
-    fn is_stochastic(&self) -> bool {
-        self.0.is_stochastic()
-    }
-
     fn draws(&self, call: usize) -> bool {
         self.0.draws(call)
     }

@@ -62,11 +62,7 @@ impl Scheduler for Ddim {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn is_stochastic(&self) -> bool {
+    fn draws(&self, _call: usize) -> bool {
         self.eta > 0.0
     }
 
@@ -77,10 +73,6 @@ impl Scheduler for Ddim {
     fn level(&self, call: usize) -> NoiseLevel {
         let beyond = call >= self.alphas.len();
         NoiseLevel::preserving(if beyond { at(&self.next_alphas, call) } else { at(&self.alphas, call) })
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {

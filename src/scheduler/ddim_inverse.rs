@@ -49,20 +49,12 @@ impl Scheduler for DdimInverse {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn remembers(&self, _call: usize) -> bool {
         false
     }
 
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::preserving(self.alpha(call))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {

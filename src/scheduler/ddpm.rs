@@ -54,11 +54,7 @@ impl Scheduler for Ddpm {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn is_stochastic(&self) -> bool {
+    fn draws(&self, _call: usize) -> bool {
         true
     }
 
@@ -68,10 +64,6 @@ impl Scheduler for Ddpm {
 
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::preserving(at(&self.alphas, call))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {

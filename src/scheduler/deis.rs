@@ -108,16 +108,8 @@ impl Scheduler for Deis {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::scaled(at(&self.sigmas, call))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {

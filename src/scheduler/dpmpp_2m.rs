@@ -79,20 +79,12 @@ impl Scheduler for Dpmpp2m {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn is_stochastic(&self) -> bool {
+    fn draws(&self, _call: usize) -> bool {
         self.stochastic
     }
 
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::scaled(at(&self.sigmas, call))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {

@@ -38,7 +38,7 @@ impl Scheduler for EulerA {
         self.init_noise_sigma
     }
 
-    fn is_stochastic(&self) -> bool {
+    fn draws(&self, _call: usize) -> bool {
         true
     }
 

@@ -51,14 +51,6 @@ impl Scheduler for Lcm {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn is_stochastic(&self) -> bool {
-        self.timesteps.len() > 1
-    }
-
     fn draws(&self, call: usize) -> bool {
         call + 1 < self.timesteps.len()
     }
@@ -69,10 +61,6 @@ impl Scheduler for Lcm {
 
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::preserving(at(&self.alphas, call))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {

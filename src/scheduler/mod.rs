@@ -75,8 +75,11 @@ pub trait Scheduler {
     /// step just once), Heun twice as often less one.
     fn timesteps(&self) -> &[f64];
 
-    /// What standard normal noise is multiplied by to become the starting latents.
-    fn init_noise_sigma(&self) -> f64;
+    /// What standard normal noise is multiplied by to become the starting latents: 1 unless the latents keep a scale of
+    /// their own.
+    fn init_noise_sigma(&self) -> f64 {
+        1.0
+    }
 
     /// Model calls per step, as diffusers counts them for image to image: 2 for Heun, DPM2, DPM++ 2S a and DPM++ SDE,
     /// else 1.
@@ -84,14 +87,14 @@ pub trait Scheduler {
         1
     }
 
-    /// Whether [`Scheduler::step`] draws noise at some of its calls.
-    fn is_stochastic(&self) -> bool {
+    /// Whether [`Scheduler::step`] draws noise at call `call`: then exactly once.
+    fn draws(&self, _call: usize) -> bool {
         false
     }
 
-    /// Whether [`Scheduler::step`] draws noise at call `call`: then exactly once.
-    fn draws(&self, _call: usize) -> bool {
-        self.is_stochastic()
+    /// Whether [`Scheduler::step`] draws noise at some of its calls.
+    fn is_stochastic(&self) -> bool {
+        (0..self.timesteps().len()).any(|call| self.draws(call))
     }
 
     /// Whether the step at call `call` depends on those before it, beyond the latents that they left.
@@ -103,11 +106,13 @@ pub trait Scheduler {
     /// finished latents.
     fn level(&self, call: usize) -> NoiseLevel;
 
-    /// The latents as the model wants to see them at call `call`, shape of the sample.
+    /// The latents as the model wants to see them at call `call`, shape of the sample: as they are, unless said otherwise.
     ///
     /// # Errors
     /// When libtorch refuses.
-    fn scale_model_input(&self, sample: &Tensor, call: usize) -> Result<Tensor>;
+    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
+        Ok(sample.shallow_clone())
+    }
 
     /// One step: from the model's output at call `call` and the latents that entered it to the next latents. Calls come
     /// in order from the first one used, which for image to image is not 0.

@@ -158,20 +158,12 @@ impl Scheduler for Pndm {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn level(&self, call: usize) -> NoiseLevel {
         let timestep = match self.whole_timesteps.get(call) {
             Some(timestep) => *timestep,
             None => at(&self.whole_timesteps, call) - self.ratio,
         };
         NoiseLevel::preserving(self.alpha(timestep))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, _noise: &mut Noise) -> Result<StepOutput> {

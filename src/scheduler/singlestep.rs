@@ -110,10 +110,6 @@ impl<M: Method> Scheduler for Singlestep<M> {
         2
     }
 
-    fn is_stochastic(&self) -> bool {
-        M::DRAWS.0 || M::DRAWS.1
-    }
-
     fn draws(&self, call: usize) -> bool {
         // The last step arrives where there is no noise.
         call + 1 < self.timesteps.len() && if call.is_multiple_of(2) { M::DRAWS.0 } else { M::DRAWS.1 }

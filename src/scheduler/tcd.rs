@@ -47,14 +47,6 @@ impl Scheduler for Tcd {
         &self.timesteps
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn is_stochastic(&self) -> bool {
-        self.eta > 0.0 && self.timesteps.len() > 1
-    }
-
     fn draws(&self, call: usize) -> bool {
         self.eta > 0.0 && call + 1 < self.timesteps.len()
     }
@@ -65,10 +57,6 @@ impl Scheduler for Tcd {
 
     fn level(&self, call: usize) -> NoiseLevel {
         NoiseLevel::preserving(at(&self.alphas, call))
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, _call: usize) -> Result<Tensor> {
-        Ok(sample.shallow_clone())
     }
 
     fn step(&mut self, model_output: &Tensor, call: usize, sample: &Tensor, noise: &mut Noise) -> Result<StepOutput> {

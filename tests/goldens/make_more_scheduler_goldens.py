@@ -11,17 +11,14 @@ comes from a Brownian tree of torchsde; a sampler stands in for it that makes on
 The same numbers are printed with scipy's quantiles of Beta(0.6, 0.6), which src/scheduler/beta_quantile.rs tests.
 """
 
-import json
 import math
-import pathlib
 import sys
 import types
 
 import diffusers
 import numpy as np
 import torch
-from make_scheduler_goldens import CLASSES, DTYPES, SD1, model, wave
-from safetensors.torch import save_file
+from make_scheduler_goldens import CLASSES, DTYPES, SD1, model, wave, write
 from scipy import stats
 
 # Nothing of it is used: its tree of random numbers is replaced below.
@@ -260,20 +257,7 @@ def cases():
 
 
 def main():
-    listed = list(cases())
-    assert len({case["name"] for case in listed}) == len(listed)
-    tensors = {case["name"]: run(case) for case in listed}
-    for case in listed:
-        # What most cases share is written once.
-        if case["config"].items() >= SD1.items():
-            case["config"] = {k: v for k, v in case["config"].items() if k not in SD1}
-            case["sd1"] = True
-        for field, value in {"start": 0, "eta": 0.0, "dtype": "f32"}.items():
-            if case[field] == value:
-                del case[field]
-    metadata = {"cases": json.dumps(listed, separators=(",", ":")), "sd1": json.dumps(SD1), "diffusers": diffusers.__version__}
-    save_file(tensors, pathlib.Path(__file__).parent / "more_schedulers.safetensors", metadata)
-    print(f"{len(listed)} cases with diffusers {diffusers.__version__} and torch {torch.__version__}")
+    write(list(cases()), run, "more_schedulers.safetensors")
     for p in (1e-6, 0.001, 0.01, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.9, 0.999, 1.0):
         print(f"        ({p!r}, {float(stats.beta.ppf(p, 0.6, 0.6))!r}),")
     assert math.isclose(stats.beta.ppf(0.5, 0.6, 0.6), 0.5)

@@ -177,8 +177,8 @@ def cases():
     yield case("unipc", "no-corrector", 12, disable_corrector=[0, 2, 5])
 
 
-def main():
-    listed = list(cases())
+def write(listed, run, file):
+    """Runs the cases and writes them with what they are."""
     names = [case["name"] for case in listed]
     assert len(set(names)) == len(names)
     tensors = {case["name"]: run(case) for case in listed}
@@ -191,9 +191,9 @@ def main():
             if case[field] == value:
                 del case[field]
     metadata = {"cases": json.dumps(listed, separators=(",", ":")), "sd1": json.dumps(SD1), "diffusers": diffusers.__version__}
-    save_file(tensors, pathlib.Path(__file__).parent / "schedulers.safetensors", metadata)
+    save_file(tensors, pathlib.Path(__file__).parent / file, metadata)
     print(f"{len(listed)} cases with diffusers {diffusers.__version__} and torch {torch.__version__}")
 
 
 if __name__ == "__main__":
-    main()
+    write(list(cases()), run, "schedulers.safetensors")
