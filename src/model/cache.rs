@@ -13,6 +13,11 @@ pub fn home() -> Option<PathBuf> {
     home_by(&|name| std::env::var_os(name))
 }
 
+/// The user's cache folder: `XDG_CACHE_HOME`, else `~/.cache`.
+pub fn of_user() -> Option<PathBuf> {
+    of_user_by(&|name| std::env::var_os(name))
+}
+
 /// A path that a variable holds, with a leading `~` and the variables in it filled in.
 pub fn path_in(name: &str) -> Option<PathBuf> {
     path_by(&|name| std::env::var_os(name), name)
@@ -26,10 +31,11 @@ fn folder_by(var: Variables) -> Option<PathBuf> {
 }
 
 fn home_by(var: Variables) -> Option<PathBuf> {
-    path_by(var, "HF_HOME").or_else(|| {
-        let cache = path_by(var, "XDG_CACHE_HOME").or_else(|| Some(path_by(var, "HOME")?.join(".cache")));
-        Some(cache?.join("huggingface"))
-    })
+    path_by(var, "HF_HOME").or_else(|| Some(of_user_by(var)?.join("huggingface")))
+}
+
+fn of_user_by(var: Variables) -> Option<PathBuf> {
+    path_by(var, "XDG_CACHE_HOME").or_else(|| Some(path_by(var, "HOME")?.join(".cache")))
 }
 
 fn path_by(var: Variables, name: &str) -> Option<PathBuf> {

@@ -5,6 +5,7 @@
 //! times of the last change to content and to inode, the last of which no program can set back. An entry is written whole
 //! under a temporary name and renamed, so several processes may write at once; one that is not a sum counts for nothing.
 
+use super::cache;
 use crate::error::Result;
 use crate::files::atomic;
 use std::path::{Path, PathBuf};
@@ -30,11 +31,9 @@ pub fn known_or(files: &[PathBuf], name: Name, compute: impl FnOnce() -> Result<
     }
 }
 
-/// Where sums are remembered.
+/// Where sums are remembered. A path that depends on where the program was started is no place.
 fn folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    Some(cache.or_else(|| Some(set("HOME")?.join(".cache")))?.join("sdviz").join("sums"))
+    cache::of_user().filter(|path| path.is_absolute()).map(|path| path.join("sdviz").join("sums"))
 }
 
 fn known_in(folder: &Path, files: &[PathBuf], name: Name, compute: impl FnOnce() -> Result<String>) -> Result<String> {

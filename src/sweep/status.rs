@@ -5,6 +5,7 @@
 use super::claim;
 use super::record::SweepRecord;
 use super::store::{CELLS_FOLDER, State, Store};
+use crate::units::count;
 use std::collections::{BTreeMap, HashSet};
 
 /// How far a sweep is.
@@ -43,8 +44,8 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (plural, running, failed) = (if self.cells == 1 { "" } else { "s" }, self.running.len(), self.failed.len());
-        let Tally { cells, done, missing, .. } = self;
-        write!(f, "{cells} cell{plural}: {done} done, {running} running, {failed} failed, {missing} missing")
+        let (cells, running, failed) = (count(self.cells, "cell"), self.running.len(), self.failed.len());
+        let Tally { done, missing, .. } = self;
+        write!(f, "{cells}: {done} done, {running} running, {failed} failed, {missing} missing")
     }
 }
