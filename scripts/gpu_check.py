@@ -25,7 +25,7 @@ import time
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from gpu import features, hazards, parity, speed, verbs  # noqa: E402
+from gpu import features, hazards, parity, speed, training, verbs  # noqa: E402
 from gpu.work import Check, Figures, Part  # noqa: E402
 
 # By value: what is first is known even if the machine is taken away early. Seconds are each part's limit within MINUTES.
@@ -35,6 +35,7 @@ PARTS = [
     ("full", 110, features.full_size, "a v1-4 of full size, random weights, everything recorded"),
     ("speed", 130, speed.beside, "a step, a decoding, 50 steps, memory; beside diffusers"),
     ("alone", 60, hazards.alone, "two processes, too little memory, Ctrl-C"),
+    ("training", 50, training.training, "both stages of a model from scratch: pictures a second"),
     ("features", 100, features.same, "every feature, beside the CPU"),
     ("half", 60, parity.half, "pictures in f16, bf16, and f32 with TF32"),
     ("halves", 30, features.halves, "everything recorded in f16 and bf16"),

@@ -7,8 +7,8 @@
 
 The program is linked against the libtorch that the other machine's Python torch brings: its wheel is fetched (about 0.6 GB,
 without the NVIDIA libraries), and of an older one than torch-sys 0.26 is made for, a copy of torch-sys is built in which the
-functions that it lacks throw instead; nothing here calls them. There the check tells it where the libraries are. The first build takes half an hour of one core in a target
-folder of its own. Users do not need this: they build against libtorch 2.13 (`make libtorch-cuda`).
+functions that it lacks throw instead; nothing here calls them. There the check tells it where the libraries are. The first
+build takes half an hour of one core in a target folder of its own. Users do not need this: they build against libtorch 2.13 (`make libtorch-cuda`).
 
 Leaves .gpu/gpu-check.tar and says what to type on the other machine.
 """
@@ -34,7 +34,7 @@ NOT_IN_2_11 = [
     "_upsample_lanczos2d_aa", "_upsample_lanczos2d_aa_backward", "_upsample_lanczos2d_aa_backward_out", "_upsample_lanczos2d_aa_out"]
 # The scripts, and of the tests the goldens and models that the check compares with.
 CARRIED = ["scripts/gpu_check.py", "scripts/bench_diffusers.py", "scripts/gpu", "tests/goldens/tiny-sd", "tests/goldens/tiny-sd2",
-           "tests/goldens/lora", *(f"tests/goldens/{name}.safetensors" for name in
+           "tests/goldens/lora", "assets/pocket.toml", *(f"tests/goldens/{name}.safetensors" for name in
                                    ("tiny-sd", "tiny-sd2", "pocket", "img2img", "inpaint"))]
 
 
@@ -83,13 +83,12 @@ def build(options, out):
     linker = out / "linker"  # flags in RUSTFLAGS would have every dependency compiled again
     linker.write_text('#!/bin/sh\nexec cc "$@" -Wl,--allow-shlib-undefined\n')
     linker.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CARGO_PROFILE")}
     target = pathlib.Path(options.target or out / "target").resolve()
-    environment = {**environment, "LIBTORCH": str(torch), "LIBTORCH_BYPASS_VERSION_CHECK": "1", "LIBTORCH_CXX11_ABI": "1",
+    environment = {**os.environ, "LIBTORCH": str(torch), "LIBTORCH_BYPASS_VERSION_CHECK": "1", "LIBTORCH_CXX11_ABI": "1",
                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER": str(linker), "CARGO_TARGET_DIR": str(target)}
     patch = ["--config", f'patch.crates-io.torch-sys.path="{torch_sys(out)}"'] if options.torch.startswith("2.11.") else []
-    subprocess.run(["cargo", *patch, "build", "--bin", "sdviz"], check=True, env=environment, cwd=ROOT)
-    return target / "debug/sdviz"
+    subprocess.run(["cargo", *patch, "build", "--release", "--bin", "sdviz"], check=True, env=environment, cwd=ROOT)
+    return target / "release/sdviz"
 
 
 def packed(program, out):
