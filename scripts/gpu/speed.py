@@ -1,10 +1,11 @@
 """How fast the program is on this device, beside diffusers where that is installed, and how much memory both take.
 
-The program's times are those of its record, `timings.stages`. A first step also chooses kernels, so a step is what the
-later ones of a long run take beyond those of a short one. diffusers is measured by scripts/bench_diffusers.py.
+The program's times are those of its record, `timings.stages`. The first steps also load and choose kernels, so a step is the
+median of the times between the files of later ones. diffusers is measured by scripts/bench_diffusers.py.
 """
 import importlib.util
 import json
+import statistics
 import sys
 import zipfile
 
@@ -14,6 +15,9 @@ from .work import ROOT, Wrong, need
 
 PROMPT = ["--prompt", "a red apple", "--seed", "1024", "--scheduler", "pndm"]
 NOTHING = ["--record", "none", "--decode", "none"]
+LATENTS = ["--record", "latents", "--decode", "none"]
+# What is timed most finely is left alone.
+UNWATCHED = ("latents", "one-row")
 USUAL = ["--record", "latents,predicted_original", "--decode", "final"]
 EVERYTHING = ["--record", "all", "--decode", "every"]
 
@@ -24,38 +28,40 @@ def run(part, model, dtype, name, words, environment=None):
     out = check.folder / "speed" / f"{dtype}-{name}"
     line = merged([*PROMPT, *words, *size(check)])
     done = part.sdviz("trace", "--quiet", *line, "--model", model, "--device", check.device, "--dtype", dtype, "--no-report",
-                      "--force", "--out", out, environment=environment, watch=True, limit=200)
+                      "--force", "--out", out, environment=environment, watch=name not in UNWATCHED, limit=200)
     stages = {stage["name"]: stage for stage in json.loads((out / "run.json").read_text())["timings"]["stages"]}
     seconds = {name: stage["seconds"] for name, stage in stages.items()}
     loop = sum(value for name, value in seconds.items() if name not in ("load", "text"))
-    return {"stages": seconds, "loop": loop, "calls": stages["unet"]["count"],
+    return {"stages": seconds, "loop": loop, "calls": stages["unet"]["count"], "step": between(out),
             "decodes": stages.get("decode", {"count": 0})["count"], "process": done.seconds, "peak_bytes": done.memory}
+
+
+def between(out):
+    """Median seconds between the files of two steps, the first five left out; None where there are none."""
+    times = sorted(file.stat().st_mtime_ns for file in (out / "steps").glob("*.safetensors"))[5:]
+    return statistics.median(b - a for a, b in zip(times, times[1:])) / 1e9 if len(times) > 2 else None
 
 
 def size(check):
     return ["--width", "64", "--height", "64"] if check.quick else []
 
 
-def counts(check):
-    """Steps of a short run and of a long one."""
-    return (2, 6) if check.quick else (10, 50)
+def steps(check):
+    return 12 if check.quick else 50
 
 
 def ours(part, model, dtype, environment=None, ending=""):
-    short, long = counts(part.check)
-    name = lambda what: f"{what}{ending}"  # noqa: E731
-    few = run(part, model, dtype, name("short"), [*NOTHING, "--steps", short], environment)
-    many = run(part, model, dtype, name("long"), [*NOTHING, "--steps", long], environment)
-    found = {"step": (many["loop"] - few["loop"]) / (many["calls"] - few["calls"]), "first_steps": few["loop"], "nothing_kept": many}
+    long = steps(part.check)
+    made = lambda name, words: run(part, model, dtype, name, [*words, "--steps", long], environment)  # noqa: E731
+    # Half the work a step: where that is no quicker, the device waits for its host.
+    found = {"latents": made("latents", LATENTS), "one row": made("one-row", [*LATENTS, "--guidance-scale", 1])}
+    found["step"] = found["latents"]["step"]
     part.put(f"sdviz, {dtype}{ending}", found)  # what is known so far, should the time be over
     if ending:
         return found
-    # Half the work a step: where that is no quicker, the device waits for its host.
-    found["one row"] = run(part, model, dtype, "one-row", [*NOTHING, "--steps", long, "--guidance-scale", 1], environment)["loop"] / long
-    usual = run(part, model, dtype, "usual", [*USUAL, "--steps", long], environment)
-    everything = run(part, model, dtype, "everything", [*EVERYTHING, "--steps", long], environment)
-    found.update(usual=usual, everything=everything, decode=everything["stages"]["decode"] / everything["decodes"])
-    found["recording"] = usual["loop"] - usual["stages"].get("decode", 0) - many["loop"]
+    found.update({name: made(name, words) for name, words in (("nothing", NOTHING), ("usual", USUAL), ("everything", EVERYTHING))})
+    found["decode"] = found["everything"]["stages"]["decode"] / found["everything"]["decodes"]
+    found["recording"] = found["usual"]["loop"] - found["usual"]["stages"].get("decode", 0) - found["nothing"]["loop"]
     part.put(f"sdviz, {dtype}", found)
     return found
 
@@ -63,9 +69,8 @@ def ours(part, model, dtype, environment=None, ending=""):
 def theirs(part, model, dtype):
     check = part.check
     sized = [word for word in size(check)]
-    short, long = counts(check)
     done = part.run([sys.executable, ROOT / "scripts/bench_diffusers.py", "--model", model, "--dtype", dtype, "--device",
-                     check.device, "--steps", long if not check.quick else short, "--repeat", 2 if not check.quick else 1, *sized],
+                     check.device, "--steps", steps(check), "--repeat", 2 if not check.quick else 1, *sized],
                     watch=True, limit=200, environment=diffusers_folder(check))
     found = json.loads(done.out)
     kept = {key: found[key]["median"] for key in ("load", "text", "step", "decode")}

@@ -80,7 +80,7 @@ class Memory:
         return total - free
 
     def sample(self):
-        while not self.over.wait(0.02):
+        while not self.over.wait(0.1):  # asking the driver more often would hold up who is measured
             found = {"gpu": self.gpu() - self.before} if self.device.startswith("cuda") else {}
             try:
                 with open(f"/proc/{self.pid}/status") as file:
@@ -106,7 +106,8 @@ class Check:
         self.deadline = time.monotonic() + options.minutes * 60
         self.program, packed = self.find_program()
         self.environment = {**os.environ, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "scripts")}
-        self.environment.pop("SDVIZ_MODEL", None)
+        for name in ("SDVIZ_MODEL", "RUST_BACKTRACE"):  # with the second every panic is printed, those too that become errors
+            self.environment.pop(name, None)
         if packed:  # built elsewhere, against the libtorch that a Python torch brings
             import torch
             beside = pathlib.Path(torch.__file__).parent / "lib"

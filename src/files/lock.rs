@@ -19,7 +19,7 @@ const TRIES: (usize, Duration) = (10, Duration::from_millis(20));
 pub struct Hold {
     path: PathBuf,
     locked: bool,
-    _file: File,
+    file: File,
 }
 
 impl Hold {
@@ -32,11 +32,11 @@ impl Hold {
         for _ in 0..TRIES.0 {
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("create", &path)?;
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => return Ok(Hold { path, locked: true, _file: file }),
+                Ok(()) if is_at(&file, &path) => return Ok(Hold { path, locked: true, file }),
                 // Its holder has just removed it: who locked the old file and who makes a new one must not both go on.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => std::thread::sleep(TRIES.1),
-                Err(TryLockError::Error(_)) => return Ok(Hold { path, locked: false, _file: file }),
+                Err(TryLockError::Error(_)) => return Ok(Hold { path, locked: false, file }),
             }
         }
         Err(busy(folder))
@@ -50,9 +50,10 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // While it is still locked, so that nobody else's is removed. Who got no lock, as on a network disk that failed for
-        // a moment, may not take away the file of somebody who did.
-        if cfg!(unix) && self.locked && is_at(&self._file, &self.path) {
+        // While it is locked, so that nobody else's is removed. Who got no lock asks again: on a network disk that failed for a
+        // moment somebody may have it by now, and where there are no locks nobody has.
+        let is_ours = self.locked || !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock));
+        if cfg!(unix) && is_ours && is_at(&self.file, &self.path) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -209,7 +209,7 @@ impl Error {
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         // libtorch appends a C++ backtrace of many lines: the first says it all.
-        Error::Torch(error.to_string().lines().next().unwrap_or_default().to_string())
+        Error::Torch(refusal(error.to_string().lines().next().unwrap_or_default()))
     }
 }
 
@@ -232,7 +232,15 @@ pub fn of_panic(panic: &(dyn std::any::Any + Send)) -> Error {
         None => (false, text),
     };
     let line = text.split("\\n").next().unwrap_or(text).lines().next().unwrap_or_default().to_string();
-    if torch { Error::Torch(line) } else { Error::Broken(line) }
+    if torch { Error::Torch(refusal(&line)) } else { Error::Broken(line) }
+}
+
+/// What libtorch refuses, without the advice on its allocator's settings that follows when a GPU's memory is full.
+fn refusal(line: &str) -> String {
+    match line.split_once(" Including non-PyTorch memory") {
+        Some((what, _)) if line.contains("out of memory") => what.to_string(),
+        _ => line.to_string(),
+    }
 }
 
 /// Attaches the path to an I/O result.
@@ -247,7 +255,6 @@ impl<T> IoContext<T> for std::io::Result<T> {
     }
 }
 
-/// `3 tensors`, `1 tensor`.
 /// The first few names, quoted.
 fn listing(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(5).map(|n| format!("`{n}`")).collect();
@@ -279,6 +286,10 @@ mod tests {
             Ok(())
         });
         assert!(memory.unwrap_err().hint().unwrap().contains("smaller picture"));
+        let full = "CUDA out of memory. Tried to allocate 4 GiB. GPU 0 has 79 GiB of which 1 GiB is free.";
+        let said = format!("Torch(\"{full} Including non-PyTorch memory, this process has 78 GiB. Try setting this and that.\")");
+        let memory = caught::<()>(|| panic!("{said}")).unwrap_err();
+        assert!(matches!(&memory, Error::Torch(text) if text == full), "{memory:?}");
         let broken = caught::<()>(|| panic!("no {}", "way")).unwrap_err();
         assert!(matches!(&broken, Error::Broken(text) if text == "no way"), "{broken:?}");
         assert!(broken.hint().unwrap().contains("report it"));
