@@ -287,7 +287,9 @@ mod tests {
         });
         assert!(memory.unwrap_err().hint().unwrap().contains("smaller picture"));
         let full = "CUDA out of memory. Tried to allocate 4 GiB. GPU 0 has 79 GiB of which 1 GiB is free.";
-        let said = format!("Torch(\"{full} Including non-PyTorch memory, this process has 78 GiB. Try setting this and that.\")");
+        let said = format!(
+            "Torch(\"{full} Including non-PyTorch memory, this process has 78 GiB. Try setting this and that.\")"
+        );
         let memory = caught::<()>(|| panic!("{said}")).unwrap_err();
         assert!(matches!(&memory, Error::Torch(text) if text == full), "{memory:?}");
         let broken = caught::<()>(|| panic!("no {}", "way")).unwrap_err();
