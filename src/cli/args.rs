@@ -53,7 +53,9 @@ pub use serve::ServeArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 use std::ffi::OsString;
 use std::path::PathBuf;
-pub use train::{CourseArgs, EmbeddingArgs, PersonalArgs, PreviewVaeArgs, StageArgs, TrainArgs, TrainCommand};
+pub use train::{
+    CourseArgs, EmbeddingArgs, JudgeArgs, JudgeOf, PersonalArgs, PreviewVaeArgs, StageArgs, TrainArgs, TrainCommand,
+};
 
 /// Shows what happens inside Stable Diffusion.
 #[derive(Debug, Parser)]

@@ -2,13 +2,11 @@
 //!
 //! Enters: a template and what the picture shows. Leaves: the caption, with the right articles.
 
-use super::config::{Config, Object, Template};
+use super::config::{Config, Object, Pairs, Template};
 use rand::Rng;
 
 /// A picture is called small, big, left, … only if it is among this share of the outermost ones.
 const NOTICEABLE: f64 = 0.25;
-/// How often a noticeable size or place is spoken of.
-const SPOKEN_OF: f64 = 0.3;
 /// How often an object goes by its first name, if it has several.
 const FIRST_NAME: f64 = 0.65;
 
@@ -42,22 +40,55 @@ pub fn article(word: &str) -> &'static str {
     if word.starts_with(|c: char| "aeiouAEIOU".contains(c)) { "an" } else { "a" }
 }
 
-/// A caption for a picture, drawn at random among those that fit.
-pub fn draw(config: &Config, object: &Object, style: &str, background: &str, at: Place, rng: &mut impl Rng) -> String {
+/// What a thing is called: one of its names; in another colour than its own its noun, with the colour most of the time.
+pub fn name_of(config: &Config, object: &Object, colour: Option<&str>, rng: &mut impl Rng) -> String {
+    if let (Some(noun), Some(colour), Some(recolour)) = (&object.noun, colour, &config.recolour) {
+        return if rng.random_bool(recolour.named) { format!("{colour} {noun}") } else { noun.clone() };
+    }
+    match object.names.len() {
+        0 | 1 => object.name().to_string(),
+        n if rng.random_bool(FIRST_NAME) || n == 1 => object.name().to_string(),
+        n => object.names[rng.random_range(1..n)].clone(),
+    }
+}
+
+/// A caption for a picture of two things, each with its name and whether it is a plural.
+pub fn draw_pair(
+    pairs: &Pairs,
+    things: [(&str, bool); 2],
+    style: &str,
+    background: &str,
+    rng: &mut impl Rng,
+) -> String {
+    let mut text = choose(&pairs.captions, rng).to_string();
+    for (placeholder, (name, plural)) in ["{object}", "{second}"].into_iter().zip(things) {
+        let with_article = if plural { name.to_string() } else { format!("{{an}} {name}") };
+        text = text.replace(&format!("{{a}} {placeholder}"), &with_article).replace(placeholder, name);
+    }
+    fill(&text, "", false, style, background)
+}
+
+/// A caption for a picture of one thing, drawn at random among those that fit.
+pub fn draw(
+    config: &Config,
+    (object, colour): (&Object, Option<&str>),
+    style: &str,
+    background: &str,
+    at: Place,
+    rng: &mut impl Rng,
+) -> String {
     let template = choose(&config.captions, rng);
-    let name = match object.names.len() {
-        0 | 1 => object.name(),
-        n if rng.random_bool(FIRST_NAME) || n == 1 => object.name(),
-        n => &object.names[rng.random_range(1..n)],
-    };
+    let name = &name_of(config, object, colour, rng);
     let (size, place) = (size_word(config, at), place_words(config, at));
     let template = match size {
-        Some(word) if rng.random_bool(SPOKEN_OF) => sized(template, word),
+        Some(word) if rng.random_bool(config.spoken_of) => sized(template, word),
         _ => template.to_string(),
     };
     let caption = fill(&template, name, object.plural, style, background);
     match place {
-        Some(words) if template.contains("{object}") && rng.random_bool(SPOKEN_OF) => format!("{caption}, {words}"),
+        Some(words) if template.contains("{object}") && rng.random_bool(config.spoken_of) => {
+            format!("{caption}, {words}")
+        }
         _ => caption,
     }
 }

@@ -12,6 +12,8 @@ const POCKET: &str = include_str!("../../assets/pocket-dataset.toml");
 
 /// What may stand in a caption's template.
 const PLACEHOLDERS: [&str; 5] = ["{a}", "{an}", "{object}", "{style}", "{background}"];
+/// … and in that of two things.
+const SECOND: &str = "{second}";
 
 /// What a data set is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,16 +33,79 @@ pub struct Config {
     pub objects: Vec<Object>,
     /// The captions.
     pub captions: Vec<Template>,
+    /// Whether half of the drawings are mirrored.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub mirror: bool,
+    /// How far drawings are turned either way, in degrees.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub turn: f64,
+    /// How often a noticeable size or place is spoken of.
+    #[serde(default = "spoken_of", skip_serializing_if = "is_spoken_of")]
+    pub spoken_of: f64,
+    /// Pictures with two things.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<Pairs>,
+    /// Things in other colours than their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recolour: Option<Recolour>,
 }
 
-/// A style: one package of drawings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+fn spoken_of() -> f64 {
+    0.3
+}
+
+fn is_spoken_of(share: &f64) -> bool {
+    *share == spoken_of()
+}
+
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A style: one package of drawings, and what is done to them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Style {
     /// Its word in captions: `flat`.
     pub word: String,
     /// The package's folder: `fluent-emoji-flat`.
     pub package: String,
+    /// Width of an outline around the drawing, as a share of its longer side.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub outline: f64,
+    /// Its colour.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub outline_rgb: [u8; 3],
+    /// How dark a soft shadow below the drawing is, from 0 to 1.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub shadow: f64,
+    /// How bright a light on its upper part is, from 0 to 1.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub shine: f64,
+}
+
+/// Pictures with two things, one on the left and one on the right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pairs {
+    /// The share of the pictures that have two.
+    pub share: f64,
+    /// The least and the greatest longer side of each, as a share of the picture's; half at the most.
+    pub scale: [f64; 2],
+    /// Their captions. `{object}` is the one on the left, `{second}` the one on the right, each after its `{a} `.
+    pub captions: Vec<Template>,
+}
+
+/// Things in other colours than their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recolour {
+    /// The share of the pictures of objects with a `noun` that show another colour.
+    pub share: f64,
+    /// How often its caption names the colour.
+    pub named: f64,
+    /// The colours.
+    pub colours: Vec<Background>,
 }
 
 /// A background.
@@ -67,6 +132,9 @@ pub struct Object {
     /// Whether its names stand without `a`: cherries.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plural: bool,
+    /// What it is called in another colour: `apple`, for a blue apple. Without one it has its own colour always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noun: Option<String>,
 }
 
 /// The form of a caption; see [`super::caption::fill`] for its placeholders.
@@ -81,10 +149,11 @@ pub struct Template {
 
 impl Template {
     /// Refuses an unknown placeholder.
-    fn check(&self) -> std::result::Result<(), String> {
-        let bare = PLACEHOLDERS.iter().fold(self.text.clone(), |text, placeholder| text.replace(placeholder, ""));
+    fn check(&self, more: &[&str]) -> std::result::Result<(), String> {
+        let known = [&PLACEHOLDERS, more].concat();
+        let bare = known.iter().fold(self.text.clone(), |text, placeholder| text.replace(placeholder, ""));
         if bare.contains(['{', '}']) {
-            return Err(format!("the caption `{}` has more in braces than {}", self.text, PLACEHOLDERS.join(", ")));
+            return Err(format!("the caption `{}` has more in braces than {}", self.text, known.join(", ")));
         }
         Ok(())
     }
@@ -133,6 +202,11 @@ impl Config {
         self.scale.map(|share| (share * f64::from(self.size)).round() as u32)
     }
 
+    /// The same where there are two.
+    pub fn pair_sides(&self) -> Option<[u32; 2]> {
+        self.pairs.as_ref().map(|pairs| pairs.scale.map(|share| (share * f64::from(self.size)).round() as u32))
+    }
+
     /// How many pixels a drawing of this longer side may be moved.
     pub fn reach(&self, side: u32) -> i32 {
         let room = self.size.saturating_sub(side) / 2;
@@ -166,7 +240,46 @@ impl Config {
         twice("style", self.styles.iter().map(|s| s.word.as_str()))?;
         twice("background", self.backgrounds.iter().map(|b| b.name.as_str()))?;
         twice("object", self.objects.iter().flat_map(|o| o.names.iter().map(String::as_str)))?;
-        self.captions.iter().try_for_each(Template::check)
+        self.captions.iter().try_for_each(|caption| caption.check(&[]))?;
+        self.check_more()
+    }
+
+    /// What not every data set has.
+    fn check_more(&self) -> std::result::Result<(), String> {
+        let within = |what: &str, value: f64, most: f64| match (0.0..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(format!("{what} is {value}, not from 0 to {most}")),
+        };
+        within("turn", self.turn, 180.0)?;
+        within("spoken_of", self.spoken_of, 1.0)?;
+        for style in &self.styles {
+            for (what, value, most) in
+                [("outline", style.outline, 0.2), ("shadow", style.shadow, 1.0), ("shine", style.shine, 1.0)]
+            {
+                within(&format!("the {what} of the style `{}`", style.word), value, most)?;
+            }
+        }
+        if let Some(pairs) = &self.pairs {
+            within("pairs.share", pairs.share, 1.0)?;
+            let [least, greatest] = pairs.scale;
+            if !(least > 0.0 && least <= greatest && greatest <= 0.5) {
+                return Err(format!(
+                    "pairs.scale is [{least}, {greatest}], not two numbers above 0 and up to 0.5 in order"
+                ));
+            }
+            if self.objects.len() < 2 || pairs.captions.iter().all(|caption| caption.weight == 0) {
+                return Err("pairs need two objects and a caption".into());
+            }
+            pairs.captions.iter().try_for_each(|caption| caption.check(&[SECOND]))?;
+        }
+        if let Some(recolour) = &self.recolour {
+            within("recolour.share", recolour.share, 1.0)?;
+            within("recolour.named", recolour.named, 1.0)?;
+            if recolour.colours.is_empty() {
+                return Err("recolour has no colours".into());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Row {
     pub file_name: String,
     /// The caption.
     pub text: String,
-    /// The first name of the object.
+    /// The first name of the object; in another colour than its own, what it is then called.
     pub object: String,
     /// The style's word.
     pub style: String,
@@ -68,6 +68,24 @@ pub struct Row {
     pub x: f64,
     /// How far below the middle it is.
     pub y: f64,
+    /// The colour, where it is not the object's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<String>,
+    /// The thing on the right, where there are two; the fields above tell of the one on the left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_object: Option<String>,
+    /// Its colour, where it is not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_colour: Option<String>,
+    /// Its longer side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_scale: Option<f64>,
+    /// How far right of the middle it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_x: Option<f64>,
+    /// How far below the middle it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_y: Option<f64>,
 }
 
 /// A data set as far as it is text: its manifest and its rows.

@@ -10,3 +10,4 @@ pub mod drawing;
 pub mod icons;
 pub mod manifest;
 pub mod sheet;
+pub mod styling;

@@ -5,6 +5,7 @@
 
 use crate::dataset::caption::fill;
 use crate::dataset::config::{Background, Config};
+use crate::dataset::manifest::Row;
 use crate::error::{Error, IoContext, Result};
 use crate::model::layers::{Conv2d, GroupNorm, Linear};
 use crate::model::weights::{Bytes, WeightFile, Weights};
@@ -29,10 +30,46 @@ const GROUPS: i64 = 8;
 /// The share of the picture's side that counts as its border.
 const BORDER: f64 = 1.0 / 32.0;
 
+/// What a judge names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// The object.
+    #[default]
+    Object,
+    /// The style that it is drawn in.
+    Style,
+}
+
+impl Of {
+    fn is_object(&self) -> bool {
+        *self == Of::Object
+    }
+
+    /// The word for several.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Of::Object => "objects",
+            Of::Style => "styles",
+        }
+    }
+
+    /// What a data set says of a picture.
+    pub fn label(self, row: &Row) -> &str {
+        match self {
+            Of::Object => &row.object,
+            Of::Style => &row.style,
+        }
+    }
+}
+
 /// What a judge can tell apart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Classes {
-    /// The objects.
+    /// What it names; the objects, where nothing is said.
+    #[serde(default, skip_serializing_if = "Of::is_object")]
+    pub of: Of,
+    /// The objects, or the styles by their words.
     pub objects: Vec<Thing>,
     /// The backgrounds.
     pub backgrounds: Vec<Background>,
@@ -68,10 +105,20 @@ pub struct Certainty {
 
 impl Classes {
     /// The classes of a data set.
-    pub fn of(config: &Config) -> Classes {
+    pub fn of(config: &Config, of: Of) -> Classes {
         let thing =
             |object: &crate::dataset::config::Object| Thing { name: object.name().into(), plural: object.plural };
-        Classes { objects: config.objects.iter().map(thing).collect(), backgrounds: config.backgrounds.clone() }
+        let objects = match of {
+            Of::Object => config.objects.iter().map(thing).collect(),
+            Of::Style => config.styles.iter().map(|s| Thing { name: s.word.clone(), plural: false }).collect(),
+        };
+        Classes { of, objects, backgrounds: config.backgrounds.clone() }
+    }
+
+    /// Whether a picture of a data set shows one class and no other: one thing, and no red apple that is blue.
+    pub fn fits(&self, row: &Row) -> bool {
+        let own_colour = || row.colour.is_none() || self.object(&row.object).is_some();
+        row.second_object.is_none() && (self.of == Of::Style || own_colour())
     }
 
     /// The place of an object's name.

@@ -92,7 +92,8 @@ pub fn accuracy(judge: &Judge, pictures: &[RgbImage], rows: &[Row]) -> Result<Ta
             let message = format!("the judge does not know `{name}`");
             Error::invalid(message, "name a judge that was taught this data set's things with `--judge`")
         };
-        let object = classes.object(&row.object).ok_or_else(|| unknown(&row.object))?;
+        let name = classes.of.label(row);
+        let object = classes.object(name).ok_or_else(|| unknown(name))?;
         let background = classes.background(&row.background).ok_or_else(|| unknown(&row.background))?;
         let (object, background) = (verdict.object == object, verdict.background == background);
         tally.pictures += 1;

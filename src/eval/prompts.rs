@@ -179,10 +179,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::dataset::config::Config;
+    use crate::eval::judge::Of;
 
     #[test]
     fn subjects_are_balanced_and_begin_alike() {
-        let classes = Classes::of(&Config::pocket().unwrap());
+        let classes = Classes::of(&Config::pocket().unwrap(), Of::Object);
         let all = classes.objects.len() * classes.backgrounds.len();
         let list = subjects(&classes, 3, all + 100);
         let mut round = list[..all].to_vec();

@@ -22,6 +22,8 @@ pub const FILE: &str = "checkpoint.safetensors";
 pub struct Checkpoint {
     /// The last step it made.
     pub step: u64,
+    /// The seconds it took, where they count: in a training that ends after some minutes.
+    pub seconds: f64,
     /// The weights, `[total]` in f32 on the CPU.
     pub weights: Tensor,
     /// What the optimiser remembers, on the CPU.
@@ -72,17 +74,29 @@ impl Sums {
     }
 }
 
+/// What a checkpoint says beside the numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The last step.
+    pub step: u64,
+    /// The seconds it took, where they count.
+    pub seconds: Option<f64>,
+    /// What the training was begun with.
+    pub settings: &'a Value,
+    /// What has come together since the last line of the log.
+    pub sums: &'a Sums,
+}
+
 /// Writes a checkpoint; the one before stays until it is whole.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(
-    path: &Path,
-    (step, settings, sums): (u64, &Value, &Sums),
-    weights: &Tensor,
-    memory: &Memory,
-) -> Result<()> {
-    let about = json!({"step": step, "settings": settings, "sums": sums.json()});
+pub fn write(path: &Path, about: About, weights: &Tensor, memory: &Memory) -> Result<()> {
+    let About { step, seconds, settings, sums } = about;
+    let mut about = json!({"step": step, "settings": settings, "sums": sums.json()});
+    if let Some(seconds) = seconds {
+        about["seconds"] = seconds.into();
+    }
     let header = HashMap::from([("sdviz".to_string(), about.to_string())]);
     let tensors =
         [("averaged", &memory.averaged), ("mean", &memory.mean), ("square", &memory.square), ("weights", weights)];
@@ -156,7 +170,8 @@ pub fn read(path: &Path, settings: &Value, layout: &Layout) -> Result<Option<Che
     };
     let memory = Memory { mean: tensor("mean")?, square: tensor("square")?, averaged: tensor("averaged")? };
     let step = header["step"].as_u64().ok_or_else(|| bad("it has no step".into()))?;
-    Ok(Some(Checkpoint { step, weights: tensor("weights")?, memory, sums: Sums::of(&header["sums"]) }))
+    let seconds = header["seconds"].as_f64().unwrap_or_default();
+    Ok(Some(Checkpoint { step, seconds, weights: tensor("weights")?, memory, sums: Sums::of(&header["sums"]) }))
 }
 
 /// The first place where two settings differ, in words.

@@ -62,13 +62,16 @@ pub struct ModelTables {
 pub struct Course {
     /// Steps.
     pub steps: u64,
+    /// Minutes after which it ends, if it has not made its steps by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<f64>,
     /// Pictures of a step.
     pub batch: i64,
     /// The learning rate at its highest.
     pub learning_rate: f64,
     /// Steps over which it rises from 0.
     pub warm_up: u64,
-    /// The share of the steps after which it falls, in a straight line.
+    /// The share of the steps (or of the minutes, if these are over sooner) after which it falls, in a straight line.
     pub decay_from: f64,
     /// The share of it that is left at the end.
     pub decay_to: f64,
@@ -90,6 +93,7 @@ impl Default for Course {
     fn default() -> Self {
         Course {
             steps: 10_000,
+            minutes: None,
             batch: 16,
             learning_rate: 1e-3,
             warm_up: 100,
@@ -106,10 +110,16 @@ impl Default for Course {
 }
 
 impl Course {
-    /// The learning rate of a step, counted from 1.
-    pub fn learning_rate_at(&self, step: u64) -> f64 {
+    /// How much of the training is done after `step` steps and so many seconds: the share of the steps, or that of the
+    /// minutes, whichever is more. From 1 on it is over.
+    pub fn share(&self, step: u64, seconds: f64) -> f64 {
+        let time = self.minutes.map_or(0.0, |minutes| seconds / (60.0 * minutes));
+        (step as f64 / self.steps.max(1) as f64).max(time)
+    }
+
+    /// The learning rate of a step, counted from 1, when this share of the training is done.
+    pub fn learning_rate_at(&self, step: u64, share: f64) -> f64 {
         let rise = (step as f64 / self.warm_up.max(1) as f64).min(1.0);
-        let share = step as f64 / self.steps.max(1) as f64;
         let fall = ((share - self.decay_from) / (1.0 - self.decay_from).max(1e-9)).clamp(0.0, 1.0);
         self.learning_rate * rise * (1.0 - fall * (1.0 - self.decay_to))
     }
@@ -125,6 +135,7 @@ impl Course {
         above_0("batch", self.batch as f64)?;
         above_0("learning_rate", self.learning_rate)?;
         above_0("clip", self.clip)?;
+        above_0("minutes", self.minutes.unwrap_or(1.0))?;
         above_0("log_every", self.log_every as f64)?;
         above_0("checkpoint_every", self.checkpoint_every as f64)
     }
@@ -363,7 +374,23 @@ mod tests {
     fn the_learning_rate_rises_stays_and_falls() {
         let course = Course { steps: 1000, warm_up: 100, learning_rate: 2.0, decay_to: 0.1, ..Course::default() };
         for (step, expected) in [(50, 1.0), (100, 2.0), (500, 2.0), (750, 1.1), (1000, 0.2)] {
-            assert!((course.learning_rate_at(step) - expected).abs() < 1e-9, "step {step}");
+            let found = course.learning_rate_at(step, course.share(step, 1e9));
+            assert!((found - expected).abs() < 1e-9, "step {step}");
+        }
+    }
+
+    /// With a limit in minutes the rate follows the clock, however fast the steps are; the steps still end it if they are
+    /// made sooner.
+    #[test]
+    fn the_learning_rate_follows_the_clock() {
+        let course = Course { steps: 1000, minutes: Some(2.0), warm_up: 1, learning_rate: 2.0, ..Course::default() };
+        for (step, seconds, share, rate) in
+            [(10, 30.0, 0.25, 2.0), (10, 90.0, 0.75, 1.02), (700, 30.0, 0.7, 1.216), (20, 120.0, 1.0, 0.04)]
+        {
+            let found = course.share(step, seconds);
+            assert!((found - share).abs() < 1e-9, "{step} steps, {seconds} s: {found}");
+            let found = course.learning_rate_at(step, found);
+            assert!((found - rate).abs() < 1e-9, "{step} steps, {seconds} s: {found}");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::stages::{Done, Say, TrainRequest, settings};
 use super::trainer::{Lesson, Task};
 use crate::dataset::manifest::Dataset;
 use crate::error::{Error, Result};
-use crate::eval::judge::{CLASSES_FILE, Classes, Network, SIDE, WEIGHTS_FILE};
+use crate::eval::judge::{CLASSES_FILE, Classes, Network, Of, SIDE, WEIGHTS_FILE};
 use crate::eval::reconstruct::as_input;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,10 @@ const BLURS: [i64; 4] = [64, 40, 28, 20];
 /// Learning to name objects.
 struct JudgeTask<'a> {
     network: Network,
-    data: &'a Data,
-    /// The object of each picture, `[count]`.
-    labels: &'a Tensor,
+    /// The pictures where it computes.
+    bytes: Tensor,
+    /// The class of each picture, `[count]`.
+    labels: Tensor,
     classes: &'a Classes,
     training: &'a JudgeTraining,
     device: Device,
@@ -35,15 +36,15 @@ struct JudgeTask<'a> {
 impl JudgeTask<'_> {
     /// Pictures of these numbers, `[batch, 3, 64, 64]` in −1..1, and their objects, `[batch]`.
     fn pictures(&self, which: &Tensor) -> (Tensor, Tensor) {
-        let bytes = self.data.pictures.index_select(0, which);
-        (as_input(&bytes, self.device), self.labels.index_select(0, which).to_device(self.device))
+        let bytes = self.bytes.index_select(0, which);
+        (as_input(&bytes, self.device), self.labels.index_select(0, which))
     }
 }
 
 impl Task for JudgeTask<'_> {
     fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
-        let learned_from = (self.data.captions.len() - self.training.held_back) as i64;
-        let which = Tensor::f_randint(learned_from, [self.training.course.batch], (Kind::Int64, Device::Cpu))?;
+        let learned_from = self.bytes.size()[0] - self.training.held_back as i64;
+        let which = Tensor::f_randint(learned_from, [self.training.course.batch], (Kind::Int64, self.device))?;
         let (pictures, labels) = self.pictures(&which);
         let scores = self.network.forward(&varied(&pictures, self.training)?);
         let right = scores.argmax(1, false).eq_tensor(&labels).to_kind(Kind::Float).mean(Kind::Float);
@@ -52,9 +53,9 @@ impl Task for JudgeTask<'_> {
 
     fn show(&self, averaged: &Parameters, _: u64, _: &Path) -> Result<Vec<(&'static str, f64)>> {
         let network = Network::new(&averaged.component("judge"), self.classes.objects.len() as i64)?;
-        let (count, held) = (self.data.captions.len() as i64, self.training.held_back as i64);
+        let (count, held) = (self.bytes.size()[0], self.training.held_back as i64);
         let mut right = 0;
-        for which in Tensor::arange_start(count - held, count, (Kind::Int64, Device::Cpu)).split(64, 0) {
+        for which in Tensor::arange_start(count - held, count, (Kind::Int64, self.device)).split(64, 0) {
             let (pictures, labels) = self.pictures(&which);
             let found = network.forward(&pictures).argmax(1, false).eq_tensor(&labels);
             right += i64::try_from(found.sum(Kind::Int64))?;
@@ -67,14 +68,14 @@ impl Task for JudgeTask<'_> {
 }
 
 /// Pictures `[batch, 3, side, side]` turned, zoomed and moved (what comes in at an edge repeats the edge), blurred,
-/// in stronger or weaker colours, with noise. All that is random comes from the CPU's generator.
+/// in stronger or weaker colours, with noise.
 fn varied(pictures: &Tensor, training: &JudgeTraining) -> Result<Tensor> {
     let (batch, _, side, _) = pictures.size4()?;
     let device = pictures.device();
     // Uniform in −most..most.
     let draw = |shape: &[i64], most: f64| {
-        let unit = Tensor::rand(shape, (Kind::Float, Device::Cpu));
-        ((unit * 2.0 - 1.0) * most).to_device(device)
+        let unit = Tensor::rand(shape, (Kind::Float, device));
+        (unit * 2.0 - 1.0) * most
     };
     let angle = draw(&[batch], training.turn.to_radians());
     let zoom = 1.0 / (1.0 + draw(&[batch], training.zoom));
@@ -100,7 +101,7 @@ fn varied(pictures: &Tensor, training: &JudgeTraining) -> Result<Tensor> {
 
     let shape = [batch, 3, 1, 1];
     let coloured: Tensor = blurred * (1.0 + draw(&shape, training.colour)) + draw(&shape, training.colour);
-    let noise = Tensor::randn([batch, 3, side, side], (Kind::Float, Device::Cpu)).to_device(device);
+    let noise = Tensor::randn([batch, 3, side, side], (Kind::Float, device));
     let strength = draw(&[batch, 1, 1, 1], training.noise);
     Ok((coloured + noise * strength).clamp(-1.0, 1.0))
 }
@@ -109,23 +110,30 @@ fn varied(pictures: &Tensor, training: &JudgeTraining) -> Result<Tensor> {
 ///
 /// # Errors
 /// When the data set cannot be used, a file cannot be written, or the loss is not finite.
-pub fn judge(request: &TrainRequest, say: Say) -> Result<Done> {
+pub fn judge(request: &TrainRequest, of: Of, say: Say) -> Result<Done> {
     let training = &request.config.judge;
     let dataset = Dataset::read(request.data)?;
-    let folder = request.folder("judge")?;
+    let stage = match of {
+        Of::Object => "judge",
+        Of::Style => "style-judge",
+    };
+    let folder = request.folder(stage)?;
     let data = request.data(i64::from(SIDE), say)?;
-    let classes = Classes::of(&dataset.manifest.config);
-    let labels = labels(&dataset, &data, &classes, request.data)?;
-    if training.held_back >= data.captions.len() {
+    let classes = Classes::of(&dataset.manifest.config, of);
+    let (which, labels) = labels(&dataset, &data, &classes, request.data)?;
+    if training.held_back as i64 >= which.size()[0] {
         return Err(Error::invalid(
-            format!("`judge.held_back` is {} of {} pictures", training.held_back, data.captions.len()),
+            format!("`judge.held_back` is {} of {} pictures", training.held_back, which.size()[0]),
             "set it lower, or build a larger data set",
         ));
     }
     let count = classes.objects.len() as i64;
     let layout = Rc::new(Layout::of(|at| Network::new(&at("judge"), count).map(drop))?);
-    say(&format!("judge: {} objects, {} parameters", count, layout.total()));
-    let settings = settings("judge", request.seed, json!([training, classes]), &[]);
+    say(&format!("judge: {} {}, {} parameters", count, of.plural(), layout.total()));
+    let settings = settings(stage, request.seed, json!([training, classes]), &[]);
+    let bytes = data.pictures.index_select(0, &which).f_to_device(request.device)?;
+    let labels = labels.f_to_device(request.device)?;
+    drop(data);
     let trainer = request.trainer(&folder, &training.course, settings);
     let trained = trainer.run(
         &layout,
@@ -134,22 +142,25 @@ pub fn judge(request: &TrainRequest, say: Say) -> Result<Done> {
         |parameters| {
             let network = Network::new(&parameters.component("judge"), count)?;
             let (device, out) = (request.device, folder.clone());
-            Ok(JudgeTask { network, data: &data, labels: &labels, classes: &classes, training, device, out })
+            Ok(JudgeTask { network, labels, bytes, classes: &classes, training, device, out })
         },
     )?;
     Ok(Done { learned: folder.clone(), folder, step: trained.step, stopped: trained.stopped })
 }
 
-/// The object of each picture, as places in the list of classes.
-fn labels(dataset: &Dataset, data: &Data, classes: &Classes, folder: &Path) -> Result<Tensor> {
+/// Which pictures can be learned from, and the class of each, as places in the list of classes.
+fn labels(dataset: &Dataset, data: &Data, classes: &Classes, folder: &Path) -> Result<(Tensor, Tensor)> {
     if let Some((path, reason)) = data.skipped.first() {
         return Err(Error::bad_file(path, "picture of the data set", reason));
     }
     let unknown = |name: &str| {
-        Error::bad_file(&folder.join("metadata.jsonl"), "list of pictures", format!("`{name}` is no object of the set"))
+        Error::bad_file(&folder.join("metadata.jsonl"), "list of pictures", format!("`{name}` is nothing of the set"))
     };
-    let label = |row: &crate::dataset::manifest::Row| {
-        classes.object(&row.object).map(|place| place as i64).ok_or_else(|| unknown(&row.object))
-    };
-    Ok(Tensor::from_slice(&dataset.rows.iter().map(label).collect::<Result<Vec<_>>>()?))
+    let (mut which, mut labels) = (vec![], vec![]);
+    for (place, row) in dataset.rows.iter().enumerate().filter(|(_, row)| classes.fits(row)) {
+        let name = classes.of.label(row);
+        labels.push(classes.object(name).ok_or_else(|| unknown(name))? as i64);
+        which.push(place as i64);
+    }
+    Ok((Tensor::from_slice(&which), Tensor::from_slice(&labels)))
 }

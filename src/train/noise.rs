@@ -17,6 +17,7 @@ use crate::model::vae::Vae;
 use crate::model::weights::{Bytes, WeightFile};
 use crate::scheduler::SchedulerConfig;
 use crate::watch::probe::Probe;
+use rayon::prelude::*;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -47,7 +48,8 @@ impl Latents {
         let _no_gradients = tch::no_grad_guard();
         let (mut means, mut deviations) = (vec![], vec![]);
         let factor = vae.config().scaling_factor;
-        for some in data.pictures.split(16, 0) {
+        let at_once = if device.is_cuda() { 256 } else { 16 };
+        for some in data.pictures.split(at_once, 0) {
             let posterior = vae.encode(&as_input(&some, device), &Probe::silent())?;
             means.push((posterior.mean * factor).to_device(Device::Cpu).contiguous());
             deviations.push(((posterior.logvar * 0.5).exp() * factor).to_device(Device::Cpu).contiguous());
@@ -70,11 +72,12 @@ impl Latents {
 
 /// What latents depend on: the pictures and the autoencoder.
 fn key(data: &Data, vae_hash: &str) -> String {
-    let pictures = data.pictures.split(64, 0).into_iter().map(|some| {
+    let hash = |some: Tensor| {
         let mut bytes = vec![0; some.numel()];
         some.contiguous().copy_data_u8(&mut bytes, some.numel());
-        bytes
-    });
+        fingerprint::of_bytes(&bytes).into_bytes()
+    };
+    let pictures: Vec<Vec<u8>> = data.pictures.split(256, 0).into_par_iter().map(hash).collect();
     fingerprint::of_parts([vae_hash.as_bytes().to_vec()].into_iter().chain(pictures))
 }
 
@@ -151,6 +154,10 @@ impl<'a> NoiseLoss<'a> {
         let weights: Vec<f32> = alphas.iter().map(|alpha| loss_weight(*alpha, training, predicts_v)).collect();
         let tensor = |numbers: &[f32]| Tensor::from_slice(numbers).to_device(device);
         let (alphas, weights) = (tensor(&alphas), tensor(&weights));
+        // Where they are learned from, so that no batch has to be carried there.
+        let latents =
+            Latents { mean: latents.mean.f_to_device(device)?, deviation: latents.deviation.f_to_device(device)? };
+        let (ids, none) = (ids.f_to_device(device)?, none.f_to_device(device)?);
         Ok(NoiseLoss { latents, ids, none, training, alphas, weights, predicts_v, device })
     }
 
@@ -167,7 +174,7 @@ impl<'a> NoiseLoss<'a> {
         self.training.workers.max(1)
     }
 
-    /// A random batch. All that is random comes from the CPU's generator, whatever the device.
+    /// A random batch. All that is random is drawn where it computes: nothing is copied, and nobody waits.
     ///
     /// # Errors
     /// When libtorch refuses.
@@ -175,30 +182,28 @@ impl<'a> NoiseLoss<'a> {
         let training = self.training;
         let batch = training.course.batch;
         let count = self.latents.mean.size()[0];
-        let host = |kind| (kind, Device::Cpu);
-        let which = Tensor::randint(count, [batch], host(Kind::Int64));
+        let here = |kind| (kind, self.device);
+        let which = Tensor::randint(count, [batch], here(Kind::Int64));
         let mean = self.latents.mean.index_select(0, &which);
         let clean = mean.randn_like() * self.latents.deviation.index_select(0, &which) + mean;
         let mut noise = clean.randn_like();
         if training.offset_noise > 0.0 {
-            noise += Tensor::randn([batch, clean.size()[1], 1, 1], host(Kind::Float)) * training.offset_noise;
+            noise += Tensor::randn([batch, clean.size()[1], 1, 1], here(Kind::Float)) * training.offset_noise;
         }
         // One timestep from each of `batch` equal parts of the schedule: the loss scatters less.
         let steps = self.alphas.size()[0];
-        let part = (Tensor::arange(batch, host(Kind::Float)) + Tensor::rand([batch], host(Kind::Float))) / batch as f64;
+        let part = (Tensor::arange(batch, here(Kind::Float)) + Tensor::rand([batch], here(Kind::Float))) / batch as f64;
         let timesteps = (part * steps as f64).floor().clamp(0.0, (steps - 1) as f64);
-        let dropped = Tensor::rand([batch, 1], host(Kind::Float)).lt(training.drop_captions);
+        let dropped = Tensor::rand([batch, 1], here(Kind::Float)).lt(training.drop_captions);
         let ids = self.none.where_self(&dropped, &self.ids.index_select(0, &which));
 
-        let here = |t: &Tensor| t.to_device(self.device);
-        let (clean, noise, timesteps) = (here(&clean), here(&noise), here(&timesteps));
         let index = timesteps.to_kind(Kind::Int64);
         let alpha = self.alphas.index_select(0, &index).view([batch, 1, 1, 1]);
         let (signal, rest) = (alpha.sqrt(), (&alpha.ones_like() - &alpha).sqrt());
         let noisy = &signal * &clean + &rest * &noise;
         let target = if self.predicts_v { &signal * &noise - &rest * &clean } else { noise };
         let weights = self.weights.index_select(0, &index);
-        Ok(Batch { noisy, timesteps, ids: here(&ids), target, weights })
+        Ok(Batch { noisy, timesteps, ids, target, weights })
     }
 }
 

@@ -43,7 +43,8 @@ impl Memory {
 
 impl AdamW {
     /// One step, the `step`-th counted from 1, from the weights' gradients in the layout's order. Gives the gradients'
-    /// norm; where it is not finite nothing is changed.
+    /// norm, a single number. On a processor nothing is changed where it is not finite; on a GPU nobody waits to look, and
+    /// the weights are lost.
     ///
     /// # Errors
     /// When libtorch refuses.
@@ -54,26 +55,36 @@ impl AdamW {
         gradients: &[Tensor],
         step: u64,
         learning_rate: f64,
-    ) -> Result<f64> {
+    ) -> Result<Tensor> {
         let _no_gradients = tch::no_grad_guard();
         let parts: Vec<Tensor> = gradients.iter().map(|g| g.reshape([-1])).collect();
         let gradient = Tensor::f_cat(&parts, 0)?;
-        let norm = f64::try_from(gradient.norm())?;
-        if !norm.is_finite() {
-            return Ok(norm);
+        let norm = gradient.norm();
+        let on_gpu = flat.device().is_cuda();
+        let (mut shrink, mut shrink_there) = (1.0, None);
+        if on_gpu {
+            shrink_there = Some((norm.clamp_min(1e-12).reciprocal() * self.clip).clamp_max(1.0));
+        } else {
+            let norm_here = f64::try_from(&norm)?;
+            if !norm_here.is_finite() {
+                return Ok(norm);
+            }
+            shrink = (self.clip / norm_here.max(1e-12)).min(1.0);
         }
-        let shrink = (self.clip / norm.max(1e-12)).min(1.0);
         let (b1, b2) = self.betas;
         let (correct1, correct2) = (1.0 - b1.powf(step as f64), 1.0 - b2.powf(step as f64));
         // Early on the average would mostly hold the first weights: let it forget faster (as diffusers' EMAModel does).
         let keep = self.ema.min((1.0 + step as f64) / (10.0 + step as f64));
         let total = flat.size()[0];
-        let piece = if flat.device().is_cuda() { total } else { PIECE };
+        let piece = if on_gpu { total } else { PIECE };
         let mut start = 0;
         while start < total {
             let part = |t: &Tensor| t.narrow(0, start, piece.min(total - start));
             let (mut weights, mut mean, mut square) = (part(flat), part(&memory.mean), part(&memory.square));
-            let gradient = part(&gradient) * shrink;
+            let gradient = match &shrink_there {
+                Some(shrink) => part(&gradient) * shrink,
+                None => part(&gradient) * shrink,
+            };
             let _ = mean.f_lerp_(&gradient, 1.0 - b1)?;
             let _ = square.f_lerp_(&gradient.square(), 1.0 - b2)?;
             if self.weight_decay > 0.0 {
@@ -104,6 +115,7 @@ mod tests {
         for (step, gradient) in [[0.3f32, -0.4], [3.0, 4.0]].into_iter().enumerate() {
             let n = step as i32 + 1;
             let norm = adamw.step(&flat, &mut memory, &[Tensor::from_slice(&gradient)], n as u64, 0.01).unwrap();
+            let norm = f64::try_from(norm).unwrap();
             let expected = f64::from(gradient[0]).hypot(f64::from(gradient[1]));
             assert!((norm - expected).abs() < 1e-6);
             for i in 0..2 {
@@ -132,7 +144,7 @@ mod tests {
         let adamw = AdamW { betas: (0.9, 0.99), eps: 1e-8, weight_decay: 0.0, clip: 1.0, ema: 0.5 };
         let mut memory = Memory::new(&flat);
         let norm = adamw.step(&flat, &mut memory, &[Tensor::from_slice(&[1.0f32, f32::NAN, 1.0])], 1, 0.1).unwrap();
-        assert!(norm.is_nan());
+        assert!(f64::try_from(norm).unwrap().is_nan());
         assert_eq!(Vec::<f32>::try_from(&flat).unwrap(), [1.0; 3]);
     }
 }

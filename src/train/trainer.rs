@@ -5,7 +5,7 @@
 //! `loss.png` and the last checkpoint. A training that is killed goes on from there to the same numbers: every step seeds
 //! its random numbers from the training's seed and its own number.
 
-use super::checkpoint::{self, Checkpoint, Sums};
+use super::checkpoint::{self, About, Checkpoint, Sums};
 use super::config::Course;
 use super::curve;
 use super::log::{self, LogLine};
@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What is learned.
 pub trait Task {
@@ -42,14 +42,14 @@ pub trait Task {
 /// A number with gradients, and what of it is worth a column in the log.
 pub type Loss = (Tensor, Vec<(&'static str, Tensor)>);
 
-/// What one batch teaches.
+/// What one batch teaches. Its numbers stay where they were computed: on a GPU, whoever looks at them waits.
 #[derive(Debug)]
 pub struct Lesson {
-    /// The loss.
-    pub loss: f64,
-    /// What of it is worth a column in the log.
-    pub parts: Vec<(&'static str, f64)>,
-    /// Its gradient by each weight, in the layout's order; none when the loss is not finite.
+    /// The loss, one number in f64.
+    pub loss: Tensor,
+    /// What of it is worth a column in the log, in f64 too.
+    pub parts: Vec<(&'static str, Tensor)>,
+    /// Its gradient by each weight, in the layout's order.
     pub gradients: Vec<Tensor>,
 }
 
@@ -59,24 +59,24 @@ impl Lesson {
     /// # Errors
     /// When libtorch refuses.
     pub fn of<T: std::borrow::Borrow<Tensor>>((loss, parts): Loss, weights: &[T]) -> Result<Lesson> {
-        let value = f64::try_from(&loss)?;
-        let parts = parts.into_iter().map(|(name, part)| Ok((name, f64::try_from(part)?))).collect::<Result<_>>()?;
-        let finite = value.is_finite();
-        let gradients = if finite { Tensor::f_run_backward(&[loss], weights, false, false)? } else { vec![] };
+        let number = |t: &Tensor| t.detach().f_to_kind(Kind::Double);
+        let value = number(&loss)?;
+        let parts = parts.iter().map(|(name, part)| Ok((*name, number(part)?))).collect::<Result<_>>()?;
+        let gradients = Tensor::f_run_backward(&[loss], weights, false, false)?;
         Ok(Lesson { loss: value, parts, gradients })
     }
 
     /// The mean of lessons that each count their share; the same parts in each.
     pub fn mean(lessons: Vec<Lesson>, shares: &[f64]) -> Lesson {
-        let mut all = Lesson { loss: 0.0, parts: vec![], gradients: vec![] };
+        let mut all = Lesson { loss: Tensor::from(0.0f64), parts: vec![], gradients: vec![] };
         for (lesson, share) in lessons.into_iter().zip(shares) {
-            all.loss += lesson.loss * share;
+            all.loss = all.loss + lesson.loss * *share;
             let own = lesson.gradients.into_iter().map(|gradient| gradient * *share);
             if all.parts.is_empty() {
-                all.parts = lesson.parts.iter().map(|(name, value)| (*name, value * share)).collect();
+                all.parts = lesson.parts.iter().map(|(name, value)| (*name, value * *share)).collect();
                 all.gradients = own.collect();
             } else {
-                all.parts.iter_mut().zip(lesson.parts).for_each(|(sum, (_, value))| sum.1 += value * share);
+                all.parts.iter_mut().zip(lesson.parts).for_each(|(sum, (_, value))| sum.1 += value * *share);
                 all.gradients = all.gradients.into_iter().zip(own).map(|(sum, gradient)| sum + gradient).collect();
             }
         }
@@ -137,36 +137,59 @@ impl Trainer<'_> {
     ) -> Result<Trained> {
         std::fs::create_dir_all(&self.folder).at("create", &self.folder)?;
         let path = self.folder.join(checkpoint::FILE);
-        let (first, weights, mut memory, sums) = match checkpoint::read(&path, &self.settings, layout)? {
-            Some(Checkpoint { step, weights, memory, sums }) => {
-                (step, weights.to_device(device), memory.on(device), sums)
+        let (first, seconds, weights, mut memory, sums) = match checkpoint::read(&path, &self.settings, layout)? {
+            Some(Checkpoint { step, seconds, weights, memory, sums }) => {
+                (step, seconds, weights.to_device(device), memory.on(device), sums)
             }
             None => {
                 let weights = begin()?.to_device(device);
                 let memory = Memory::new(&weights);
                 // At once: what is wrong with the disk shows now and not in an hour.
-                checkpoint::write(&path, (0, &self.settings, &Sums::default()), &weights, &memory)?;
-                (0, weights, memory, Sums::default())
+                checkpoint::write(&path, self.about(0, 0.0, &Sums::default()), &weights, &memory)?;
+                (0, 0.0, weights, memory, Sums::default())
             }
         };
+        let clock = Clock { before: seconds, started: Instant::now() };
         if first > 0 {
             self.say(format!("going on after step {first}"));
         }
         log::cut(&self.folder, first)?;
         let parameters = Parameters::new(layout.clone(), weights, true);
         let mut task = task(&parameters)?;
+        if device.is_cuda() {
+            // Every step has the same shapes.
+            tch::Cuda::cudnn_set_benchmark(true);
+        }
         let bar = self.bar(first);
         let mut since = Since::going_on(sums);
         let mut step = first;
-        while step < self.course.steps && !self.interrupted.load(Ordering::Relaxed) {
+        let over = |step: u64| self.course.share(step, clock.seconds()) >= 1.0;
+        // One that was killed after its time, while it wrote the model.
+        let mut last = step < self.course.steps && over(step);
+        if last {
+            let averaged = Parameters::new(layout.clone(), memory.averaged.shallow_clone(), false);
+            let _no_gradients = tch::no_grad_guard();
+            task.show(&averaged, step, &self.folder)?;
+        }
+        last |= step >= self.course.steps;
+        while !last && !self.interrupted.load(Ordering::Relaxed) {
             step += 1;
-            let gradient = self.step(&mut task, &parameters, &mut memory, step, &mut since)?;
+            let share = self.course.share(step, clock.seconds());
+            self.step(&mut task, &parameters, &mut memory, (step, share), &mut since)?;
             bar.set_position(step);
-            let last = step == self.course.steps;
+            last = over(step);
             let shows = last || self.course.sample_every > 0 && step.is_multiple_of(self.course.sample_every);
-            if last || step.is_multiple_of(self.course.log_every) || shows {
-                let mut line = since.line(step, self.course, gradient);
+            let logs = shows || step.is_multiple_of(self.course.log_every);
+            let keeps = last || step.is_multiple_of(self.course.checkpoint_every);
+            if logs || keeps || !device.is_cuda() {
+                since.look()?;
+            }
+            if logs {
+                let mut line = since.line(step, share, self.course);
                 bar.set_message(format!("loss {:.4}, {:.0} pictures/s", line.loss, line.pictures_per_second));
+                if self.course.minutes.is_some() {
+                    bar.set_length((step as f64 / share.clamp(1e-3, 1.0)) as u64);
+                }
                 if shows {
                     let averaged = Parameters::new(layout.clone(), memory.averaged.shallow_clone(), false);
                     let _no_gradients = tch::no_grad_guard();
@@ -180,29 +203,34 @@ impl Trainer<'_> {
                 }
                 since = Since::going_on(Sums::default());
             }
-            if last || step.is_multiple_of(self.course.checkpoint_every) {
-                checkpoint::write(&path, (step, &self.settings, &since.sums), parameters.flat(), &memory)?;
+            if keeps {
+                let about = self.about(step, clock.seconds(), &since.sums);
+                checkpoint::write(&path, about, parameters.flat(), &memory)?;
             }
         }
         bar.finish_and_clear();
-        let stopped = step < self.course.steps;
-        if stopped {
-            checkpoint::write(&path, (step, &self.settings, &since.sums), parameters.flat(), &memory)?;
+        if !last {
+            since.look()?;
+            checkpoint::write(&path, self.about(step, clock.seconds(), &since.sums), parameters.flat(), &memory)?;
         }
-        Ok(Trained { averaged: Parameters::new(layout.clone(), memory.averaged, false), step, stopped })
+        Ok(Trained { averaged: Parameters::new(layout.clone(), memory.averaged, false), step, stopped: !last })
     }
 
-    /// One step; gives the gradients' norm.
+    fn about<'a>(&'a self, step: u64, seconds: f64, sums: &'a Sums) -> About<'a> {
+        About { step, seconds: self.course.minutes.map(|_| seconds), settings: &self.settings, sums }
+    }
+
+    /// One step; what it found waits in `since` until somebody looks.
     fn step<T: Task>(
         &self,
         task: &mut T,
         parameters: &Parameters,
         memory: &mut Memory,
-        step: u64,
+        (step, share): (u64, f64),
         since: &mut Since,
-    ) -> Result<f64> {
+    ) -> Result<()> {
         tch::manual_seed(seed_of(self.seed, step));
-        let Lesson { loss: value, parts, gradients } = task.learn(&parameters.views())?;
+        let Lesson { loss, parts, gradients } = task.learn(&parameters.views())?;
         let adamw = AdamW {
             betas: (0.9, 0.99),
             eps: 1e-8,
@@ -210,27 +238,20 @@ impl Trainer<'_> {
             clip: self.course.clip,
             ema: self.course.ema,
         };
-        let norm = if value.is_finite() {
-            adamw.step(parameters.flat(), memory, &gradients, step, self.course.learning_rate_at(step))?
-        } else {
-            f64::NAN
-        };
-        if !norm.is_finite() {
-            let what = if value.is_finite() { "gradient" } else { "loss" };
-            let found = if value.is_nan() || what == "gradient" { "not a number" } else { "infinite" };
-            return Err(Error::invalid(
-                format!("the {what} is {found} at step {step}: training stopped, the last checkpoint is kept"),
-                "go on from it with a lower `learning_rate`, or a lower `clip`",
-            ));
+        if !loss.device().is_cuda() {
+            check(step, f64::try_from(&loss)?, 0.0)?;
         }
-        since.sums.add(value, parts);
-        Ok(norm)
+        let rate = self.course.learning_rate_at(step, share);
+        let norm = adamw.step(parameters.flat(), memory, &gradients, step, rate)?;
+        since.push(step, loss, norm, parts)
     }
 
     fn draw_curve(&self) -> Result<()> {
         let lines = log::read(&self.folder)?;
         let name = self.folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let picture = curve::figure(&name, &lines, self.course.steps).png()?;
+        let made = lines.last().map_or(1, |line| line.step);
+        let steps = if self.course.minutes.is_some() { made } else { self.course.steps };
+        let picture = curve::figure(&name, &lines, steps).png()?;
         crate::files::atomic::write_atomically(&self.folder.join(CURVE), &picture)
     }
 
@@ -263,9 +284,39 @@ fn seed_of(seed: u64, step: u64) -> i64 {
     (z ^ (z >> 31)) as i64
 }
 
+/// Refuses a step whose loss or gradients are not finite.
+fn check(step: u64, loss: f64, norm: f64) -> Result<()> {
+    if loss.is_finite() && norm.is_finite() {
+        return Ok(());
+    }
+    let what = if loss.is_finite() { "gradient" } else { "loss" };
+    let found = if loss.is_nan() || what == "gradient" { "not a number" } else { "infinite" };
+    Err(Error::invalid(
+        format!("the {what} is {found} at step {step}: training stopped, the last checkpoint is kept"),
+        "go on from it with a lower `learning_rate`, or a lower `clip`",
+    ))
+}
+
+/// How long a training has been going on, with what it took before it was interrupted.
+struct Clock {
+    before: f64,
+    started: Instant,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+}
+
 /// What has come together since the last line of the log, some of it perhaps before the training was interrupted.
 struct Since {
     sums: Sums,
+    /// Steps whose numbers nobody has looked at: loss, norm of the gradients, parts of the loss.
+    unseen: Vec<(u64, Tensor)>,
+    names: Vec<&'static str>,
+    /// The norm of the last one looked at.
+    gradient: f64,
     /// Since when, and the steps before that.
     started: Instant,
     before: u64,
@@ -273,17 +324,42 @@ struct Since {
 
 impl Since {
     fn going_on(sums: Sums) -> Since {
-        Since { before: sums.steps, sums, started: Instant::now() }
+        let started = Instant::now();
+        Since { before: sums.steps, sums, unseen: vec![], names: vec![], gradient: 0.0, started }
     }
 
-    fn line(&self, step: u64, course: &Course, gradient: f64) -> LogLine {
+    fn push(&mut self, step: u64, loss: Tensor, norm: Tensor, parts: Vec<(&'static str, Tensor)>) -> Result<()> {
+        self.names = parts.iter().map(|(name, _)| *name).collect();
+        let mut numbers = vec![loss, norm.f_to_kind(Kind::Double)?];
+        numbers.extend(parts.into_iter().map(|(_, part)| part));
+        self.unseen.push((step, Tensor::f_stack(&numbers, 0)?));
+        Ok(())
+    }
+
+    /// Fetches the numbers of the steps since the last look, all at once.
+    fn look(&mut self) -> Result<()> {
+        let unseen = std::mem::take(&mut self.unseen);
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<&Tensor> = unseen.iter().map(|(_, row)| row).collect();
+        let numbers: Vec<f64> = Vec::try_from(Tensor::f_stack(&rows, 0)?.to_device(Device::Cpu).view(-1))?;
+        for ((step, _), row) in unseen.iter().zip(numbers.chunks(2 + self.names.len())) {
+            check(*step, row[0], row[1])?;
+            self.gradient = row[1];
+            self.sums.add(row[0], self.names.iter().copied().zip(row[2..].iter().copied()).collect());
+        }
+        Ok(())
+    }
+
+    fn line(&self, step: u64, share: f64, course: &Course) -> LogLine {
         let Sums { steps, loss, parts } = &self.sums;
         let (mean, seconds) = (|sum: &f64| sum / (*steps).max(1) as f64, self.started.elapsed().as_secs_f64());
         LogLine {
             step,
             loss: mean(loss),
-            learning_rate: course.learning_rate_at(step),
-            gradient,
+            learning_rate: course.learning_rate_at(step, share),
+            gradient: self.gradient,
             pictures_per_second: ((steps - self.before) as i64 * course.batch) as f64 / seconds.max(1e-9),
             more: parts.iter().map(|(name, sum)| (name.clone(), mean(sum).into())).collect(),
         }

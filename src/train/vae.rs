@@ -29,6 +29,8 @@ const SCALING_FACTOR: f64 = 0.18215;
 pub struct VaeTask<'a> {
     vae: Vae,
     data: &'a Data,
+    /// The pictures where it computes, if they fit there, else on the host.
+    pictures: Tensor,
     settings: &'a VaeTraining,
     config: VaeConfig,
     json: &'a Map<String, Value>,
@@ -65,7 +67,8 @@ impl<'a> VaeTask<'a> {
         }
         let (config, device) = (config.clone(), parameters.flat().device());
         let vae = Vae::new(&parameters.component("vae"), config.clone())?;
-        Ok(VaeTask { vae, data, settings, config, json, device, model: model.to_path_buf() })
+        let pictures = data.pictures.f_to_device(device).unwrap_or_else(|_| data.pictures.shallow_clone());
+        Ok(VaeTask { vae, data, pictures, settings, config, json, device, model: model.to_path_buf() })
     }
 
     /// Random crops of random pictures, `[batch, 3, crop, crop]` in −1..1.
@@ -73,6 +76,9 @@ impl<'a> VaeTask<'a> {
         let (side, crop) = (self.data.pictures.size()[1], self.settings.crop);
         let batch = self.settings.course.batch;
         let count = (self.data.captions.len() - self.settings.held_back) as i64;
+        if self.pictures.device().is_cuda() {
+            return self.batch_there(count);
+        }
         let draw = |below: i64| -> Result<Vec<i64>> {
             Ok(Vec::try_from(Tensor::randint(below, [batch], (Kind::Int64, Device::Cpu)))?)
         };
@@ -81,6 +87,18 @@ impl<'a> VaeTask<'a> {
             .map(|i| self.data.pictures.get(which[i]).narrow(0, tops[i], crop).narrow(1, lefts[i], crop))
             .collect();
         Ok(as_input(&Tensor::stack(&crops, 0), self.device))
+    }
+
+    /// The same where the pictures are on a GPU: drawn and cut there, so that nobody waits.
+    fn batch_there(&self, count: i64) -> Result<Tensor> {
+        let (side, crop, batch) = (self.pictures.size()[1], self.settings.crop, self.settings.course.batch);
+        let whole = (Kind::Int64, self.pictures.device());
+        let draw = |below: i64| Tensor::f_randint(below, [batch, 1, 1], whole);
+        let along = Tensor::f_arange(crop, whole)?;
+        let rows = draw(side - crop + 1)? + along.view([1, crop, 1]);
+        let columns = draw(side - crop + 1)? + along.view([1, 1, crop]);
+        let crops = self.pictures.f_index(&[Some(draw(count)?), Some(rows), Some(columns)])?;
+        Ok(as_input(&crops, self.device))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was typed after `sdviz train`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// `sdviz train`.
@@ -26,7 +26,7 @@ pub enum TrainCommand {
     PreviewVae(PreviewVaeArgs),
     /// The judge: a small network that names what a picture shows, from a data set of `sdviz dataset build`. `sdviz eval`
     /// uses it
-    Judge(CourseArgs),
+    Judge(JudgeArgs),
 }
 
 /// What every training asks for. One that was stopped or killed goes on when it is started again with the same options.
@@ -44,6 +44,9 @@ pub struct CourseArgs {
     /// Steps [default: the configuration's]
     #[arg(long)]
     pub steps: Option<u64>,
+    /// Minutes after which it ends, if it has not made its steps by then; the learning rate then follows the time
+    #[arg(long)]
+    pub minutes: Option<f64>,
     /// Seed of everything random
     #[arg(long, short, default_value_t = 0)]
     pub seed: u64,
@@ -65,6 +68,26 @@ pub struct StageArgs {
     /// `owner/name`, or `pocket`
     #[arg(long, value_name = "MODEL")]
     pub init: Option<String>,
+}
+
+/// `sdviz train judge`.
+#[derive(Debug, Clone, Args)]
+pub struct JudgeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub course: CourseArgs,
+    /// What it learns to name
+    #[arg(long, default_value = "object", value_name = "WHAT")]
+    pub of: JudgeOf,
+}
+
+/// What a judge names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JudgeOf {
+    /// The object that a picture shows
+    Object,
+    /// The style that it is drawn in
+    Style,
 }
 
 /// `sdviz train lora`.

@@ -183,8 +183,9 @@ struct Subject {
 }
 
 impl Subject {
-    fn load(args: &MeasureArgs, talk: Talk) -> LibResult<Subject> {
+    fn load(args: &MeasureArgs, counts: impl Fn(&Row) -> bool, talk: Talk) -> LibResult<Subject> {
         let mut rows = Dataset::read(&args.data)?.rows;
+        rows.retain(counts);
         rows.truncate(args.count);
         if rows.is_empty() {
             return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
@@ -205,7 +206,7 @@ impl Subject {
 }
 
 fn vae(args: &EvalVaeArgs, talk: Talk) -> Result<()> {
-    let subject = Subject::load(&args.on, talk)?;
+    let subject = Subject::load(&args.on, |_| true, talk)?;
     let found = fidelity(&subject.pictures, &subject.decoded(talk)?);
     if args.on.json {
         report::print(serde_json::to_string_pretty(&json!({"model": subject.model, "vae": found}))?);
@@ -220,7 +221,7 @@ fn vae(args: &EvalVaeArgs, talk: Talk) -> Result<()> {
 
 fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
     let judge = load_judge(args.judge.as_deref(), plan::load_options(&args.on.model.loading)?.device)?;
-    let subject = Subject::load(&args.on, talk)?;
+    let subject = Subject::load(&args.on, |row| judge.classes().fits(row), talk)?;
     let plain = accuracy(&judge, &subject.pictures, &subject.rows)?;
     let decoded = accuracy(&judge, &subject.decoded(talk)?, &subject.rows)?;
     if args.on.json {

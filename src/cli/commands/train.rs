@@ -1,9 +1,10 @@
 //! `sdviz train`: makes a model from captioned pictures, or teaches one more.
 
-use crate::cli::args::{CourseArgs, TrainArgs, TrainCommand};
+use crate::cli::args::{CourseArgs, JudgeOf, TrainArgs, TrainCommand};
 use crate::cli::interrupt;
 use crate::cli::report::{Noted, Talk};
 use crate::error::{Error, Result as LibResult};
+use crate::eval::judge::Of;
 use crate::pipeline::device;
 use crate::train::adapters;
 use crate::train::config::TrainConfig;
@@ -46,8 +47,13 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
             tell(&done, &format!("sdviz trace --preview-vae {}", done.learned.display()), talk);
         }
         TrainCommand::Judge(args) => {
-            let done = train(args, (None, None), talk, judge::judge)?;
-            tell(&done, &format!("sdviz eval prompts --judge {}", done.learned.display()), talk);
+            let (of, option) = match args.of {
+                JudgeOf::Object => (Of::Object, "judge"),
+                JudgeOf::Style => (Of::Style, "style-judge"),
+            };
+            let stage = |request: &TrainRequest, say: Say| judge::judge(request, of, say);
+            let done = train(&args.course, (None, None), talk, stage)?;
+            tell(&done, &format!("sdviz eval prompts --{option} {}", done.learned.display()), talk);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -60,20 +66,22 @@ fn train(
     stage: impl Fn(&TrainRequest, Say) -> LibResult<Done>,
 ) -> Result<Done> {
     let mut config = TrainConfig::read(args.config.as_deref())?;
-    if let Some(steps) = args.steps {
-        if steps == 0 {
-            return Err(Error::invalid("0 steps teach nothing", "ask for at least one").into());
-        }
-        for course in [
-            &mut config.vae.course,
-            &mut config.diffusion.course,
-            &mut config.lora.noise.course,
-            &mut config.embedding.noise.course,
-            &mut config.judge.course,
-            &mut config.preview_vae.course,
-        ] {
-            course.steps = steps;
-        }
+    if args.steps == Some(0) {
+        return Err(Error::invalid("0 steps teach nothing", "ask for at least one").into());
+    }
+    if let Some(minutes) = args.minutes.filter(|minutes| !(minutes.is_finite() && *minutes > 0.0)) {
+        return Err(Error::invalid(format!("{minutes} minutes teach nothing"), "give a number above 0").into());
+    }
+    for course in [
+        &mut config.vae.course,
+        &mut config.diffusion.course,
+        &mut config.lora.noise.course,
+        &mut config.embedding.noise.course,
+        &mut config.judge.course,
+        &mut config.preview_vae.course,
+    ] {
+        course.steps = args.steps.unwrap_or(course.steps);
+        course.minutes = args.minutes.or(course.minutes);
     }
     let request = TrainRequest {
         data: &args.data,
