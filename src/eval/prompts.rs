@@ -22,6 +22,8 @@ pub struct EvalSettings {
     pub unguided: usize,
     /// Pictures without a background in the prompt, drawn again with a negative prompt.
     pub negative: usize,
+    /// Pictures with a style in the prompt, where there is a judge of styles.
+    pub styled: usize,
     /// Pictures in one forward pass.
     pub batch: usize,
     /// Steps.
@@ -70,6 +72,8 @@ pub struct Shots {
     pub unguided: Vec<Shot>,
     /// Without a background in the prompt, and the same with the background that came as negative prompt.
     pub negative: Vec<(Shot, Shot)>,
+    /// With a style in the prompt: the style asked for and the one seen, as places in the style judge's list.
+    pub styled: Vec<(usize, usize)>,
 }
 
 /// Something to draw: object and background.
@@ -79,7 +83,13 @@ pub(super) type Subject = (usize, Option<usize>);
 ///
 /// # Errors
 /// When the settings cannot be carried out with this model.
-pub fn evaluate(pipeline: &Pipeline, judge: &Judge, settings: &EvalSettings, done: impl Fn(usize)) -> Result<Shots> {
+pub fn evaluate(
+    pipeline: &Pipeline,
+    judge: &Judge,
+    styles: Option<&Judge>,
+    settings: &EvalSettings,
+    done: impl Fn(usize),
+) -> Result<Shots> {
     let classes = judge.classes();
     let subjects = subjects(classes, settings.seed, settings.count.max(settings.unguided));
     let studio = Studio { pipeline, judge, settings, done: &done };
@@ -94,7 +104,8 @@ pub fn evaluate(pipeline: &Pipeline, judge: &Judge, settings: &EvalSettings, don
         ((shot.object, None), format!("{came} background"))
     });
     let second = studio.shoot(&against.collect::<Vec<_>>(), settings.guidance_scale)?;
-    Ok(Shots { guided, unguided, negative: first.into_iter().zip(second).collect() })
+    let styled = styles.map(|styles| studio.styled(styles)).transpose()?.unwrap_or_default();
+    Ok(Shots { guided, unguided, negative: first.into_iter().zip(second).collect(), styled })
 }
 
 /// What draws and judges.
@@ -106,8 +117,32 @@ struct Studio<'a> {
 }
 
 impl Studio<'_> {
-    fn shoot(&self, subjects: &[(Subject, String)], guidance_scale: f64) -> Result<Vec<Shot>> {
-        let EvalSettings { steps, seed, batch, .. } = *self.settings;
+    /// Objects on backgrounds in each of the styles, and the style that is seen.
+    fn styled(&self, styles: &Judge) -> Result<Vec<(usize, usize)>> {
+        let (classes, names) = (self.judge.classes(), &styles.classes().objects);
+        let EvalSettings { seed, batch, styled, guidance_scale, .. } = *self.settings;
+        let plan = self.plan(guidance_scale)?;
+        let mut found = vec![];
+        let asked: Vec<_> = subjects(classes, seed, styled).into_iter().zip((0..names.len()).cycle()).collect();
+        for some in asked.chunks(batch.max(1)) {
+            let requests = some.iter().enumerate().map(|(i, ((object, background), style))| {
+                let plain = classes.objects[*object].prompt(background.map(|b| &classes.backgrounds[b]));
+                PictureRequest {
+                    prompt: format!("{plain}, {} style", names[*style].name),
+                    negative_prompt: String::new(),
+                    seed: seed.wrapping_add((found.len() + i) as u64),
+                }
+            });
+            let pictures = self.pipeline.draw_each(&plan, &requests.collect::<Vec<_>>())?;
+            let seen = styles.judge(&pictures)?;
+            found.extend(some.iter().zip(seen).map(|((_, style), seen)| (*style, seen.object)));
+            (self.done)(some.len());
+        }
+        Ok(found)
+    }
+
+    fn plan(&self, guidance_scale: f64) -> Result<Plan> {
+        let EvalSettings { steps, .. } = *self.settings;
         let scheduler = self.settings.scheduler.clone();
         let base = Plan::default();
         let mut plan = Plan {
@@ -121,6 +156,12 @@ impl Studio<'_> {
             ..base
         };
         self.pipeline.complete(&mut plan)?;
+        Ok(plan)
+    }
+
+    fn shoot(&self, subjects: &[(Subject, String)], guidance_scale: f64) -> Result<Vec<Shot>> {
+        let EvalSettings { seed, batch, .. } = *self.settings;
+        let plan = self.plan(guidance_scale)?;
         let classes = self.judge.classes();
         let mut shots = vec![];
         for some in subjects.chunks(batch.max(1)) {

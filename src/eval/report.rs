@@ -103,6 +103,20 @@ pub struct Report {
     pub unguided: Scores,
     /// With negative prompts.
     pub negative: Negative,
+    /// With a style in the prompt, where a judge of styles was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub styles: Vec<Style>,
+}
+
+/// How often a style was seen where it was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Style {
+    /// The style.
+    pub name: String,
+    /// Pictures of it.
+    pub pictures: usize,
+    /// In which the judge sees it.
+    pub right: usize,
 }
 
 impl Tally {
@@ -120,7 +134,13 @@ impl Tally {
 
 impl Report {
     /// Counts.
-    pub fn new(model: &str, judge: &str, settings: &EvalSettings, classes: &Classes, shots: &Shots) -> Report {
+    pub fn new(
+        model: &str,
+        judge: &str,
+        settings: &EvalSettings,
+        (classes, styles): (&Classes, Option<&Classes>),
+        shots: &Shots,
+    ) -> Report {
         let right = |which: fn(&(Shot, Shot)) -> bool| shots.negative.iter().filter(|pair| which(pair)).count();
         let negative = Negative {
             pictures: shots.negative.len(),
@@ -139,8 +159,19 @@ impl Report {
             guided: scores(settings.guidance_scale, classes, &shots.guided),
             unguided: scores(1.0, classes, &shots.unguided),
             negative,
+            styles: styles.map(|styles| by_style(styles, &shots.styled)).unwrap_or_default(),
         }
     }
+}
+
+fn by_style(styles: &Classes, shots: &[(usize, usize)]) -> Vec<Style> {
+    let count = |which: &dyn Fn(&(usize, usize)) -> bool| shots.iter().filter(|shot| which(shot)).count();
+    let style = |(place, thing): (usize, &super::judge::Thing)| Style {
+        name: thing.name.clone(),
+        pictures: count(&|(asked, _)| *asked == place),
+        right: count(&|shot| *shot == (place, place)),
+    };
+    styles.objects.iter().enumerate().map(style).collect()
 }
 
 impl Report {

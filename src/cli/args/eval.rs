@@ -40,6 +40,12 @@ pub struct EvalPromptsArgs {
     /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
     #[arg(long, value_name = "FOLDER")]
     pub judge: Option<PathBuf>,
+    /// The folder of a judge of styles, from `sdviz train judge --of style`: pictures are drawn in each style, too
+    #[arg(long, value_name = "FOLDER")]
+    pub style_judge: Option<PathBuf>,
+    /// How many, of all styles together
+    #[arg(long, default_value_t = 128, value_name = "N", requires = "style_judge")]
+    pub styled: usize,
     /// Folder for report.json and sheets of the pictures
     #[arg(long, short, value_name = "FOLDER")]
     pub out: Option<PathBuf>,

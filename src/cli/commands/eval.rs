@@ -10,7 +10,7 @@ use crate::cli::report::{self, Talk};
 use crate::dataset::manifest::{Dataset, Row, pictures};
 use crate::error::{Error, IoContext, Result as LibResult};
 use crate::eval::attention::{self, Settings};
-use crate::eval::judge::Judge;
+use crate::eval::judge::{Judge, Of};
 use crate::eval::measure::{self, accuracy, fidelity};
 use crate::eval::prompts::{self, EvalSettings, Shot, Shots};
 use crate::eval::report::{Report, Tally, sheet};
@@ -43,7 +43,9 @@ pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
 fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
     let mut settings = settings(args)?;
     let options = plan::load_options(&args.model.loading)?;
-    let judge = load_judge(args.judge.as_deref(), options.device)?;
+    let judge = judge_of(load_judge(args.judge.as_deref(), options.device)?, Of::Object)?;
+    let styles = args.style_judge.as_deref().map(|folder| judge_of(Judge::read(folder, options.device)?, Of::Style));
+    let styles = styles.transpose()?;
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).at("create", out)?;
     }
@@ -52,11 +54,13 @@ fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
     if settings.scheduler.is_empty() {
         settings.scheduler = pipeline.default_scheduler()?.name().into();
     }
-    let bar = report::bar(args.count + args.unguided + 2 * args.negative, talk);
-    let shots = prompts::evaluate(&pipeline, &judge, &settings, |n| bar.inc(n as u64))?;
+    let styled = if styles.is_some() { args.styled } else { 0 };
+    let bar = report::bar(args.count + args.unguided + 2 * args.negative + styled, talk);
+    let shots = prompts::evaluate(&pipeline, &judge, styles.as_ref(), &settings, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let name = args.judge.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
-    let report = Report::new(&choice.id, &name, &settings, judge.classes(), &shots);
+    let classes = (judge.classes(), styles.as_ref().map(Judge::classes));
+    let report = Report::new(&choice.id, &name, &settings, classes, &shots);
     match args.json {
         true => report::print(serde_json::to_string_pretty(&report)?),
         false => print(&report),
@@ -68,7 +72,8 @@ fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
 }
 
 fn settings(args: &EvalPromptsArgs) -> LibResult<EvalSettings> {
-    if args.count + args.unguided + args.negative == 0 {
+    let styled = if args.style_judge.is_some() { args.styled } else { 0 };
+    if args.count + args.unguided + args.negative + styled == 0 {
         return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
     }
     if args.drawn.steps == 0 || args.batch_size == 0 {
@@ -80,12 +85,25 @@ fn settings(args: &EvalPromptsArgs) -> LibResult<EvalSettings> {
         count: args.count,
         unguided: args.unguided,
         negative: args.negative,
+        styled,
         batch: args.batch_size,
         steps: args.drawn.steps,
         guidance_scale: args.drawn.guidance_scale,
         scheduler: scheduler.map(|kind| kind.name().to_string()).unwrap_or_default(),
         seed: args.drawn.seed,
     })
+}
+
+/// The judge, if it names what is to be named.
+fn judge_of(judge: Judge, of: Of) -> LibResult<Judge> {
+    if judge.classes().of == of {
+        return Ok(judge);
+    }
+    let (names, option) = match of {
+        Of::Object => ("styles", "name it with `--style-judge`, and a judge of objects with `--judge`"),
+        Of::Style => ("objects", "name it with `--judge`; `sdviz train judge --of style` teaches one of styles"),
+    };
+    Err(Error::invalid(format!("this judge names {names}"), option))
 }
 
 fn load_judge(folder: Option<&Path>, device: Device) -> LibResult<Judge> {
@@ -159,6 +177,16 @@ fn print(report: &Report) {
             report::print("");
             show(table);
         }
+    }
+    if !report.styles.is_empty() {
+        let mut table = report::table(&["style", "pictures", "style right"]);
+        for style in &report.styles {
+            let right = percent(style.right, style.pictures);
+            table.add_row([style.name.clone(), style.pictures.to_string(), right]);
+        }
+        report::align_right(&mut table, 1..3);
+        report::print("");
+        report::print_table(&table);
     }
     let negative = &report.negative;
     if negative.pictures > 0 {
