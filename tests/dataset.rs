@@ -111,6 +111,74 @@ fn every_combination_is_there_once_and_pictures_show_what_is_said() {
     assert!(page.width() > 5 * 64 && page.height() > 64, "{:?}", page.dimensions());
 }
 
+/// Two things stand left and right as the caption says; a thing in another colour has that colour, and says so; a drawing
+/// that is turned and mirrored keeps its place.
+#[test]
+fn pairs_and_other_colours_are_what_the_list_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(icons().join("dataset.toml")).unwrap();
+    let text = text.replace("shift = 0.06", "shift = 0.06\nmirror = true\nturn = 8");
+    let text = text.replace("icon = \"red-heart\"", "icon = \"red-heart\", noun = \"heart\"");
+    let text = text.replace("package = \"noto\"", "package = \"noto\", outline = 0.05, outline_rgb = [255, 0, 255]");
+    let more = "
+[pairs]
+share = 0.4
+scale = [0.38, 0.48]
+captions = [{ text = \"{a} {object} and {a} {second} on {an} {background} background\", weight = 1 }]
+[recolour]
+share = 0.7
+named = 1.0
+colours = [{ name = \"blue\", rgb = [50, 110, 230] }]
+";
+    let config = folder.path().join("more.toml");
+    std::fs::write(&config, format!("{text}{more}")).unwrap();
+    let composer = Composer::new(Config::read(&config).unwrap(), &icons()).unwrap();
+    let cells = composer.cells(1, 192);
+    let (mut pairs, mut blue) = (0, 0);
+    for (number, cell) in cells.iter().enumerate() {
+        let (picture, row) = composer.picture(1, number, *cell);
+        let ground = composer.config().backgrounds[cell.background].rgb;
+        let drawn = |x: u32, y: u32| picture.get_pixel(x, y).0.iter().zip(ground).any(|(a, b)| a.abs_diff(b) > 8);
+        let (left, right): (Vec<_>, Vec<_>) = (0..64)
+            .flat_map(|y| (0..64).map(move |x| (x, y)))
+            .filter(|&(x, y)| drawn(x, y))
+            .partition(|&(x, _)| x < 32);
+        if let Some(second) = &row.second_object {
+            pairs += 1;
+            assert!(row.x < 0.0 && row.second_x.unwrap() > 0.0 && row.second_scale.unwrap() <= 0.49, "{row:?}");
+            assert!(left.len() > 40 && right.len() > 40, "{row:?}");
+            assert!(
+                !row.text.contains('{') && !row.text.contains("a airplane") && !row.text.contains("a cherries"),
+                "{row:?}"
+            );
+            let and = row.text.find(" and ").unwrap();
+            let named = |object: &str, part: &str| {
+                let known = composer.config().objects.iter().find(|o| o.names[0] == object);
+                known.map_or(part.contains(object), |o| o.names.iter().any(|name| part.contains(name.as_str())))
+            };
+            assert!(named(&row.object, &row.text[..and]) && named(second, &row.text[and..]), "{row:?}");
+        } else if row.colour.is_some() {
+            blue += 1;
+            assert_eq!((&*row.object, row.colour.as_deref()), ("heart", Some("blue")));
+            assert!(row.text.contains("blue heart"), "{row:?}");
+            let (x, y) = ((32.0 + row.x * 64.0) as u32, (32.0 + row.y * 64.0) as u32);
+            let [red, _, blue] = picture.get_pixel(x, y).0;
+            assert!(blue > 150 && red < 120, "{row:?} {:?}", picture.get_pixel(x, y));
+        } else if row.style == "noto" {
+            assert!(picture.pixels().filter(|p| p.0[0] > 200 && p.0[1] < 60 && p.0[2] > 200).count() > 30, "{row:?}");
+        }
+    }
+    assert!((48..110).contains(&pairs) && blue > 4, "{pairs} pairs, {blue} blue");
+    let judged = sdviz::eval::judge::Classes::of(composer.config(), sdviz::eval::judge::Of::Object);
+    let rows: Vec<_> = cells.iter().enumerate().map(|(i, cell)| composer.picture(1, i, *cell).1).collect();
+    let plain = |row: &&sdviz::dataset::manifest::Row| row.second_object.is_none() && row.colour.is_none();
+    assert_eq!(rows.iter().filter(|row| judged.fits(row)).count(), rows.iter().filter(plain).count());
+
+    std::fs::write(&config, format!("{text}{}", more.replace("0.48]", "0.6]"))).unwrap();
+    let refused = Config::read(&config).unwrap_err().to_string();
+    assert!(refused.contains("pairs.scale is [0.38, 0.6]"), "{refused}");
+}
+
 #[test]
 fn articles_and_plurals() {
     let caption = "{a} {style} {object} on {an} {background} background";

@@ -3,7 +3,7 @@
 
 use sdviz::dataset::config::Config;
 use sdviz::dataset::manifest::{Dataset, pictures};
-use sdviz::eval::judge::{Classes, Judge};
+use sdviz::eval::judge::{Classes, Judge, Of};
 use sdviz::eval::measure::{fidelity, load_vae, through};
 use sdviz::model::resolve;
 use sdviz::pipeline::batch::PictureRequest;
@@ -93,10 +93,43 @@ fn a_judge_learns_and_the_same_seed_teaches_the_same() {
     assert!(weights("a") == weights("b"));
 }
 
+/// A judge of styles learns them, and an evaluation asks for each of them. None takes the place of the other judge.
+#[test]
+fn a_judge_of_styles_learns_and_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let text = |name: &str| place(name).to_str().unwrap().to_string();
+    dataset(&place("data"), "1", "256");
+    dataset(&place("unseen"), "2", "64");
+    let course = quick_course(folder.path());
+    let options = ["--data", &text("data"), "--config", course.to_str().unwrap(), "--out", &text("t"), "--steps", "80"];
+    printed(&[&["-q", "train", "judge", "--of", "style"], &options[..]].concat());
+    let judge = text("t/style-judge");
+    let read = Judge::read(&place("t/style-judge"), Device::Cpu).unwrap();
+    assert_eq!(read.classes().of, Of::Style);
+    assert_eq!(read.classes().objects.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["flat", "noto"]);
+    let unseen = ["eval", "judge", "--data", &text("unseen"), "--judge", &judge, "--model", &tiny(), "--json"];
+    let found: Value = serde_json::from_str(&printed(&unseen)).unwrap();
+    assert!(found["plain"]["object_right"].as_u64().unwrap() >= 48, "{found}");
+
+    let none = ["--count", "0", "--unguided", "0", "--negative", "0", "--steps", "1", "--model", &tiny(), "--json"];
+    let asked = [&["eval", "prompts", "--style-judge", &judge, "--styled", "6"], &none[..]].concat();
+    let report: Value = serde_json::from_str(&printed(&asked)).unwrap();
+    let styles = report["styles"].as_array().unwrap();
+    assert_eq!(
+        styles.iter().map(|s| (&s["name"], &s["pictures"])).collect::<Vec<_>>(),
+        [(&Value::from("flat"), &Value::from(3)), (&Value::from("noto"), &Value::from(3))]
+    );
+    let right = styles.iter().map(|s| s["right"].as_u64().unwrap()).sum::<u64>();
+    assert!(right <= 6, "{report}");
+    let said = complaint(&["eval", "prompts", "--judge", &judge, "--count", "1", "--model", &tiny()], folder.path());
+    assert!(said.contains("this judge names styles") && said.contains("--style-judge"), "{said}");
+}
+
 #[test]
 fn the_embedded_judge_knows_the_pocket_data_set() {
     let judge = Judge::embedded(Device::Cpu).unwrap();
-    assert_eq!(*judge.classes(), Classes::of(&Config::pocket().unwrap()));
+    assert_eq!(*judge.classes(), Classes::of(&Config::pocket().unwrap(), Of::Object));
     let heart = judge.classes().object("green heart").unwrap();
     let things = &judge.classes().objects;
     assert_eq!(things[heart].prompt(Some(&judge.classes().backgrounds[0])), "a green heart on a white background");

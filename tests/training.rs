@@ -182,6 +182,26 @@ fn a_model_from_scratch() {
     assert_eq!(differ.code(), Some(1), "the LoRA changes nothing");
 }
 
+/// With a limit in minutes a training ends by the clock, with its learning rate down and the model written; one that was
+/// killed after its time writes the model and learns no more.
+#[test]
+fn a_training_ends_by_the_clock() {
+    let w = Workshop::new();
+    let timed = w.train("vae", "t", &["--steps", "1000000", "--minutes", "0.04"]);
+    done(&words(&timed));
+    let log = w.log("t/vae");
+    let last = log.last().unwrap();
+    assert!(last.step > 20 && last.step < 100_000, "{} steps", last.step);
+    assert!(last.learning_rate < 0.1 * 4e-3 && log[log.len() / 4].learning_rate > 3e-3, "{last:?}");
+    let model = w.path("t/model/vae/diffusion_pytorch_model.safetensors");
+    std::fs::remove_file(&model).unwrap();
+    done(&words(&timed));
+    assert!(model.exists());
+    assert_eq!(w.log("t/vae").last().unwrap().step, last.step);
+    let said = refused(&words(&w.train("vae", "n", &["--minutes", "0"])));
+    assert!(said.contains("0 minutes teach nothing"), "{said}");
+}
+
 /// Killed at any moment, a training goes on to the same numbers.
 #[test]
 fn a_killed_training_goes_on_to_the_same_bytes() {

@@ -91,13 +91,7 @@ impl<'a> VaeTask<'a> {
 
     /// The same where the pictures are on a GPU: drawn and cut there, so that nobody waits.
     fn batch_there(&self, count: i64) -> Result<Tensor> {
-        let (side, crop, batch) = (self.pictures.size()[1], self.settings.crop, self.settings.course.batch);
-        let whole = (Kind::Int64, self.pictures.device());
-        let draw = |below: i64| Tensor::f_randint(below, [batch, 1, 1], whole);
-        let along = Tensor::f_arange(crop, whole)?;
-        let rows = draw(side - crop + 1)? + along.view([1, crop, 1]);
-        let columns = draw(side - crop + 1)? + along.view([1, 1, crop]);
-        let crops = self.pictures.f_index(&[Some(draw(count)?), Some(rows), Some(columns)])?;
+        let crops = crops(&self.pictures, count, self.settings.course.batch, self.settings.crop)?;
         Ok(as_input(&crops, self.device))
     }
 }
@@ -138,6 +132,17 @@ impl Task for VaeTask<'_> {
         save::component(&self.model, &VAE, &json, &weights)?;
         Ok(vec![("psnr", decibels.iter().sum::<f64>() / decibels.len().max(1) as f64)])
     }
+}
+
+/// `batch` random squares of the first `count` pictures, `[batch, crop, crop, 3]`, drawn where the pictures are.
+fn crops(pictures: &Tensor, count: i64, batch: i64, crop: i64) -> Result<Tensor> {
+    let whole = (Kind::Int64, pictures.device());
+    let draw = |below: i64| Tensor::f_randint(below, [batch, 1, 1], whole);
+    let (high, wide) = (pictures.size()[1], pictures.size()[2]);
+    let along = Tensor::f_arange(crop, whole)?;
+    let rows = draw(high - crop + 1)? + along.view([1, crop, 1]);
+    let columns = draw(wide - crop + 1)? + along.view([1, 1, crop]);
+    Ok(pictures.f_index(&[Some(draw(count)?), Some(rows), Some(columns)])?)
 }
 
 /// How far off a picture is.
@@ -214,6 +219,28 @@ mod tests {
     use super::*;
     use crate::train::parameters::Layout;
     use std::rc::Rc;
+
+    /// Each number of the pictures tells its own place: what is cut out of them is a square of one picture.
+    #[test]
+    fn a_crop_is_a_square_of_one_picture() {
+        tch::manual_seed(1);
+        let along = |axis: usize| {
+            let mut shape = [1, 1, 1];
+            shape[axis] = [5, 20, 30][axis];
+            Tensor::arange(shape[axis], (Kind::Int64, Device::Cpu)).view(shape).expand([5, 20, 30], false)
+        };
+        let pictures = Tensor::stack(&[along(0), along(1), along(2)], -1).to_kind(Kind::Uint8);
+        let cut = crops(&pictures, 4, 64, 8).unwrap().to_kind(Kind::Int64);
+        assert_eq!(cut.size(), [64, 8, 8, 3]);
+        let least = |channel: i64| i64::try_from(cut.select(3, channel).min()).unwrap();
+        let most = |channel: i64| i64::try_from(cut.select(3, channel).max()).unwrap();
+        assert_eq!([least(0), most(0), least(1), most(1), least(2), most(2)], [0, 3, 0, 19, 0, 29]);
+        let first = cut.slice(1, 0, 1, 1).slice(2, 0, 1, 1);
+        let moved = (&cut - first).select(0, 5);
+        for (row, column) in [(0, 0), (3, 7), (7, 2)] {
+            assert_eq!(Vec::<i64>::try_from(moved.get(row).get(column)).unwrap(), [0, row, column]);
+        }
+    }
 
     /// The latents get mean 0 and the deviation of Stable Diffusion's, and what is decoded stays the same.
     #[test]
