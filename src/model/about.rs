@@ -147,7 +147,7 @@ mod tests {
                 x: rng.random_range(-7..=7),
                 y: rng.random_range(-7..=7),
             };
-            let caption = draw(&config, object, &style.word, &background.name, at, &mut rng);
+            let caption = draw(&config, (object, None), &style.word, &background.name, at, &mut rng);
             assert_eq!(own.unknown_words(&caption, PromptSyntax::Plain, &[]), [""; 0], "{caption}");
             seen.extend(words(&caption).map(String::from));
         }
