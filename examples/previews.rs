@@ -1,13 +1,16 @@
 //! The pictures of a run's steps three times: by the model's own decoder, by its preview decoder, and by a linear map.
 //!
-//!     cargo run --example previews -- assets/readme/previews.png
+//!     cargo run --example previews -- previews.png
+
+#[allow(dead_code)]
+#[path = "gallery/plates.rs"]
+mod plates;
 
 use anyhow::{Context, Result};
 use image::RgbImage;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::{Plan, Quantity};
-use sdviz::trace::metadata::png_bytes;
 use sdviz::viz::caption::{CaptionStyle, with_caption, with_heading};
 use sdviz::viz::distance::psnr;
 use sdviz::viz::pixels::{WHITE, pad, side_by_side, stacked};
@@ -71,6 +74,5 @@ fn main() -> Result<()> {
             bands.push(with_heading(&band, &format!("{title}: {label}"), &style.bold(), 1, 4));
         }
     }
-    std::fs::write(&out, png_bytes(&pad(&stacked(&bands, 10, WHITE), [8; 4], WHITE))?)?;
-    Ok(())
+    Ok(plates::write(out.as_ref(), &pad(&stacked(&bands, 10, WHITE), [8; 4], WHITE))?)
 }

@@ -6,6 +6,7 @@ mod document;
 #[allow(dead_code)]
 #[path = "../examples/gallery/figures.rs"]
 mod figures;
+mod typed;
 
 use clap::Parser;
 use figures::{Figure, Figures, Units, Values};
@@ -24,23 +25,6 @@ fn page() -> String {
     std::fs::read_to_string(root("docs/gallery.md")).unwrap()
 }
 
-/// The words of a line as a shell has them, for lines with no more than quotes.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut open) = (vec![], None::<String>, None);
-    for letter in line.chars() {
-        match (open, letter) {
-            (Some(quote), letter) if quote == letter => open = None,
-            (None, '"' | '\'') => {
-                open = Some(letter);
-                word.get_or_insert_default();
-            }
-            (None, ' ') => words.extend(word.take()),
-            (_, letter) => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.into_iter().chain(word).collect()
-}
-
 /// The page's commands; those of a loop once, with a number in the place of its variable.
 fn commands() -> Vec<String> {
     let page = page();
@@ -54,7 +38,7 @@ fn the_commands_are_understood() {
     let all = commands();
     assert!(all.len() > 20, "{all:?}");
     for line in all {
-        let command = Cli::try_parse_from(words(&line)).unwrap_or_else(|error| panic!("{line}: {error}")).command;
+        let command = Cli::try_parse_from(typed::words(&line)).unwrap_or_else(|error| panic!("{line}: {error}")).command;
         let Command::Trace(trace) = command else { continue };
         let mut edits = trace.edits.edit.iter();
         let known = |edit: &&String| edit.parse::<Edit>().unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -15,10 +15,15 @@ const NARROWEST: u32 = 160;
 
 /// The picture with `text` below it, in smaller and greyer letters than a caption's.
 pub fn with_footer(picture: &RgbImage, text: &str) -> RgbImage {
+    with_footer_of_panels(picture, text, picture.width())
+}
+
+/// The same for a picture of panels `panel` pixels wide, each with a caption of its own: smaller than those.
+pub fn with_footer_of_panels(picture: &RgbImage, text: &str, panel: u32) -> RgbImage {
     if picture.width() < NARROWEST || text.is_empty() {
         return picture.clone();
     }
-    let mut style = CaptionStyle::for_width(picture.width().min(640));
+    let mut style = CaptionStyle::for_width(panel.min(640));
     style.text.px = (style.text.px * 0.8).round().max(11.0);
     style.text.colour = Rgb([165; 3]);
     let lines = style.text.wrap(text, picture.width().saturating_sub(2 * style.padding)).len() as u32;

@@ -4,7 +4,7 @@
 //! picture of shows the one before, so that runs of different lengths stay in step; before a panel's first picture it
 //! is empty. One picture per panel is in memory at a time.
 
-use super::footer::{FOOTER_PROMPT, with_footer};
+use super::footer::{FOOTER_PROMPT, with_footer_of_panels};
 use super::latents::{self, PaintSettings, Painter};
 use super::words::PREVIEW_DECODER;
 use super::{settings, sizes, words};
@@ -246,7 +246,7 @@ impl<'a> Panels<'a> {
         let parts: Result<Vec<RgbImage>> = self.panels.iter().map(|panel| self.part(panel, step)).collect();
         let mut parts = parts?;
         let frame = if parts.len() == 1 { parts.remove(0) } else { side_by_side(&parts, GAP, DARK) };
-        Ok(if self.captions.is_some() { with_footer(&frame, &self.footer) } else { frame })
+        Ok(if self.captions.is_some() { with_footer_of_panels(&frame, &self.footer, self.cell.0) } else { frame })
     }
 
     fn part(&self, panel: &Panel, step: usize) -> Result<RgbImage> {
