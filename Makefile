@@ -77,6 +77,31 @@ GALLERY ?=
 gallery: libtorch
 	$(CARGO) run --example gallery -- $(GALLERY)
 
+# What hangs on the embedded model, made again (CONTRIBUTING.md says in which order, when it has been exchanged).
+# The pictures of README.md and docs/, by scripts/figures.toml: FIGURES="filmstrip samples" makes some, "--list" lists them.
+# `make figures-check` says whether pictures, pages and table agree; the suite does too.
+FIGURES ?=
+.PHONY: figures figures-check card goldens-pocket
+figures: libtorch
+	$(CARGO) build
+	$(PYTHON) scripts/figures.py $(FIGURES)
+
+figures-check: libtorch
+	$(CARGO) test --test figures
+
+# The figures of the model's card, the judge's and the README; CARD=--quick prints rough ones in a few minutes.
+CARD ?=
+card: libtorch
+	$(CARGO) build
+	$(PYTHON) scripts/card.py $(CARD)
+
+# What diffusers computes with it; GOLDENS_PYTHON is a Python that has diffusers (tests/goldens/README.md).
+GOLDENS_PYTHON ?= $(BENCH_PYTHON)
+GOLDENS_POCKET ?=
+goldens-pocket: libtorch
+	$(CARGO) build
+	$(GOLDENS_PYTHON) tests/goldens/make_pocket_goldens.py target/debug/sdviz $(GOLDENS_POCKET)
+
 # A sweep as a job array on a Slurm cluster of two nodes on this machine: a task is requeued, a node dies, and the grid is
 # that of an undisturbed sweep. Installs slurm-wlm and munge by apt-get where they are missing, as root. About a minute.
 .PHONY: test-slurm

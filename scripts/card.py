@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Measures the embedded model and writes the figures into its card, the judge's and the README, between marks.
+
+    card.py            measure all and write; goes on where it was stopped
+    card.py --quick    an eighth of the pictures, printed and not written
+    card.py --list     the commands, nothing else
+
+What a command has measured is kept in target/card, by the weights' hash: another model is measured anew. The pictures for
+the autoencoder and the judge take the drawings of `make icons`. Needs Python 3.9 and nothing from PyPI; build the program
+first, the model is in it.
+"""
+import argparse
+import hashlib
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ICONS = ROOT / "icons/node_modules/@iconify-json"
+EVAL = "sdviz eval prompts --model pocket"
+SOME = f"{EVAL} --count 128 --unguided 0 --negative 0"
+UNSEEN = "sdviz dataset build --out data/unseen --count 1536 --seed 2"
+VAE = "sdviz eval vae --data data/unseen --count 512 --model pocket"
+JUDGE = "sdviz eval judge --data data/unseen --count 512 --model pocket"
+# What it is called in the table, and the command.
+COMPARED = [
+    ("guidance 3", f"{SOME} -g 3"),
+    ("guidance 7.5", f"{SOME} -g 7.5"),
+    ("guidance 5, PNDM", f"{SOME} --scheduler pndm"),
+    ("guidance 3, PNDM", f"{SOME} --scheduler pndm -g 3"),
+    ("guidance 5, Euler", f"{SOME} --scheduler euler"),
+    ("guidance 5, DPM++ 2M", f"{SOME} --scheduler dpmpp_2m"),
+]
+# The default counts of `sdviz eval prompts`, for the commands that do not say them.
+DEFAULTS = {"--count": 512, "--unguided": 128, "--negative": 64}
+QUICK = 8
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer pictures, printed and not written")
+    parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    parser.add_argument("--program", type=Path, default=ROOT / "target/debug/sdviz", help="the sdviz to run")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join([EVAL, *(command for _, command in COMPARED), UNSEEN, VAE, JUDGE]))
+        return
+    if not ICONS.is_dir():
+        sys.exit("no drawings in icons/: make icons")
+    if not options.program.is_file():
+        sys.exit(f"no program at {options.program}: cargo build")
+    folder = ROOT / "target/card" / fingerprint()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def run(command):
+        return measured(command, folder, options)
+
+    whole, compared = run(EVAL), [(name, run(command)) for name, command in COMPARED]
+    if not (folder / "data/unseen/metadata.jsonl").is_file():
+        execute([*shlex.split(UNSEEN)[1:], "--icons", str(ICONS), "--force"], folder, options)
+    vae, judge = run(VAE), run(JUDGE)
+    blocks = {
+        "assets/pocket/README.md": {"measured": prompts(whole, compared) + autoencoder(vae)},
+        "assets/judge/README.md": {"judge": judged(judge)},
+        "README.md": {"obeyed": obeyed(whole)},
+    }
+    for file, named in blocks.items():
+        text = (ROOT / file).read_text()
+        for name, content in named.items():
+            text = fill(file, text, name, content)
+            if options.quick:
+                print(f"{file}, {name}:{content}\n")
+        if not options.quick:
+            (ROOT / file).write_text(text)
+
+
+def fingerprint():
+    """What the figures hang on: the weights of the model and of the judge."""
+    weights = sorted([*(ROOT / "assets/pocket").rglob("*.safetensors"), *(ROOT / "assets/judge").glob("*.safetensors")])
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in weights)).hexdigest()[:16]
+
+
+def measured(command, folder, options):
+    """What a command prints as JSON, from the last time if it was run before."""
+    words = shlex.split(command)[1:]
+    if options.quick:
+        words = fewer(words)
+    kept = folder / (re.sub(r"[^a-z0-9.]+", "-", " ".join(words[1:])) + ".json")
+    if not kept.is_file():
+        found = execute([*words, "--json"], folder, options)
+        json.loads(found)
+        kept.write_text(found)
+    return json.loads(kept.read_text())
+
+
+def fewer(words):
+    """The command with an eighth of the pictures."""
+    counts = dict(DEFAULTS) if words[1] == "prompts" else {}
+    counts |= {flag: int(words[at + 1]) for at, flag in enumerate(words) if flag in DEFAULTS}
+    rest = [word for at, word in enumerate(words) if word not in DEFAULTS and (at == 0 or words[at - 1] not in DEFAULTS)]
+    return rest + [word for flag, count in counts.items() for word in (flag, str(count // QUICK))]
+
+
+def execute(words, folder, options):
+    print("$ sdviz", shlex.join(words), file=sys.stderr, flush=True)
+    done = subprocess.run([str(options.program.resolve()), *words], cwd=folder, text=True, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(f"exit status {done.returncode}")
+    return done.stdout
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def shares(tally):
+    return " | ".join(percent(tally[key], tally["pictures"]) for key in ("background_right", "object_right", "both_right"))
+
+
+def prompts(whole, compared):
+    """The table of obeyed prompts, the commands, and what is weakest."""
+    guided, unguided, negative = whole["guided"], whole["unguided"], whole["negative"]
+    fewest = compared[0][1]["guided"]["pictures"]
+    rows = [
+        (f"guidance {guided['guidance_scale']:g}", guided),
+        (f"without guidance (scale 1; the first {unguided['pictures']} of them)", unguided),
+        *((f"{name} (the first {fewest})", found["guided"]) for name, found in compared),
+    ]
+    asked = f"{guided['pictures']} prompts “a {{object}} on a {{colour}} background”, {whole['steps']} steps"
+    lines = ["", "", f"| {asked} | background right | object right | both |", "|---|---|---|---|"]
+    lines += [f"| {name} | {shares(tally)} |" for name, tally in rows]
+    lines += ["", f"    {EVAL}", *(f"    {command}" for _, command in COMPARED), "", weakest(guided)]
+    lines += [
+        f"Of {negative['pictures']} pictures drawn without a background in the prompt, {negative['removed']} lost theirs when "
+        f"the negative prompt named it; the object was right in {percent(negative['object_right_before'], negative['pictures'])} "
+        f"of them before and in {percent(negative['object_right_after'], negative['pictures'])} with the negative prompt."
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def weakest(guided):
+    """A sentence on the objects that were missed most often, of those that were asked for more than twice."""
+    asked = [row for row in guided["by_object"] if row["pictures"] > 2 and row["object_right"] < row["pictures"]]
+    asked.sort(key=lambda row: row["object_right"] / row["pictures"])
+    named = [f"{row['name']} ({row['object_right']} of {row['pictures']})" for row in asked[:3]]
+    return f"The weakest things: {', '.join(named)}." if named else "The judge found every object that it was asked for."
+
+
+def autoencoder(found):
+    vae = found["vae"]
+    return "\n".join([
+        "", f"| {vae['pictures']} unseen compositions, encoded and decoded | |", "|---|---|",
+        f"| PSNR | {vae['psnr_mean']:.1f} dB in the mean, {vae['psnr_least']:.1f} to {vae['psnr_greatest']:.1f} |", "",
+        f"    {UNSEEN}", f"    {VAE}", "", "",
+    ])
+
+
+def judged(found):
+    plain, decoded = found["plain"], found["decoded"]
+
+    def both(tally):
+        return " | ".join(percent(tally[key], tally["pictures"]) for key in ("background_right", "object_right"))
+
+    return "\n".join([
+        "", "", f"| {plain['pictures']} pictures | background right | object right |", "|---|---|---|",
+        f"| as they are | {both(plain)} |",
+        f"| encoded and decoded by the pocket model's autoencoder (`--model pocket`) | {both(decoded)} |", "", "",
+    ])
+
+
+def obeyed(whole):
+    guided = whole["guided"]
+    background, thing = (100 * guided[key] / guided["pictures"] for key in ("background_right", "object_right"))
+    return f"the background right in {background:.0f} % and the thing in {thing:.0f} % of {guided['pictures']} prompts"
+
+
+def fill(file, text, name, content):
+    """The text with `content` between the mark of that name and the next end of a mark."""
+    mark = re.compile(rf"(<!--card {name}-->).*?(<!---->)", re.DOTALL)
+    if len(mark.findall(text)) != 1:
+        sys.exit(f"{file} needs `<!--card {name}-->…<!---->` once")
+    return mark.sub(lambda found: found[1] + content + found[2], text)
+
+
+if __name__ == "__main__":
+    main()
