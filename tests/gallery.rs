@@ -38,7 +38,8 @@ fn the_commands_are_understood() {
     let all = commands();
     assert!(all.len() > 20, "{all:?}");
     for line in all {
-        let command = Cli::try_parse_from(typed::words(&line)).unwrap_or_else(|error| panic!("{line}: {error}")).command;
+        let command =
+            Cli::try_parse_from(typed::words(&line)).unwrap_or_else(|error| panic!("{line}: {error}")).command;
         let Command::Trace(trace) = command else { continue };
         let mut edits = trace.edits.edit.iter();
         let known = |edit: &&String| edit.parse::<Edit>().unwrap_or_else(|error| panic!("{line}: {error}"));
