@@ -207,7 +207,7 @@ run.video("predicted")?.fps(5.0).every(2).size(128)
 
 // %%
 for seed in 1..=3 {
-    let run = sd.draw(prompt).seed(seed).record(All).run()?;
+    let run = sd.draw(prompt).seed(seed).record(All).decode(Every(4)).run()?;
     let [red, green, blue] = run.predicted_image(4)?.crop(0, 0, 12, 12).mean_colour();
     let far = |picture: Picture| Ok::<f64, Error>(picture.crop(0, 0, 12, 12).difference(&run.image()?.crop(0, 0, 12, 12)));
     let (picture, prediction) = (far(run.step_image(4)?)?, far(run.predicted_image(4)?)?);

@@ -285,15 +285,18 @@ draw_with(&sd, &mut ours, prompt, 1)?
 // %%
 println!("levels from 100 steps    euler   ours   dpmpp_2m");
 let subjects = [(prompt, 1), ("a rocket on a black background", 3), ("a banana on a purple background", 4)];
+let mut goals = vec![];
+for (prompt, seed) in subjects {
+    goals.push(draw_with(&sd, sd.scheduler("euler", 100)?.as_mut(), prompt, seed)?);
+}
 let mut table: Vec<[f64; 3]> = vec![];
 for steps in [5, 10, 15, 25] {
     let mut far = [0.0; 3];
-    for (prompt, seed) in subjects {
-        let goal = draw_with(&sd, sd.scheduler("euler", 100)?.as_mut(), prompt, seed)?;
+    for ((prompt, seed), goal) in subjects.iter().zip(&goals) {
         let mut ours = TwoStep { euler: sd.scheduler("euler", steps)?, last: None };
-        far[0] += draw_with(&sd, sd.scheduler("euler", steps)?.as_mut(), prompt, seed)?.difference(&goal) / 3.0;
-        far[1] += draw_with(&sd, &mut ours, prompt, seed)?.difference(&goal) / 3.0;
-        far[2] += draw_with(&sd, sd.scheduler("dpmpp_2m", steps)?.as_mut(), prompt, seed)?.difference(&goal) / 3.0;
+        far[0] += draw_with(&sd, sd.scheduler("euler", steps)?.as_mut(), prompt, *seed)?.difference(goal) / 3.0;
+        far[1] += draw_with(&sd, &mut ours, prompt, *seed)?.difference(goal) / 3.0;
+        far[2] += draw_with(&sd, sd.scheduler("dpmpp_2m", steps)?.as_mut(), prompt, *seed)?.difference(goal) / 3.0;
     }
     println!("{steps:>2} steps {:>20.1} {:>6.1} {:>10.1}", far[0], far[1], far[2]);
     table.push(far);
@@ -455,12 +458,11 @@ impl Scheduler for Careful {
     }
 }
 
-for (prompt, seed) in subjects {
-    let goal = draw_with(&sd, sd.scheduler("euler", 100)?.as_mut(), prompt, seed)?;
+for ((prompt, seed), goal) in subjects.into_iter().zip(&goals) {
     let ours = || Ok::<TwoStep, Error>(TwoStep { euler: sd.scheduler("euler", 5)?, last: None });
     let euler = draw_with(&sd, sd.scheduler("euler", 5)?.as_mut(), prompt, seed)?;
     let (hasty, careful) = (draw_with(&sd, &mut ours()?, prompt, seed)?, draw_with(&sd, &mut Careful(ours()?), prompt, seed)?);
-    let [euler, hasty, careful] = [euler, hasty, careful].map(|picture| picture.difference(&goal));
+    let [euler, hasty, careful] = [euler, hasty, careful].map(|picture| picture.difference(goal));
     println!("5 steps, levels from 100: euler {euler:.1}, ours {hasty:.1}, careful {careful:.1}");
 }
 

@@ -4,10 +4,11 @@
     venv/    JupyterLab and what executes notebooks
     bin/     evcxr_jupyter, the Rust kernel
     sdviz/   a crate that stands for sdviz in the notebooks
-    config/  what the kernel reads when it starts
+    reader/  the same without libtorch, which only reads what was recorded
     cells/   where each running kernel compiles its cells (start_kernel.py)
 
-and the kernelspec `sdviz-rust`, which names them. A second call does only what is missing or has changed.
+and the kernelspecs `sdviz-rust` and `sdviz-reader`, which name them; with `--reader` the second alone, and then libtorch
+need not be there. A second call does only what is missing or has changed.
 
 The kernel would compile sdviz and everything below it once more in a folder of its own, for some ten minutes. It need
 not: the crate in `sdviz/` hands on the library that cargo has built already. For types the kernel reads sources, with
@@ -36,7 +37,7 @@ edition = "2024"
 unexpected_cfgs = "allow"
 
 [target.'cfg(sdviz_source)'.dependencies]
-source = {{ package = "sdviz-source", path = "read/sdviz" }}
+source = { package = "sdviz-source", path = "read/sdviz" }
 """
 # What rust-analyzer reads: of sdviz and of those crates below it whose types a cell can hold the sources, each without
 # what lies below it in turn. It looks through all that it has read after every cell; a name that it does not find is of
@@ -50,19 +51,35 @@ edition = "{edition}"
 path = "{path}"
 
 [features]
-default = ["libtorch"]
+default = {features}
 libtorch = []
 
 [dependencies]
 {dependencies}
 """
-HELD = ["sdviz-base", "tch", "image", "ndarray"]
+
 FACES = """//! sdviz as cargo has built it ({stamp}), and as rust-analyzer reads it.
 #[cfg(not(any(sdviz_source, rust_analyzer)))]
 pub use built::*;
 #[cfg(any(sdviz_source, rust_analyzer))]
 pub use source::*;
 """
+
+
+class Kind:
+    """A kernel with its library: the whole of sdviz, or what reads records."""
+
+    def __init__(self, name, shown, folder, libtorch):
+        self.name, self.shown, self.home, self.libtorch = name, shown, HOME / folder, libtorch
+        # The crates below sdviz whose types a cell can hold.
+        self.held = ["sdviz-base", *(["tch"] if libtorch else []), "image", "ndarray"]
+
+    def features(self):
+        return [] if self.libtorch else ["--no-default-features"]
+
+
+READER = Kind("sdviz-reader", "Rust (sdviz without libtorch)", "reader", False)
+WHOLE = Kind("sdviz-rust", "Rust (sdviz)", "sdviz", True)
 
 
 def run(command, **options):
@@ -99,9 +116,9 @@ def evcxr():
         done.touch()
 
 
-def library():
+def library(kind):
     """Builds sdviz and gives the library's file, the folder of the crates below it, and where native libraries lie."""
-    command = [CARGO, "build", "--lib", "--message-format=json-render-diagnostics"]
+    command = [CARGO, "build", "--lib", *kind.features(), "--message-format=json-render-diagnostics"]
     told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     messages = [json.loads(line) for line in told.splitlines()]
     rlib = next(
@@ -120,51 +137,53 @@ def library():
     return rlib, rlib.parent / "deps", sorted(native)
 
 
-def read():
+def read(kind):
     """The crates that rust-analyzer reads."""
     command = [CARGO, "metadata", "--format-version=1", "--locked"]
     packages = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)["packages"]
     names = {"sdviz": "sdviz-source"}
     for package in packages:
         name = package["name"]
-        if name != "sdviz" and name not in HELD:
+        if name != "sdviz" and name not in kind.held:
             continue
         lib = next(target for target in package["targets"] if "lib" in target["kind"])
-        below = {"sdviz": HELD, "sdviz-base": HELD[1:]}.get(name, [])
-        below = [f'{held} = {{ path = "../{held}" }}' for held in below]
+        below = {"sdviz": kind.held, "sdviz-base": kind.held[1:]}.get(name, [])
         text = READ.format(
-            name=names.get(name, name), edition=lib["edition"], path=lib["src_path"], dependencies="\n".join(below)
+            name=names.get(name, name),
+            edition=lib["edition"],
+            path=lib["src_path"],
+            features=json.dumps(["libtorch"] if kind.libtorch else []),
+            dependencies="\n".join(f'{held} = {{ path = "../{held}" }}' for held in below),
         )
-        write(HOME / "sdviz/read" / name / "Cargo.toml", text)
+        write(kind.home / "read" / name / "Cargo.toml", text)
 
 
-def kernel(rlib, crates, native):
+def kernel(kind):
     """The crate that stands for sdviz, what the kernel reads at its start, and the kernelspec."""
+    rlib, crates, native = library(kind)
     stamp = hashlib.sha256(rlib.read_bytes()).hexdigest()[:16]
-    kept = HOME / "sdviz" / "libsdviz.rlib"
-    write(HOME / "sdviz/Cargo.toml", MANIFEST.format())
-    read()
-    write(HOME / "sdviz/src/lib.rs", FACES.format(stamp=stamp))
+    kept = kind.home / "libsdviz.rlib"
+    write(kind.home / "Cargo.toml", MANIFEST)
+    read(kind)
+    write(kind.home / "src/lib.rs", FACES.format(stamp=stamp))
     shutil.copyfile(rlib, kept)
     flags = ["-Cprefer-dynamic", f"--extern=built={kept}", f"-Ldependency={crates}", *(f"-Lnative={path}" for path in native)]
     # Flags with blanks in them, as in the path of this folder: what parts them is not a blank but the unit separator.
-    start = [f":build_env CARGO_ENCODED_RUSTFLAGS={chr(0x1F).join(flags)}", f':dep sdviz = {{ path = "{HOME / "sdviz"}" }}']
-    write(HOME / "config/init.evcxr", "\n".join(start) + "\n")
-    libtorch = pathlib.Path(os.environ.get("LIBTORCH", ROOT / "libtorch")).resolve()
+    start = [f":build_env CARGO_ENCODED_RUSTFLAGS={chr(0x1F).join(flags)}", f':dep sdviz = {{ path = "{kind.home}" }}']
+    config = kind.home / "config"
+    write(config / "init.evcxr", "\n".join(start) + "\n")
+    environment = {"EVCXR_CONFIG_DIR": str(config), "RUSTFLAGS": "--cfg sdviz_source"}
+    if kind.libtorch:
+        libtorch = pathlib.Path(os.environ.get("LIBTORCH", ROOT / "libtorch")).resolve()
+        environment |= {"LIBTORCH": str(libtorch), "LD_LIBRARY_PATH": str(libtorch / "lib"), "GOMP_SPINCOUNT": "8000"}
     spec = {
         "argv": [str(HOME / "venv/bin/python"), str(TOOLS / "start_kernel.py"), "{connection_file}"],
-        "display_name": "Rust (sdviz)",
+        "display_name": kind.shown,
         "language": "rust",
         "interrupt_mode": "message",
-        "env": {
-            "EVCXR_CONFIG_DIR": str(HOME / "config"),
-            "LIBTORCH": str(libtorch),
-            "LD_LIBRARY_PATH": str(libtorch / "lib"),
-            "RUSTFLAGS": "--cfg sdviz_source",
-            "GOMP_SPINCOUNT": "8000",
-        },
+        "env": environment,
     }
-    write(HOME / "venv/share/jupyter/kernels/sdviz-rust/kernel.json", json.dumps(spec, indent=1) + "\n")
+    write(HOME / f"venv/share/jupyter/kernels/{kind.name}/kernel.json", json.dumps(spec, indent=1) + "\n")
 
 
 def main():
@@ -172,7 +191,8 @@ def main():
     venv()
     if "--python-only" not in sys.argv:
         evcxr()
-        kernel(*library())
+        for kind in [READER] if "--reader" in sys.argv else [READER, WHOLE]:
+            kernel(kind)
 
 
 if __name__ == "__main__":

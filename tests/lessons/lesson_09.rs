@@ -12,9 +12,10 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let sd = Model::load("pocket")?;
     let prompt = "a red apple on a blue background";
 
-    // Only finished pictures are wanted here: no other step is decoded, which takes a quarter of the time.
+    // This lesson draws much, so in few steps; and only finished pictures are wanted, so no other step is decoded.
+    const STEPS: usize = 15;
     fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
-        sd.draw(prompt).seed(seed).decode(Decode::Final)
+        sd.draw(prompt).seed(seed).steps(STEPS).decode(Decode::Final)
     }
 
     // A folder for the files of this lesson.
@@ -55,7 +56,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let mut by_vae = vec![];
     for seed in [1, 2] {
         let (ours, faded, mended) = (draw(&sd, prompt, seed).run()?, draw(&grey_sd, prompt, seed).run()?, draw(&cured, prompt, seed).run()?);
-        assert_eq!(ours.latents(25)?.array(), faded.latents(25)?.array());
+        assert_eq!(ours.latents(STEPS)?.array(), faded.latents(STEPS)?.array());
         assert_eq!(ours.image()?.difference(&mended.image()?), 0.0);
         by_vae.extend([("as it came", faded.image()?), ("with pocket's VAE", mended.image()?)]);
     }
@@ -91,9 +92,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let found = folder.join("found.png");
     draw(&sd, "a rocket on a black background", 11).guidance_scale(4.0).run()?.image()?.save(&found)?;
 
-    let again = sd.like(&found)?.run()?;
+    let again = sd.like(&found)?.decode(Decode::Final).run()?;
     assert_eq!(again.image()?.difference(&Picture::open(&found)?), 0.0);
-    let with_other_seed = sd.like(&found)?.seed(12).run()?;
+    let with_other_seed = sd.like(&found)?.seed(12).decode(Decode::Final).run()?;
     println!("{}", with_other_seed.text());
     show!(sheet(&[("found", &again.image()?), ("seed 12", &with_other_seed.image()?)]));
 
@@ -116,7 +117,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     show!(sheet(&targets[..4].iter().map(|(caption, picture)| (&caption[14..], picture)).collect::<Vec<_>>()));
 
     super::cell("8");
-    let file = sd.teach(&targets).steps(100).batch(8).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
+    let file = sd.teach(&targets).steps(100).batch(4).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
     println!("{} bytes, beside {} of the UNet", std::fs::metadata(&file)?.len(), 2 * sd.parts()?.parameters("unet"));
 
     super::cell("9");
@@ -165,17 +166,20 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         swapped
     })?;
 
-    let mut merged = vec![];
+    let mut mixtures = vec![];
     for ratio in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        let sd = merge("pocket", Model::options(&swapped), ratio)?;
-        merged.push((format!("ratio {ratio}"), draw(&sd, "an apple on a blue background", 1).run()?.image()?));
+        mixtures.push((ratio, merge("pocket", Model::options(&swapped), ratio)?));
+    }
+    let mut merged = vec![];
+    for (ratio, mixture) in &mixtures {
+        merged.push((format!("ratio {ratio}"), draw(mixture, "an apple on a blue background", 1).run()?.image()?));
     }
     show!(sheet(&merged));
 
     super::cell("13");
-    let ends = [(merge("pocket", Model::options(&swapped), 0.0)?, "an apple"), (merge("pocket", Model::options(&swapped), 1.0)?, "an banana")];
     for seed in [1, 2] {
-        for (mixture, drawn) in &ends {
+        for (place, drawn) in [(0, "an apple"), (4, "an banana")] {
+            let mixture = &mixtures[place].1;
             let asked = draw(mixture, "an apple on a blue background", seed).run()?.image()?;
             assert!(asked.difference(&draw(&sd, &format!("{drawn} on a blue background"), seed).run()?.image()?) < 0.5);
         }
@@ -190,7 +194,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
                 known.push((caption.clone(), draw(&sd, &caption, seed).run()?.image()?));
             }
         }
-        let teaching = sd.teach(&targets).keep(&known).steps(100).batch(8).learning_rate(4e-3).rank(8).seed(1);
+        let teaching = sd.teach(&targets).keep(&known).steps(100).batch(4).learning_rate(4e-3).rank(8).seed(1);
         let careful = Model::options("pocket").lora(&teaching.lora(folder.join("careful.safetensors"))?, 1.0).load()?;
         let mut apples = vec![];
         for seed in [3, 5] {

@@ -70,3 +70,5 @@ mod lesson_09;
 mod lesson_10;
 #[rustfmt::skip]
 mod lesson_11;
+#[rustfmt::skip]
+mod lesson_12;
