@@ -143,10 +143,15 @@ test-webuiapi: libtorch
 
 # The lessons (notebooks-rs/README.md). The first call builds the Rust kernel, some minutes; LESSONS="01 05" names some.
 LESSONS ?=
-.PHONY: notebooks test-lessons notebook-kernel test-notebooks notebook-python lessons lessons-check lesson-outputs
+.PHONY: notebooks notebooks-reader test-lessons notebook-kernel test-notebooks notebook-python lessons lessons-check lesson-outputs
 NOTEBOOK_PYTHON = notebooks-rs/.kernel/venv/bin/python
 notebooks: notebook-kernel
 	cd notebooks-rs && .kernel/venv/bin/jupyter lab
+
+# The lesson that only reads a record, with a kernel that needs no libtorch.
+notebooks-reader:
+	$(PYTHON) notebooks-rs/tools/kernel.py --reader
+	cd notebooks-rs && .kernel/venv/bin/jupyter lab 12-reading-a-record.ipynb
 
 notebook-kernel: libtorch
 	$(PYTHON) notebooks-rs/tools/kernel.py

@@ -32,7 +32,7 @@ let sd = Model::load("pocket")?;
 let prompt = "a red apple on a blue background";
 
 // This lesson draws much, so in few steps; and only finished pictures are wanted, so no other step is decoded.
-const STEPS: usize = 15;
+const STEPS: usize = 12;
 fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
     sd.draw(prompt).seed(seed).steps(STEPS).decode(Decode::Final)
 }
@@ -242,7 +242,7 @@ let targets: Vec<(String, Picture)> = (0..16).map(target).collect();
 sheet(&targets[..4].iter().map(|(caption, picture)| (&caption[14..], picture)).collect::<Vec<_>>())
 
 // %%
-let file = sd.teach(&targets).steps(100).batch(4).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
+let file = sd.teach(&targets).steps(60).batch(4).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
 println!("{} bytes, beside {} of the UNet", std::fs::metadata(&file)?.len(), 2 * sd.parts()?.parameters("unet"));
 
 // %% [markdown] lang="en"
@@ -278,7 +278,7 @@ for seed in [5, 6, 7] {
 }
 
 // %% [markdown] lang="en"
-// At weight 1 it has learned the rings, more or less, from sixteen drawings in a hundred steps. At half weight it is on the way there. And look at the others (one seed each, an example): apple and cat have got rings too. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
+// At weight 1 it has learned the rings, more or less, from sixteen drawings in sixty steps. At half weight it is on the way there. And look at the others (one seed each, an example): apple and cat have got rings too. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
 //
 // **With Stable Diffusion** it is the same, with a graphics card and some minutes to an hour; most files that people share to make a model draw a person or a style are LoRAs.
 //
@@ -289,7 +289,7 @@ for seed in [5, 6, 7] {
 // **Predict:** half-way between the two. Which of the pictures above will it draw?
 
 // %% [markdown] lang="zh"
-// 权重为 1 时，它大致学会了环：十六张图，一百步。权重减半，画出来的就还在半路上。再看看别的（各一个种子，是个例子）：苹果和猫也长出了环。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
+// 权重为 1 时，它大致学会了环：十六张图，六十步。权重减半，画出来的就还在半路上。再看看别的（各一个种子，是个例子）：苹果和猫也长出了环。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
 //
 // **换成 Stable Diffusion**也一样，要一块显卡，几分钟到一小时；大家分享的那些让模型画某个人、某种风格的文件，大多就是 LoRA。
 //
@@ -414,7 +414,7 @@ for (seed, thing) in (21..).zip(["a red apple", "a cat face", "a rocket", "a ban
         known.push((caption.clone(), draw(&sd, &caption, seed).run()?.image()?));
     }
 }
-let teaching = sd.teach(&targets).keep(&known).steps(100).batch(4).learning_rate(4e-3).rank(8).seed(1);
+let teaching = sd.teach(&targets).keep(&known).steps(60).batch(4).learning_rate(4e-3).rank(8).seed(1);
 let careful = Model::options("pocket").lora(&teaching.lora(folder.join("careful.safetensors"))?, 1.0).load()?;
 let mut apples = vec![];
 for seed in [3, 5] {

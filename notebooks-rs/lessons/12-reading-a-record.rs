@@ -239,17 +239,19 @@ sheet_of(3, &painted)
 //
 // ## Exercises
 //
-// 1. `rocket.filmstrip()` and `rocket.step_image(8)` fail. What does the message tell you to do?
-// 2. How many of the rocket's pixels would a straight line between start and end get wrong? Take the point half-way between `rocket.latents(0)?` and `rocket.latents(14)?` and compare it with `rocket.latents(7)?`: how far apart are they, in percent of the size of step 7?
+// 1. `rocket.step_image(8)?` fails. Why, and what should have been asked for when the run was made?
+// 2. How far is the way from a straight line? Take the point half-way between `rocket.latents(0)?` and `rocket.latents(14)?` and compare it with `rocket.latents(7)?`: how far apart are they, in percent of the size of step 7?
 // 3. Draw the apple's and the rocket's way in one figure: `plot_runs("pca", &[&run, &rocket])?`. Where do they begin, and where do they part?
 //
 // <details><summary>Answers</summary>
 //
-// 1. That the step was not decoded, and that a run which is to have it needs `--decode`. The record cannot give what it has not.
+// 1. Step 8 was not decoded, and the record cannot give what it has not. `--decode every` would have kept it, `--decode 2` as well.
+//
+//    The error says what is missing, its hint what is there:
 //
 //    {answer 1}
 //
-// 2. About a third or more of its size: the way is bent outwards, because along it the length stays about the same, while the middle of a straight line is shorter.
+// 2. About a third of its size: the way is bent outwards. Along it the length stays about the same, while the middle of a straight line is shorter (the assertion).
 //
 //    {answer 2}
 //
@@ -264,17 +266,19 @@ sheet_of(3, &painted)
 //
 // ## 练习
 //
-// 1. `rocket.filmstrip()` 和 `rocket.step_image(8)` 会失败。提示里说该怎么办？
-// 2. 如果从起点直直地走到终点，差多少？取 `rocket.latents(0)?` 和 `rocket.latents(14)?` 的中点，和 `rocket.latents(7)?` 比：相差第 7 步大小的百分之几？
+// 1. `rocket.step_image(8)?` 会失败。为什么？当初运行时该怎么要求？
+// 2. 这条路离直线有多远？取 `rocket.latents(0)?` 和 `rocket.latents(14)?` 的中点，和 `rocket.latents(7)?` 比：相差第 7 步大小的百分之几？
 // 3. 把苹果和火箭的路画在一幅图里：`plot_runs("pca", &[&run, &rocket])?`。它们从哪里开始，在哪里分开？
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 那一步没有解码；想要的话，运行时要加 `--decode`。记录里没有的东西，它给不出来。
+// 1. 第 8 步没有解码；记录里没有的东西，它给不出来。`--decode every` 会把它留下，`--decode 2` 也会。
+//
+//    错误说缺什么，它的提示（hint）说有什么：
 //
 //    {answer 1}
 //
-// 2. 大约三分之一以上：路是向外弯的，因为一路上长度差不多不变，而直线的中点要短一些。
+// 2. 大约三分之一：路是向外弯的。一路上长度差不多不变，而直线的中点要短一些（断言检验的就是这一点）。
 //
 //    {answer 2}
 //
@@ -285,8 +289,8 @@ sheet_of(3, &painted)
 // </details>
 
 // %% answer="1"
-for refusal in [rocket.filmstrip().err(), rocket.step_image(8).err()].into_iter().flatten() {
-    println!("{refusal}");
+if let Err(refusal) = rocket.step_image(8) {
+    println!("{refusal}\nhint: {}", refusal.hint().unwrap_or_default());
 }
 
 // %% answer="2"

@@ -169,7 +169,12 @@ def kernel(kind):
     shutil.copyfile(rlib, kept)
     flags = ["-Cprefer-dynamic", f"--extern=built={kept}", f"-Ldependency={crates}", *(f"-Lnative={path}" for path in native)]
     # Flags with blanks in them, as in the path of this folder: what parts them is not a blank but the unit separator.
-    start = [f":build_env CARGO_ENCODED_RUSTFLAGS={chr(0x1F).join(flags)}", f':dep sdviz = {{ path = "{kind.home}" }}']
+    start = [
+        # A cell is compiled more often than it is run twice, and what is slow in it lies in the library.
+        ":opt 0",
+        f":build_env CARGO_ENCODED_RUSTFLAGS={chr(0x1F).join(flags)}",
+        f':dep sdviz = {{ path = "{kind.home}" }}',
+    ]
     config = kind.home / "config"
     write(config / "init.evcxr", "\n".join(start) + "\n")
     environment = {"EVCXR_CONFIG_DIR": str(config), "RUSTFLAGS": "--cfg sdviz_source"}

@@ -13,7 +13,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let prompt = "a red apple on a blue background";
 
     // This lesson draws much, so in few steps; and only finished pictures are wanted, so no other step is decoded.
-    const STEPS: usize = 15;
+    const STEPS: usize = 12;
     fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
         sd.draw(prompt).seed(seed).steps(STEPS).decode(Decode::Final)
     }
@@ -117,7 +117,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     show!(sheet(&targets[..4].iter().map(|(caption, picture)| (&caption[14..], picture)).collect::<Vec<_>>()));
 
     super::cell("8");
-    let file = sd.teach(&targets).steps(100).batch(4).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
+    let file = sd.teach(&targets).steps(60).batch(4).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
     println!("{} bytes, beside {} of the UNet", std::fs::metadata(&file)?.len(), 2 * sd.parts()?.parameters("unet"));
 
     super::cell("9");
@@ -194,7 +194,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
                 known.push((caption.clone(), draw(&sd, &caption, seed).run()?.image()?));
             }
         }
-        let teaching = sd.teach(&targets).keep(&known).steps(100).batch(4).learning_rate(4e-3).rank(8).seed(1);
+        let teaching = sd.teach(&targets).keep(&known).steps(60).batch(4).learning_rate(4e-3).rank(8).seed(1);
         let careful = Model::options("pocket").lora(&teaching.lora(folder.join("careful.safetensors"))?, 1.0).load()?;
         let mut apples = vec![];
         for seed in [3, 5] {

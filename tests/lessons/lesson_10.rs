@@ -175,7 +175,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         goals.push(draw_with(&sd, sd.scheduler("euler", 100)?.as_mut(), prompt, seed)?);
     }
     let mut table: Vec<[f64; 3]> = vec![];
-    for steps in [5, 10, 15, 25] {
+    for steps in [5, 10, 25] {
         let mut far = [0.0; 3];
         for ((prompt, seed), goal) in subjects.iter().zip(&goals) {
             let mut ours = TwoStep { euler: sd.scheduler("euler", steps)?, last: None };
@@ -188,7 +188,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     }
     // Each comes nearer with more steps; from 10 on ours is never farther than Euler by more than a fifth of a level.
     assert!((0..3).all(|column| table.windows(2).all(|rows| rows[1][column] < rows[0][column])));
-    assert!(table[1..].iter().all(|far| far[1] < far[0] + 0.2) && table[3][1] < table[3][0]);
+    assert!(table[1..].iter().all(|far| far[1] < far[0] + 0.2) && table[2][1] < table[2][0]);
 
     if !super::outputs_are_wanted() {
         // The answer to exercise 1.
