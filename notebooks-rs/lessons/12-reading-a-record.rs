@@ -159,7 +159,7 @@ for (name, run) in [("apple", &run), ("rocket", &rocket)] {
 run.plot("pca")?
 
 // %% [markdown] lang="en"
-// Nearly all (one run, an example; the dashed line in the second panel counts it). The curve looks like a quarter of a turn, as it must where one thing fades in while another fades out.
+// Nearly all (one run, an example; the second panel counts it). And the way is a bow, as it must be where one thing fades in while another fades out.
 //
 // ## What was expected
 //
@@ -168,7 +168,7 @@ run.plot("pca")?
 // **Predict:** which is nearer to the last one half-way through: the latents of step 7, or the prediction of step 7?
 
 // %% [markdown] lang="zh"
-// 几乎全部（一次运行，只是一个例子；第二格里的虚线数的就是它）。曲线像四分之一个圆弧：一样东西淡入、另一样淡出，本来就该如此。
+// 几乎全部（一次运行，只是一个例子；第二格数的就是它）。路是一段弧：一样东西淡入、另一样淡出，本来就该如此。
 //
 // ## 它心里想的图
 //
@@ -241,7 +241,7 @@ sheet_of(3, &painted)
 //
 // 1. `rocket.step_image(8)?` fails. Why, and what should have been asked for when the run was made?
 // 2. How far is the way from a straight line? Take the point half-way between `rocket.latents(0)?` and `rocket.latents(14)?` and compare it with `rocket.latents(7)?`: how far apart are they, in percent of the size of step 7?
-// 3. Draw the apple's and the rocket's way in one figure: `plot_runs("pca", &[&run, &rocket])?`. Where do they begin, and where do they part?
+// 3. Draw the apple's and the rocket's way in one figure: `plot_runs("pca", &[&run, &rocket])?`. Do they begin at the same place?
 //
 // <details><summary>Answers</summary>
 //
@@ -255,7 +255,7 @@ sheet_of(3, &painted)
 //
 //    {answer 2}
 //
-// 3. Each begins in a noise of its own, at opposite places, and ends at a picture of its own: two quarter turns that meet nowhere.
+// 3. They are apart from the beginning: each starts in a noise of its own and ends at a picture of its own (two runs, an example). The steps of both are one cloud of points to it, so it also finds directions in which the two differ.
 //
 //    {answer 3}
 //
@@ -268,7 +268,7 @@ sheet_of(3, &painted)
 //
 // 1. `rocket.step_image(8)?` 会失败。为什么？当初运行时该怎么要求？
 // 2. 这条路离直线有多远？取 `rocket.latents(0)?` 和 `rocket.latents(14)?` 的中点，和 `rocket.latents(7)?` 比：相差第 7 步大小的百分之几？
-// 3. 把苹果和火箭的路画在一幅图里：`plot_runs("pca", &[&run, &rocket])?`。它们从哪里开始，在哪里分开？
+// 3. 把苹果和火箭的路画在一幅图里：`plot_runs("pca", &[&run, &rocket])?`。它们的起点相同吗？
 //
 // <details><summary>参考答案</summary>
 //
@@ -282,7 +282,7 @@ sheet_of(3, &painted)
 //
 //    {answer 2}
 //
-// 3. 各自从自己的噪声开始，在相对的位置；各自走到自己的图：两段四分之一圆弧，哪里也不相交。
+// 3. 从一开始就是分开的：各自从自己的噪声出发，走到自己的图（两次运行，只是一个例子）。两次运行的步子在它看来是同一堆点，所以它找到的方向里也有两者之间的差别。
 //
 //    {answer 3}
 //
