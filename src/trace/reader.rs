@@ -189,6 +189,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::tensors`].
+    #[cfg(feature = "libtorch")]
     pub(super) fn shape_of(&self, step: usize, key: &str) -> Result<Option<Vec<usize>>> {
         self.source.shape(step, key)
     }
