@@ -191,10 +191,9 @@ fn a_training_ends_by_the_clock() {
     done(&words(&timed));
     let log = w.log("t/vae");
     let last = log.last().unwrap();
-    let highest = log.iter().map(|line| line.learning_rate).fold(0.0, f64::max);
     // How many steps there are in the time, and so how far down the last one begins, depends on what else the machine does.
     assert!(last.step > 1 && last.step < 100_000, "{} steps", last.step);
-    assert!(last.learning_rate < 0.5 * highest, "{last:?}, the highest was {highest}");
+    assert!(last.learning_rate < 0.5 * 4e-3, "{last:?}");
     let model = w.path("t/model/vae/diffusion_pytorch_model.safetensors");
     std::fs::remove_file(&model).unwrap();
     done(&words(&timed));

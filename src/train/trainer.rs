@@ -70,7 +70,7 @@ impl Lesson {
     pub fn mean(lessons: Vec<Lesson>, shares: &[f64]) -> Lesson {
         let mut all = Lesson { loss: Tensor::from(0.0f64), parts: vec![], gradients: vec![] };
         for (lesson, share) in lessons.into_iter().zip(shares) {
-            all.loss = all.loss + lesson.loss * *share;
+            all.loss += lesson.loss * *share;
             let own = lesson.gradients.into_iter().map(|gradient| gradient * *share);
             if all.parts.is_empty() {
                 all.parts = lesson.parts.iter().map(|(name, value)| (*name, value * *share)).collect();

@@ -8,7 +8,7 @@ use crate::plates::{Plate, row, table};
 use crate::scene::{Scene, pictures};
 use image::imageops::rotate90;
 use sdviz::dataset::config::Config;
-use sdviz::dataset::drawing::Drawing as Sprite;
+use sdviz::dataset::drawing::{Drawing as Sprite, put};
 use sdviz::dataset::icons::Package;
 use sdviz::export::attention::recorded::{How, Recorded};
 use sdviz::export::attention::words::Word;
@@ -133,15 +133,20 @@ fn card(scene: &Scene, seed: usize) -> Result<Option<(RgbImage, Array2<bool>)>> 
     let svg = Package::read(&folder, SET)?.svg(object.icon_in(SET))?;
     let side = [104, 92, 98, 88][seed % 4];
     let at = [(3, -4), (-5, 2), (0, 0), (6, 5)][seed % 4];
-    let sprite = Sprite::render(&svg, &scene.subject.name, 128)?.scaled(side);
+    let sprite = Sprite::new(Sprite::render(&svg, &scene.subject.name, 128)?, 0).scaled(side);
+    let on = |paper: [u8; 3]| {
+        let mut picture = RgbImage::from_pixel(128, 128, Rgb(paper));
+        put(&sprite, &mut picture, at);
+        picture
+    };
     let behind = scene.studio.judge.classes().backgrounds[scene.subject.background].rgb;
-    let [light, dark] = [[255; 3], [0; 3]].map(|paper| sprite.on(paper, 128, at));
+    let [light, dark] = [[255; 3], [0; 3]].map(on);
     // What the paper does not show through: more than half of the paper's 255 is gone.
     let inside = |(y, x): (usize, usize)| {
         let [light, dark] = [&light, &dark].map(|picture| i32::from(picture.get_pixel(x as u32, y as u32).0[0]));
         light - dark < 128
     };
-    Ok(Some((sprite.on(behind, 128, at), Array2::from_shape_fn((128, 128), inside))))
+    Ok(Some((on(behind), Array2::from_shape_fn((128, 128), inside))))
 }
 
 /// One prediction at each of the levels, with its attention and its pictures.
