@@ -71,6 +71,13 @@ gpu-check: libtorch
 gpu-check-pack:
 	$(PYTHON) scripts/gpu/pack.py $(GPU_PACK)
 
+# The docs as a site with search, in target/site: MkDocs in a virtual environment of its own, a warning or dead link ends it.
+.PHONY: site
+site:
+	$(PYTHON) -m venv target/site-venv
+	target/site-venv/bin/pip install -q mkdocs-material==9.8.2 jieba==0.42.1
+	target/site-venv/bin/python scripts/site.py
+
 # The experiments of docs/gallery.md: figures, pictures, page. Goes on where it was stopped; GALLERY="--only 3,7" makes some.
 GALLERY ?=
 .PHONY: gallery
