@@ -120,6 +120,8 @@ def main():
         add(tar, "bin/sdviz.xz", packed(program, out))
         for name in CARRIED:
             tar.add(ROOT / name, name, filter=lambda entry: None if "__pycache__" in entry.name else entry)
+        if (out / "icons").is_dir():  # what scripts/gpu/trim_icons.py left, for scripts/gpu/train_pocket.py
+            tar.add(out / "icons", ".gpu/icons")
         if not options.no_diffusers:
             # A machine without diffusers may have all that it needs beside.
             tar.add(wheel("diffusers", DIFFUSERS, out), "bin/diffusers.whl")
