@@ -2,8 +2,6 @@
 //! and none lies about that no page shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod typed;
-
 use clap::Parser;
 use sdviz::cli::args::Cli;
 use serde::Deserialize;
@@ -102,7 +100,7 @@ fn the_commands_are_understood() {
     for Figure { name, commands, .. } in table().figure {
         // Those in loops have the shell's words around them.
         for line in commands.lines().filter(|line| line.starts_with("sdviz ")) {
-            Cli::try_parse_from(typed::words(line)).unwrap_or_else(|error| panic!("{name}: {line}: {error}"));
+            Cli::try_parse_from(shlex::split(line).unwrap()).unwrap_or_else(|error| panic!("{name}: {line}: {error}"));
             understood += 1;
         }
     }

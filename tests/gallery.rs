@@ -6,8 +6,6 @@ mod document;
 #[allow(dead_code)]
 #[path = "../examples/gallery/figures.rs"]
 mod figures;
-mod typed;
-
 use clap::Parser;
 use figures::{Figure, Figures, Units, Values};
 use sdviz::cli::args::{Cli, Command};
@@ -39,7 +37,7 @@ fn the_commands_are_understood() {
     assert!(all.len() > 20, "{all:?}");
     for line in all {
         let command =
-            Cli::try_parse_from(typed::words(&line)).unwrap_or_else(|error| panic!("{line}: {error}")).command;
+            Cli::try_parse_from(shlex::split(&line).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}")).command;
         let Command::Trace(trace) = command else { continue };
         let mut edits = trace.edits.edit.iter();
         let known = |edit: &&String| edit.parse::<Edit>().unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -18,7 +18,6 @@ import json
 import lzma
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,9 @@ import tarfile
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from gpu.work import PACKED, ROOT, configuration, unpacked  # noqa: E402
+
 PART = 15 * 2**20
 # What differs from assets/pocket.toml: there the training of two processor cores stands. The numbers of steps are out of
 # reach: the stages end by the clock.
@@ -63,17 +64,12 @@ class Training:
         self.running = []
 
     def find_program(self):
-        packed = ROOT / "bin/sdviz.xz"
         if self.options.program:
             return self.options.program.resolve()
-        if not packed.exists():
+        if not PACKED.exists():
             sys.exit("error: there is no bin/sdviz.xz\nhint: name a program with `--program`")
-        import torch
-        beside = pathlib.Path(torch.__file__).parent / "lib"
-        self.environment["LD_LIBRARY_PATH"] = f"{beside}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
-        program = self.work / "sdviz"
-        program.write_bytes(lzma.decompress(packed.read_bytes()))
-        program.chmod(0o755)
+        program, libraries = unpacked(self.work)
+        self.environment.update(libraries)
         return program
 
     def left(self):
@@ -155,21 +151,6 @@ def tar(folders, endings=None, deep=True):
                 if path.is_file() and not left_out and (endings is None or path.suffix in endings):
                     file.add(path, f"{name}/{path.relative_to(folder)}")
     return packed.getvalue()
-
-
-def configuration(text, *changes):
-    """A training's configuration with some settings changed: `key = value` lines of its tables."""
-    for table, settings in ((table, settings) for change in changes for table, settings in change.items()):
-        begin = re.search(rf"^\[{table}\]\n", text, re.MULTILINE).end()
-        end = re.search(r"^\[", text[begin:], re.MULTILINE)
-        end = begin + end.start() if end else len(text)
-        body = text[begin:end]
-        for key, value in settings.items():
-            line = f"{key} = {json.dumps(value)}\n"
-            body = re.sub(rf"^{key} = (\[[^\]]*\]|.*)\n", "", body, flags=re.MULTILINE)
-            body = line + body
-        text = text[:begin] + body + text[end:]
-    return text
 
 
 def run(training):

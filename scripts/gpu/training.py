@@ -1,11 +1,10 @@
 """How fast a model from scratch learns on this device: both stages of the embedded model's training, in batches of several sizes."""
 import json
-import re
 
 import torch
 
 from . import tensors
-from .work import ROOT, need
+from .work import ROOT, configuration, need
 
 SIDE, PICTURES = 128, 96
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -24,16 +23,6 @@ def pictures(folder):
     return folder
 
 
-def config(stage, batch, steps):
-    """The embedded model's, with these numbers in the tables of both stages."""
-    text = (ROOT / "assets/pocket.toml").read_text()
-    head, table, rest = re.split(rf"^(\[{stage}\])$", text, flags=re.M)
-    own, after = re.split(r"\n\n", rest, maxsplit=1)
-    for key, value in {"steps": steps, "batch": batch, "log_every": steps // 4, "sample_every": 0, "checkpoint_every": steps}.items():
-        own = re.sub(rf"^{key} = .*\n?", "", own, flags=re.M) + f"\n{key} = {value}"
-    return f"{head}{table}{own}\n\n{after}"
-
-
 def training(part):
     """Pictures a second, of the last quarter of each short training."""
     check = part.check
@@ -43,7 +32,8 @@ def training(part):
         out, file = check.folder / f"trained-{name}-{batch}", check.folder / f"{name}-{batch}.toml"
         if name == "diffusion":  # stands on the first stage's model
             out = check.folder / "trained-vae-8" if check.quick else check.folder / "trained-vae-64"
-        file.write_text(config(name, batch, steps))
+        course = {"steps": steps, "batch": batch, "log_every": steps // 4, "sample_every": 0, "checkpoint_every": steps}
+        file.write_text(configuration((ROOT / "assets/pocket.toml").read_text(), {name: course}))
         part.sdviz("train", name, "--quiet", "--data", data, "--config", file, "--out", out, "--device", check.device, "--force")
         lines = [json.loads(line) for line in (out / name / "log.jsonl").read_text().splitlines()]
         need((out / "model").is_dir(), "there is no model")

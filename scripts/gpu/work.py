@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -16,6 +17,32 @@ import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+PACKED = ROOT / "bin/sdviz.xz"
+
+
+def unpacked(folder):
+    """The program as scripts/gpu/pack.py packs it, unpacked into a folder, and the settings under which it finds the libtorch
+    that a Python torch brings."""
+    import torch
+    program, beside = folder / "sdviz", pathlib.Path(torch.__file__).parent / "lib"
+    program.write_bytes(lzma.decompress(PACKED.read_bytes()))
+    program.chmod(0o755)
+    return program, {"LD_LIBRARY_PATH": f"{beside}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")}
+
+
+def configuration(text, *changes):
+    """A training's configuration with some settings changed: `key = value` lines of its tables."""
+    for table, settings in ((table, settings) for change in changes for table, settings in change.items()):
+        begin = re.search(rf"^\[{table}\]\n", text, re.MULTILINE).end()
+        end = re.search(r"^\[", text[begin:], re.MULTILINE)
+        end = begin + end.start() if end else len(text)
+        body = text[begin:end]
+        for key, value in settings.items():
+            body = f"{key} = {json.dumps(value)}\n" + re.sub(rf"^{key} = (\[[^\]]*\]|.*)\n", "", body, flags=re.MULTILINE)
+        text = text[:begin] + body + text[end:]
+    return text
 
 
 class OutOfTime(Exception):
@@ -104,30 +131,23 @@ class Check:
         self.options, self.figures, self.folder = options, figures, pathlib.Path(folder)
         self.device, self.quick = options.device, options.quick
         self.deadline = time.monotonic() + options.minutes * 60
-        self.program, packed = self.find_program()
+        self.program, libraries = self.find_program()
         self.environment = {**os.environ, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "scripts")}
         for name in ("SDVIZ_MODEL", "RUST_BACKTRACE"):  # with the second every panic is printed, those too that become errors
             self.environment.pop(name, None)
-        if packed:  # built elsewhere, against the libtorch that a Python torch brings
-            import torch
-            beside = pathlib.Path(torch.__file__).parent / "lib"
-            self.environment["LD_LIBRARY_PATH"] = f"{beside}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
+        self.environment.update(libraries)
         self.pocket = str(ROOT / "assets/pocket") if (ROOT / "assets/pocket/model_index.json").exists() else "pocket"
         self.tiny = str(ROOT / "tests/goldens/tiny-sd")
 
     def find_program(self):
         named = self.options.program
         if named:
-            return pathlib.Path(named).resolve(), False
-        packed = ROOT / "bin/sdviz.xz"
-        if packed.exists():
-            program = self.folder / "sdviz"
-            program.write_bytes(lzma.decompress(packed.read_bytes()))
-            program.chmod(0o755)
-            return program, True
+            return pathlib.Path(named).resolve(), {}
+        if PACKED.exists():
+            return unpacked(self.folder)
         for place in ("target/release/sdviz", "target/debug/sdviz"):
             if (ROOT / place).exists():
-                return ROOT / place, False
+                return ROOT / place, {}
         raise SystemExit("error: there is no program to check\nhint: `cargo build`, or name one with `--program`")
 
 

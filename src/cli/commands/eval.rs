@@ -54,8 +54,7 @@ fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
     if settings.scheduler.is_empty() {
         settings.scheduler = pipeline.default_scheduler()?.name().into();
     }
-    let styled = if styles.is_some() { args.styled } else { 0 };
-    let bar = report::bar(args.count + args.unguided + 2 * args.negative + styled, talk);
+    let bar = report::bar(args.count + args.unguided + 2 * args.negative + settings.styled, talk);
     let shots = prompts::evaluate(&pipeline, &judge, styles.as_ref(), &settings, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let name = args.judge.as_ref().map_or("embedded".into(), |folder| folder.display().to_string());
