@@ -124,6 +124,12 @@ impl Workshop {
         words
     }
 
+    /// The configuration with one more line in a table.
+    fn settings(&self, table: &str, line: &str) {
+        let head = format!("[{table}]");
+        std::fs::write(self.path("tiny.toml"), TINY.replace(&head, &format!("{head}\n{line}"))).unwrap();
+    }
+
     fn log(&self, stage: &str) -> Vec<LogLine> {
         log::read(&self.path(stage)).unwrap()
     }
@@ -138,7 +144,7 @@ fn words(words: &[String]) -> Vec<&str> {
 #[test]
 fn a_model_from_scratch() {
     let w = Workshop::new();
-    done(&words(&w.train("vae", "t", &["--seed", "3"])));
+    done(&words(&w.train("vae", "t", &["--seed", "6"])));
     let log = w.log("t/vae");
     let last = log.last().unwrap();
     let psnr = last.more["psnr"].as_f64().unwrap();
@@ -146,16 +152,17 @@ fn a_model_from_scratch() {
     assert!(last.step == 350 && last.loss < 1.3 && psnr > 15.0, "loss {}, {psnr} dB", last.loss);
 
     // Threads that share a batch learn the same from it.
-    let learned = |workers: &str| {
-        std::fs::write(w.path("tiny.toml"), TINY.replace("[diffusion]", &format!("[diffusion]\nworkers = {workers}")))
-            .unwrap();
-        done(&words(&w.train("diffusion", "t", &["--seed", "3", "--steps", "10", "--force"])));
-        let last = w.log("t/diffusion").pop().unwrap();
+    let learned = |stage: &str, out: &str, workers: &str| {
+        w.settings(stage, &format!("workers = {workers}"));
+        done(&words(&w.train(stage, out, &["--seed", "3", "--steps", "10", "--force"])));
+        let last = w.log(&format!("{out}/{stage}")).pop().unwrap();
         (last.loss, last.gradient)
     };
-    let (alone, shared) = (learned("1"), learned("3"));
-    assert!((alone.0 / shared.0 - 1.0).abs() < 1e-4, "loss {} and {}", alone.0, shared.0);
-    assert!((alone.1 / shared.1 - 1.0).abs() < 1e-3, "gradient {} and {}", alone.1, shared.1);
+    for (stage, out) in [("vae", "v"), ("diffusion", "t")] {
+        let (alone, shared) = (learned(stage, out, "1"), learned(stage, out, "3"));
+        assert!((alone.0 / shared.0 - 1.0).abs() < 1e-4, "{stage}: loss {} and {}", alone.0, shared.0);
+        assert!((alone.1 / shared.1 - 1.0).abs() < 1e-3, "{stage}: gradient {} and {}", alone.1, shared.1);
+    }
 
     done(&words(&w.train("diffusion", "t", &["--seed", "3", "--force"])));
     let log = w.log("t/diffusion");
@@ -173,6 +180,8 @@ fn a_model_from_scratch() {
     let record: serde_json::Value = serde_json::from_slice(&std::fs::read(w.path("run/run.json")).unwrap()).unwrap();
     assert_eq!(record["plan"]["guidance_scale"], 5.0, "the scale that the samples were drawn with");
 
+    only_the_decoder_learns(&w, &model);
+
     let lora = ["train", "lora", "--data", &w.text("data"), "--config", &w.text("tiny.toml"), "--out", &w.text("l")];
     done(&[&lora[..], &["--model", &model]].concat());
     let (lora, with) = (w.text("l/lora.safetensors"), w.text("with"));
@@ -180,6 +189,26 @@ fn a_model_from_scratch() {
     done(&[&["trace", "--model", &model, "--lora", &lora, "--out", &with], &prompt[..]].concat());
     let differ = sdviz(&["diff", &run, &with, "--tolerance", "0"]).stdout(Stdio::null()).status().unwrap();
     assert_eq!(differ.code(), Some(1), "the LoRA changes nothing");
+}
+
+/// `decoder_only` leaves the encoder, and so all latents, as they were; it needs a model.
+fn only_the_decoder_learns(w: &Workshop, model: &str) {
+    w.settings("vae", "decoder_only = true");
+    let refusal = refused(&words(&w.train("vae", "d", &["--steps", "3"])));
+    assert!(refusal.contains("decoder_only") && refusal.contains("--init"), "{refusal}");
+    done(&words(&w.train("vae", "d", &["--steps", "3", "--init", model])));
+    let weights = |folder: &str| {
+        let path = w.path(folder).join("vae/diffusion_pytorch_model.safetensors");
+        tch::Tensor::read_safetensors(path).unwrap().into_iter().collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (before, after) = (weights("t/model"), weights("d/model"));
+    assert_eq!(before.len(), after.len());
+    for (key, old) in &before {
+        let same = *old == after[key];
+        let stays = key.starts_with("encoder.") || key.starts_with("quant_conv.");
+        assert!(same || !stays, "{key} has changed");
+        assert!(!same || stays || !key.ends_with("conv_in.weight"), "{key} has learned nothing");
+    }
 }
 
 /// With a limit in minutes a training ends by the clock, with its learning rate down and the model written; one that was

@@ -160,12 +160,26 @@ pub struct VaeTraining {
     pub kl: f64,
     /// Pictures that are held back to measure on.
     pub held_back: usize,
+    /// Whether the decoder alone learns, of the model that is gone on from: the latents stay what they are.
+    pub decoder_only: bool,
+    /// Threads that share each batch on a processor.
+    pub workers: usize,
 }
 
 impl Default for VaeTraining {
     fn default() -> Self {
         let course = Course::default();
-        VaeTraining { course, crop: 64, absolute: 1.0, squared: 4.0, edges: 0.5, kl: 2e-4, held_back: 64 }
+        VaeTraining {
+            course,
+            crop: 64,
+            absolute: 1.0,
+            squared: 4.0,
+            edges: 0.5,
+            kl: 2e-4,
+            held_back: 64,
+            decoder_only: false,
+            workers: 1,
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Enters: what the loss is computed from. Leaves: the rest of the model folder, and sample grids that are drawn with it.
 
-use super::config::Samples;
+use super::config::{DiffusionTraining, Samples};
 use super::noise::{Batch, NoiseLoss};
 use super::parameters::Parameters;
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
-use crate::error::{Error, Result};
+use super::workers;
+use crate::error::Result;
 use crate::files::atomic::write_atomically;
 use crate::model::components::{TEXT_ENCODER, UNET};
 use crate::model::config::{TextConfig, UNetConfig};
@@ -48,8 +49,7 @@ pub struct DiffusionTask<'a> {
     device: Device,
 }
 
-/// One of the threads that share a batch: on a processor, small networks learn faster side by side than one after the
-/// other with all threads in each layer.
+/// One of the threads that share a batch.
 struct Worker {
     text_encoder: TextEncoder,
     unet: UNet,
@@ -76,7 +76,8 @@ impl<'a> DiffusionTask<'a> {
             let weights = parameters.views().into_iter().map(Tensor::shallow_clone).collect();
             Ok(Worker { text_encoder, unet, weights })
         };
-        let count = if device.is_cuda() { 1 } else { setting.noise.workers() };
+        let DiffusionTraining { course, workers, .. } = setting.noise.training();
+        let count = workers::count(*workers, course.batch, device);
         let workers = (0..count).map(worker).collect::<Result<_>>()?;
         Ok(DiffusionTask { setting, workers, device })
     }
@@ -86,26 +87,7 @@ impl Task for DiffusionTask<'_> {
     fn learn(&mut self, _: &[&Tensor]) -> Result<Lesson> {
         let batch = self.setting.noise.batch()?;
         let parts = batch.split(self.workers.len() as i64);
-        if parts.len() == 1 {
-            return self.workers[0].learn(&parts[0]);
-        }
-        let threads = tch::get_num_threads();
-        let each = (threads / parts.len() as i32).max(1);
-        let shares: Vec<f64> = parts.iter().map(|part| part.pictures() as f64 / batch.pictures() as f64).collect();
-        let lessons = std::thread::scope(|scope| {
-            let mut running = vec![];
-            for (worker, part) in self.workers.iter_mut().zip(parts) {
-                running.push(scope.spawn(move || {
-                    tch::set_num_threads(each);
-                    worker.learn(&part)
-                }));
-            }
-            running.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
-        });
-        tch::set_num_threads(threads);
-        let stopped = |_| Error::Torch("a thread of the training panicked".into());
-        let lessons = lessons.into_iter().map(|lesson| lesson.map_err(stopped)?).collect::<Result<Vec<_>>>()?;
-        Ok(Lesson::mean(lessons, &shares))
+        workers::share(&mut self.workers, parts, Batch::pictures, Worker::learn)
     }
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {

@@ -24,3 +24,4 @@ pub mod stages;
 pub mod tokenizer;
 pub mod trainer;
 pub mod vae;
+mod workers;

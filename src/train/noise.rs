@@ -169,9 +169,9 @@ impl<'a> NoiseLoss<'a> {
         self.batch()?.loss(text_encoder, unet)
     }
 
-    /// How many threads are to share a batch.
-    pub fn workers(&self) -> usize {
-        self.training.workers.max(1)
+    /// How it is learned.
+    pub fn training(&self) -> &DiffusionTraining {
+        self.training
     }
 
     /// A random batch. All that is random is drawn where it computes: nothing is copied, and nobody waits.

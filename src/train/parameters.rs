@@ -72,6 +72,14 @@ impl Layout {
         self.slots.push(slot);
     }
 
+    /// The weights whose names begin with one of these.
+    pub fn only(&self, beginnings: &[&str]) -> Layout {
+        let mut some = Layout::default();
+        let wanted = |slot: &&Slot| beginnings.iter().any(|beginning| slot.name.starts_with(beginning));
+        self.slots.iter().filter(wanted).for_each(|slot| some.push(slot.name.clone(), &slot.shape));
+        some
+    }
+
     /// The weights.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
@@ -172,6 +180,13 @@ impl Parameters {
     /// The same weights once more, not a copy.
     pub fn shared(&self) -> Parameters {
         Parameters { layout: self.layout.clone(), flat: self.flat.shallow_clone(), views: self.views.clone() }
+    }
+
+    /// These weights, but another's where it has one of the name.
+    pub fn with(&self, other: &Parameters) -> Parameters {
+        let others = other.views.iter().map(|(name, view)| (name.clone(), view.shallow_clone()));
+        let own = self.views.iter().map(|(name, view)| (name.clone(), view.shallow_clone()));
+        Parameters { views: Rc::new(own.chain(others).collect()), ..self.shared() }
     }
 
     /// The weight of this name, if there is one.

@@ -8,11 +8,11 @@ use super::data::Data;
 use super::diffusion::{DiffusionTask, Setting};
 use super::folder;
 use super::noise::{LATENTS_FILE, Latents, NoiseLoss, token_ids};
-use super::parameters::Layout;
+use super::parameters::{Layout, Parameters};
 use super::save;
 use super::tokenizer;
 use super::trainer::Trainer;
-use super::vae::VaeTask;
+use super::vae::{self, VaeTask};
 use crate::error::{Error, IoContext, Result};
 use crate::files::atomic;
 use crate::files::lock::Hold;
@@ -202,7 +202,9 @@ pub(super) fn component<C: Config>(
 pub(super) fn settings(stage: &str, seed: u64, training: Value, configs: &[&Map<String, Value>]) -> Value {
     let mut training = training;
     if let (Some(training), Some(free)) = (training.as_object_mut(), json!(Course::default()).as_object()) {
-        training.retain(|name, _| !free.contains_key(name) && name != "workers");
+        // `decoder_only` says what is learned only where it is set: checkpoints from before it go on.
+        let has_no_say = |name: &str, value: &Value| name == "workers" || name == "decoder_only" && value == false;
+        training.retain(|name, value| !free.contains_key(name) && !has_no_say(name, value));
     }
     json!({"stage": stage, "seed": seed, "training": training, "model": configs})
 }
@@ -224,16 +226,27 @@ pub fn vae(request: &TrainRequest, say: Say) -> Result<Done> {
     request.check_model(VAE.config)?;
     let folder = request.folder("vae")?;
     let data = request.data(config.sample_size, say)?;
-    let layout = Rc::new(Layout::of(|at| Vae::new(&at("vae"), config.clone()).map(drop))?);
-    say(&format!("autoencoder: {} parameters", layout.total()));
+    let mut layout = Rc::new(Layout::of(|at| Vae::new(&at("vae"), config.clone()).map(drop))?);
+    let mut frozen = None;
+    if training.decoder_only {
+        let known = files.as_ref().ok_or_else(|| {
+            Error::invalid("`vae.decoder_only` needs a model whose encoder stays", "name one with `--init`")
+        })?;
+        let all = request.begin(&layout, Some(known))?.to_device(request.device);
+        let learning = layout.only(&["vae.decoder.", "vae.post_quant_conv."]);
+        frozen = Some(Parameters::new(std::mem::replace(&mut layout, Rc::new(learning)), all, false));
+    }
+    let part = if training.decoder_only { "decoder" } else { "autoencoder" };
+    say(&format!("{part}: {} parameters", layout.total()));
     let settings = settings("vae", request.seed, json!(training), &[&json]);
     let trainer = request.trainer(&folder, &training.course, settings);
     let model = request.model();
+    let setting = vae::Setting { data: &data, training, config: (&config, &json), frozen, model: model.clone() };
     let trained = trainer.run(
         &layout,
         || request.begin(&layout, files.as_ref()),
         request.device,
-        |parameters| VaeTask::new(parameters, &data, training, (&config, &json), &model),
+        |parameters| VaeTask::new(parameters, setting),
     )?;
     Ok(Done { learned: model, folder, step: trained.step, stopped: trained.stopped })
 }

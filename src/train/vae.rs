@@ -8,6 +8,7 @@ use super::data::Data;
 use super::parameters::Parameters;
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
+use super::workers;
 use crate::error::{Error, Result};
 use crate::eval::reconstruct::{as_input, reconstruct};
 use crate::export::diff::psnr;
@@ -25,18 +26,75 @@ use tch::{Device, Kind, Tensor};
 /// The deviation that latents get, so that the scaling factor is that of Stable Diffusion 1.x.
 const SCALING_FACTOR: f64 = 0.18215;
 
+/// What is known when the learning begins.
+pub struct Setting<'a> {
+    /// Pictures.
+    pub data: &'a Data,
+    /// How it is learned.
+    pub training: &'a VaeTraining,
+    /// The configuration, as it is read and as it is written.
+    pub config: (&'a VaeConfig, &'a Map<String, Value>),
+    /// All weights, if only some of them learn.
+    pub frozen: Option<Parameters>,
+    /// Where the model goes.
+    pub model: PathBuf,
+}
+
 /// Learning to encode and decode.
 pub struct VaeTask<'a> {
-    vae: Vae,
-    data: &'a Data,
+    setting: Setting<'a>,
+    workers: Vec<Worker>,
     /// The pictures where it computes, if they fit there, else on the host.
     pictures: Tensor,
-    settings: &'a VaeTraining,
-    config: VaeConfig,
-    json: &'a Map<String, Value>,
     device: Device,
-    /// Where the model goes.
-    model: PathBuf,
+}
+
+/// One of the threads that share a batch.
+struct Worker {
+    vae: Vae,
+    /// The weights that learn, in the layout's order; shared with the other workers.
+    weights: Vec<Tensor>,
+    training: VaeTraining,
+}
+
+/// Crops of pictures, `[batch, 3, crop, crop]` in −1..1, and the noise that their latents are sampled with.
+struct Crops {
+    pictures: Tensor,
+    noise: Tensor,
+}
+
+impl Crops {
+    fn count(&self) -> i64 {
+        self.pictures.size()[0]
+    }
+
+    fn split(self, parts: usize) -> Vec<Crops> {
+        let pictures = self.pictures.chunk(parts as i64, 0);
+        let both = pictures.into_iter().zip(self.noise.chunk(parts as i64, 0));
+        both.map(|(pictures, noise)| Crops { pictures, noise }).collect()
+    }
+}
+
+impl Worker {
+    fn learn(&self, Crops { pictures, noise }: &Crops) -> Result<Lesson> {
+        let silent = Probe::silent();
+        let posterior = self.vae.encode(pictures, &silent)?;
+        let error = self.vae.decode(&posterior.sample(noise), &silent)? - pictures;
+        let s = &self.training;
+        let Weighed { loss, absolute, squared } = picture_loss(&error, (s.absolute, s.squared, s.edges));
+        let (mean, logvar) = (&posterior.mean, &posterior.logvar);
+        let kl = ((mean.square() + logvar.exp() - 1.0 - logvar) * 0.5).mean(Kind::Float);
+        let loss = loss + &kl * s.kl;
+        let parts = vec![("absolute", absolute.detach()), ("squared", squared.detach()), ("kl", kl.detach())];
+        Lesson::of((loss, parts), &self.weights)
+    }
+}
+
+impl Setting<'_> {
+    /// All weights, of which these learn.
+    fn all(&self, learned: &Parameters) -> Parameters {
+        self.frozen.as_ref().map_or_else(|| learned.shared(), |frozen| frozen.with(learned))
+    }
 }
 
 impl<'a> VaeTask<'a> {
@@ -44,79 +102,71 @@ impl<'a> VaeTask<'a> {
     ///
     /// # Errors
     /// When the crop is no size the network can halve, or larger than the pictures, or no picture is left to learn from.
-    pub fn new(
-        parameters: &Parameters,
-        data: &'a Data,
-        settings: &'a VaeTraining,
-        (config, json): (&VaeConfig, &'a Map<String, Value>),
-        model: &Path,
-    ) -> Result<VaeTask<'a>> {
+    pub fn new(parameters: &Parameters, setting: Setting<'a>) -> Result<VaeTask<'a>> {
+        let Setting { data, training, config: (config, _), .. } = &setting;
         let factor = config.scale_factor() as i64;
         let (count, side) = (data.captions.len(), data.pictures.size()[1]);
-        if settings.crop % factor != 0 || settings.crop < factor || settings.crop > side {
+        if training.crop % factor != 0 || training.crop < factor || training.crop > side {
             return Err(Error::invalid(
-                format!("`vae.crop` is {}: no crop of pictures of {side} pixels", settings.crop),
+                format!("`vae.crop` is {}: no crop of pictures of {side} pixels", training.crop),
                 format!("give a multiple of {factor}, {side} at the most"),
             ));
         }
-        if settings.held_back >= count {
+        if training.held_back >= count {
             return Err(Error::invalid(
-                format!("`vae.held_back` is {} of {count} pictures: none is left to learn from", settings.held_back),
+                format!("`vae.held_back` is {} of {count} pictures: none is left to learn from", training.held_back),
                 "set it lower, or give more pictures",
             ));
         }
-        let (config, device) = (config.clone(), parameters.flat().device());
-        let vae = Vae::new(&parameters.component("vae"), config.clone())?;
-        let pictures = data.pictures.f_to_device(device).unwrap_or_else(|_| data.pictures.shallow_clone());
-        Ok(VaeTask { vae, data, pictures, settings, config, json, device, model: model.to_path_buf() })
-    }
-
-    /// Random crops of random pictures, `[batch, 3, crop, crop]` in −1..1.
-    fn batch(&self) -> Result<Tensor> {
-        let (side, crop) = (self.data.pictures.size()[1], self.settings.crop);
-        let batch = self.settings.course.batch;
-        let count = (self.data.captions.len() - self.settings.held_back) as i64;
-        if self.pictures.device().is_cuda() {
-            return self.batch_there(count);
-        }
-        let draw = |below: i64| -> Result<Vec<i64>> {
-            Ok(Vec::try_from(Tensor::randint(below, [batch], (Kind::Int64, Device::Cpu)))?)
+        let device = parameters.flat().device();
+        let worker = |_| {
+            let weights = parameters.views().into_iter().map(Tensor::shallow_clone).collect();
+            let vae = Vae::new(&setting.all(parameters).component("vae"), (*config).clone())?;
+            Ok(Worker { vae, weights, training: (*training).clone() })
         };
-        let (which, tops, lefts) = (draw(count)?, draw(side - crop + 1)?, draw(side - crop + 1)?);
-        let crops: Vec<Tensor> = (0..batch as usize)
-            .map(|i| self.data.pictures.get(which[i]).narrow(0, tops[i], crop).narrow(1, lefts[i], crop))
-            .collect();
-        Ok(as_input(&Tensor::stack(&crops, 0), self.device))
+        let workers = workers::count(training.workers, training.course.batch, device);
+        let workers = (0..workers).map(worker).collect::<Result<_>>()?;
+        let pictures = data.pictures.f_to_device(device).unwrap_or_else(|_| data.pictures.shallow_clone());
+        Ok(VaeTask { setting, workers, pictures, device })
     }
 
-    /// The same where the pictures are on a GPU: drawn and cut there, so that nobody waits.
-    fn batch_there(&self, count: i64) -> Result<Tensor> {
-        let crops = crops(&self.pictures, count, self.settings.course.batch, self.settings.crop)?;
-        Ok(as_input(&crops, self.device))
+    /// Random crops of random pictures, and noise.
+    fn batch(&self) -> Result<Crops> {
+        let Setting { data, training, config: (config, _), .. } = &self.setting;
+        let (side, crop, batch) = (data.pictures.size()[1], training.crop, training.course.batch);
+        let count = (data.captions.len() - training.held_back) as i64;
+        let crops = if self.pictures.device().is_cuda() {
+            // Drawn and cut there, so that nobody waits.
+            crops(&self.pictures, count, batch, crop)?
+        } else {
+            let draw = |below: i64| -> Result<Vec<i64>> {
+                Ok(Vec::try_from(Tensor::randint(below, [batch], (Kind::Int64, Device::Cpu)))?)
+            };
+            let (which, tops, lefts) = (draw(count)?, draw(side - crop + 1)?, draw(side - crop + 1)?);
+            let crops: Vec<Tensor> = (0..batch as usize)
+                .map(|i| data.pictures.get(which[i]).narrow(0, tops[i], crop).narrow(1, lefts[i], crop))
+                .collect();
+            Tensor::stack(&crops, 0)
+        };
+        let latent = crop / config.scale_factor() as i64;
+        let noise = Tensor::f_randn([batch, config.latent_channels, latent, latent], (Kind::Float, self.device))?;
+        Ok(Crops { pictures: as_input(&crops, self.device), noise })
     }
 }
 
 impl Task for VaeTask<'_> {
-    fn learn(&mut self, weights: &[&Tensor]) -> Result<Lesson> {
-        let silent = Probe::silent();
-        let pictures = self.batch()?;
-        let posterior = self.vae.encode(&pictures, &silent)?;
-        let latents = posterior.sample(&posterior.mean.randn_like());
-        let error = self.vae.decode(&latents, &silent)? - &pictures;
-        let s = self.settings;
-        let Weighed { loss, absolute, squared } = picture_loss(&error, (s.absolute, s.squared, s.edges));
-        let (mean, logvar) = (&posterior.mean, &posterior.logvar);
-        let kl = ((mean.square() + logvar.exp() - 1.0 - logvar) * 0.5).mean(Kind::Float);
-        let loss = loss + &kl * s.kl;
-        let parts = vec![("absolute", absolute.detach()), ("squared", squared.detach()), ("kl", kl.detach())];
-        Lesson::of((loss, parts), weights)
+    fn learn(&mut self, _: &[&Tensor]) -> Result<Lesson> {
+        let parts = self.batch()?.split(self.workers.len());
+        workers::share(&mut self.workers, parts, Crops::count, Worker::learn)
     }
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {
-        let vae = Vae::new(&averaged.component("vae"), self.config.clone())?;
-        let count = self.data.captions.len() as i64;
-        let held = (self.settings.held_back as i64).max(8.min(count));
-        let pictures = self.data.pictures.narrow(0, count - held, held);
+        let Setting { data, training, config: (config, json), frozen, model } = &self.setting;
+        let averaged = self.setting.all(averaged);
+        let vae = Vae::new(&averaged.component("vae"), (*config).clone())?;
+        let count = data.captions.len() as i64;
+        let held = (training.held_back as i64).max(8.min(count));
+        let pictures = data.pictures.narrow(0, count - held, held);
         let (pairs, posteriors) = reconstruct(&vae, &pictures, self.device)?;
         let decibels: Vec<f64> = pairs.iter().filter_map(|(a, b)| psnr(a, b)).collect();
         let columns: Vec<RgbImage> =
@@ -126,10 +176,11 @@ impl Task for VaeTask<'_> {
         write_atomically(&path, &crate::trace::metadata::png_bytes(&sheet)?)?;
 
         let mut weights = averaged.tensors("vae", Kind::Float);
-        let factor = standardise(&mut weights, &posteriors, &self.config)?;
-        let mut json = self.json.clone();
-        json.insert("scaling_factor".into(), factor.into());
-        save::component(&self.model, &VAE, &json, &weights)?;
+        let mut json = (*json).clone();
+        if frozen.is_none() {
+            json.insert("scaling_factor".into(), standardise(&mut weights, &posteriors, config)?.into());
+        }
+        save::component(model, &VAE, &json, &weights)?;
         Ok(vec![("psnr", decibels.iter().sum::<f64>() / decibels.len().max(1) as f64)])
     }
 }
