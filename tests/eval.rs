@@ -257,6 +257,31 @@ fn fidelity_is_the_mean_of_decibels() {
     assert!((said["vae"]["psnr_mean"].as_f64().unwrap() - expected).abs() < 1e-6, "{said}");
 }
 
+/// Pictures of one step of DDIM are noise yet, which shows: they are steep everywhere, and further from compositions than
+/// other ones are; what the autoencoder leaves is less steep at its edges.
+#[test]
+fn noise_is_not_like_compositions() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    dataset(&data, "4", "64");
+    let data = ["eval", "likeness", "--data", data.to_str().unwrap()];
+    let few = ["--count", "32", "--prompts", "2", "--seeds", "3", "--steps", "1"];
+    let said: Value = serde_json::from_str(&printed(&[&data[..], &few, &["--json"]].concat())).unwrap();
+    let likeness = &said["likeness"];
+    let number =
+        |path: &str| likeness.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path}: {said}"));
+    assert!(number("/sharpness/drawn/gradient") > 1.5 * number("/sharpness/real/gradient"), "{said}");
+    assert!(number("/sharpness/decoded/edges") < number("/sharpness/real/edges"), "{said}");
+    assert!(number("/frechet/real") < number("/frechet/drawn"), "{said}");
+    assert!(number("/variety/drawn") > 1.0 && number("/variety/real") > 1.0, "{said}");
+    assert_eq!((&said["steps"], &likeness["pictures"]), (&1.into(), &32.into()));
+
+    let refused = complaint(&[&data[..], &["--count", "33"]].concat(), folder.path());
+    assert!(refused.contains("64 pictures") && refused.contains("`--count`"), "{refused}");
+    let table = printed(&[&data[..], &["--count", "2", "--prompts", "1", "--seeds", "2", "--steps", "1"]].concat());
+    assert!(table.contains("steepest 2 %") && table.contains("2 seeds of one prompt"), "{table}");
+}
+
 #[test]
 fn what_cannot_be_evaluated_is_said_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();

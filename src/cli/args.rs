@@ -34,8 +34,8 @@ pub use dataset::{DatasetBuildArgs, DatasetCommand, DatasetSheetArgs};
 pub use donors::DonorArgs;
 pub use edits::EditArgs;
 pub use eval::{
-    DrawnArgs, EvalAttentionArgs, EvalAttributionArgs, EvalCommand, EvalJudgeArgs, EvalMapsArgs, EvalPromptsArgs,
-    EvalVaeArgs, MeasureArgs,
+    DrawnArgs, EvalAttentionArgs, EvalAttributionArgs, EvalCommand, EvalJudgeArgs, EvalLikenessArgs, EvalMapsArgs,
+    EvalPromptsArgs, EvalVaeArgs, MeasureArgs,
 };
 pub use hires::HiresArgs;
 pub use inside::{EffectsArgs, PatchArgs};

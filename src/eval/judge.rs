@@ -27,6 +27,8 @@ pub const WEIGHTS_FILE: &str = "judge.safetensors";
 const WIDTHS: [i64; 4] = [32, 64, 96, 160];
 /// Groups of the norms.
 const GROUPS: i64 = 8;
+/// Pictures that are looked at together.
+const FEW: usize = 32;
 /// The share of the picture's side that counts as its border.
 const BORDER: f64 = 1.0 / 32.0;
 
@@ -214,6 +216,11 @@ impl Network {
 
     /// Pictures `[batch, 3, 64, 64]` in −1..1 to a score for each class, `[batch, classes]`.
     pub fn forward(&self, pictures: &Tensor) -> Tensor {
+        self.classes.forward(&self.features(pictures))
+    }
+
+    /// What the scores are made of, `[batch, 160]`.
+    pub fn features(&self, pictures: &Tensor) -> Tensor {
         let mut x = pictures.shallow_clone();
         for (conv, norm) in &self.blocks {
             x = norm.forward(&conv.forward(&x)).relu();
@@ -221,7 +228,7 @@ impl Network {
                 x = x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
             }
         }
-        self.classes.forward(&x.mean_dim([2i64, 3].as_slice(), false, Kind::Float))
+        x.mean_dim([2i64, 3].as_slice(), false, Kind::Float)
     }
 }
 
@@ -297,9 +304,8 @@ impl Judge {
     pub fn judge(&self, pictures: &[RgbImage]) -> Result<Vec<Verdict>> {
         let _no_gradients = tch::no_grad_guard();
         let mut verdicts = vec![];
-        for some in pictures.chunks(32) {
-            let inputs: Vec<Tensor> = some.iter().map(input).collect();
-            let scores = self.network.forward(&Tensor::cat(&inputs, 0).to_device(self.device));
+        for some in pictures.chunks(FEW) {
+            let scores = self.network.forward(&self.inputs(some));
             let objects: Vec<i64> = Vec::try_from(scores.argmax(1, false).to_device(Device::Cpu))?;
             verdicts.extend(some.iter().zip(objects).map(|(picture, object)| Verdict {
                 object: object as usize,
@@ -307,6 +313,22 @@ impl Judge {
             }));
         }
         Ok(verdicts)
+    }
+
+    /// What its scores are made of, `[pictures, 160]` in f64 on the host: pictures that are alike to it lie near each other.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn features(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+        let _no_gradients = tch::no_grad_guard();
+        let of = |some: &[RgbImage]| self.network.features(&self.inputs(some)).to_device(Device::Cpu);
+        let features: Vec<Tensor> = pictures.chunks(FEW).map(of).collect();
+        Ok(Tensor::f_cat(&features, 0)?.to_kind(Kind::Double))
+    }
+
+    fn inputs(&self, pictures: &[RgbImage]) -> Tensor {
+        let inputs: Vec<Tensor> = pictures.iter().map(input).collect();
+        Tensor::cat(&inputs, 0).to_device(self.device)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod ablation;
 pub mod attention;
 pub mod attribution;
 pub mod judge;
+pub mod likeness;
 pub mod measure;
 pub mod prompts;
 pub mod reconstruct;

@@ -15,6 +15,8 @@ pub enum EvalCommand {
     Attention(EvalAttentionArgs),
     /// Draw objects on backgrounds, and compare what each word causes with where it is looked at
     Attribution(EvalAttributionArgs),
+    /// Draw the captions of compositions, and compare: how sharp, how near as a whole, how different from seed to seed
+    Likeness(EvalLikenessArgs),
     /// Show the judge pictures whose content is known, as they are and through the autoencoder
     Judge(EvalJudgeArgs),
 }
@@ -150,6 +152,29 @@ pub struct EvalJudgeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub on: MeasureArgs,
+    /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
+    #[arg(long, value_name = "FOLDER")]
+    pub judge: Option<PathBuf>,
+}
+
+/// `sdviz eval likeness`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalLikenessArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub on: MeasureArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub drawn: DrawnArgs,
+    /// Pictures in one forward pass
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub batch_size: usize,
+    /// Prompts that are drawn from several seeds
+    #[arg(long, default_value_t = 12, value_name = "N")]
+    pub prompts: usize,
+    /// From how many
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub seeds: usize,
     /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
     #[arg(long, value_name = "FOLDER")]
     pub judge: Option<PathBuf>,

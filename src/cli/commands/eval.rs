@@ -1,6 +1,7 @@
 //! `sdviz eval`: how well a model obeys, how well its autoencoder keeps pictures, how good the judge is.
 
 mod attribution;
+mod likeness;
 
 use crate::cli::args::{
     EvalAttentionArgs, EvalCommand, EvalJudgeArgs, EvalMapsArgs, EvalPromptsArgs, EvalVaeArgs, MeasureArgs, ModelArgs,
@@ -35,6 +36,7 @@ pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
         EvalCommand::Vae(args) => vae(args, talk)?,
         EvalCommand::Attention(args) => attention(args, talk)?,
         EvalCommand::Attribution(args) => attribution::run(args, talk)?,
+        EvalCommand::Likeness(args) => likeness::run(args, talk)?,
         EvalCommand::Judge(args) => judge(args, talk)?,
     }
     Ok(ExitCode::SUCCESS)
