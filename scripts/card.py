@@ -31,9 +31,10 @@ COMPARED = [
     ("guidance 7.5", f"{SOME} -g 7.5"),
     ("guidance 5, PNDM", f"{SOME} --scheduler pndm"),
     ("guidance 3, PNDM", f"{SOME} --scheduler pndm -g 3"),
-    ("guidance 5, Euler", f"{SOME} --scheduler euler"),
-    ("guidance 5, DPM++ 2M", f"{SOME} --scheduler dpmpp_2m"),
 ]
+# At the guidance scale that other programs draw with when nothing is said, by the schedulers' names.
+FEW = f"{EVAL} --count 64 --unguided 0 --negative 0 -g 7.5"
+LIKENESS = "sdviz eval likeness --data data/unseen --count 512 --model pocket"
 # The default counts of `sdviz eval prompts`, for the commands that do not say them.
 DEFAULTS = {"--count": 512, "--unguided": 128, "--negative": 64}
 QUICK = 8
@@ -46,7 +47,8 @@ def main():
     parser.add_argument("--program", type=Path, default=ROOT / "target/debug/sdviz", help="the sdviz to run")
     options = parser.parse_args()
     if options.list:
-        print("\n".join([EVAL, *(command for _, command in COMPARED), UNSEEN, VAE, JUDGE]))
+        several = [f"{FEW} --scheduler NAME", f"{FEW} --scheduler NAME --steps 10"]
+        print("\n".join([EVAL, *(command for _, command in COMPARED), *several, UNSEEN, VAE, LIKENESS, JUDGE]))
         return
     if not ICONS.is_dir():
         sys.exit("no drawings in icons/: make icons")
@@ -61,9 +63,11 @@ def main():
     whole, compared = run(EVAL), [(name, run(command)) for name, command in COMPARED]
     if not (folder / "data/unseen/metadata.jsonl").is_file():
         execute([*shlex.split(UNSEEN)[1:], "--icons", str(ICONS), "--force"], folder, options)
-    vae, judge = run(VAE), run(JUDGE)
+    names = [json.loads(line)["name"] for line in execute(["schedulers", "--json"], folder, options).splitlines()]
+    several = [(name, *(run(f"{FEW} --scheduler {name}{steps}") for steps in ("", " --steps 10"))) for name in names]
+    vae, judge, likeness = run(VAE), run(JUDGE), run(LIKENESS)
     blocks = {
-        "assets/pocket/README.md": {"measured": prompts(whole, compared) + autoencoder(vae)},
+        "assets/pocket/README.md": {"measured": prompts(whole, compared) + schedulers(several) + autoencoder(vae) + alike(likeness)},
         "assets/judge/README.md": {"judge": judged(judge)},
         "README.md": {"obeyed": obeyed(whole)},
     }
@@ -154,7 +158,37 @@ def autoencoder(found):
     return "\n".join([
         "", f"| {vae['pictures']} unseen compositions, encoded and decoded | |", "|---|---|",
         f"| PSNR | {vae['psnr_mean']:.1f} dB in the mean, {vae['psnr_least']:.1f} to {vae['psnr_greatest']:.1f} |", "",
-        f"    {UNSEEN}", f"    {VAE}", "", "",
+        f"    {UNSEEN}", f"    {VAE}", "",
+    ])
+
+
+def schedulers(several):
+    """How often the object is right with each scheduler."""
+    pictures = several[0][1]["guided"]["pictures"]
+
+    def right(found):
+        return percent(found["guided"]["object_right"], found["guided"]["pictures"])
+
+    return "\n".join([
+        "", f"| object right in {pictures} pictures at guidance 7.5 | 25 steps | 10 steps |", "|---|---|---|",
+        *(f"| `{name}` | {right(whole)} | {right(short)} |" for name, whole, short in several), "",
+        f"    {FEW} --scheduler NAME", f"    {FEW} --scheduler NAME --steps 10", "",
+    ])
+
+
+def alike(measured):
+    """How sharp, how near and how various what is drawn is beside compositions."""
+    found = measured["likeness"]
+    steep, far, variety = found["sharpness"], found["frechet"], found["variety"]
+    rows = [("compositions", "real"), ("… encoded and decoded", "decoded"), ("drawn from their captions", "drawn")]
+    real = f"; of compositions of one thing on one background, {variety['real']:.0f}" if variety["real"] else ""
+    return "\n".join([
+        f"| {found['pictures']} pictures | gradient | of the steepest 2 % | Fréchet distance |", "|---|---|---|---|",
+        *(f"| {name} | {steep[key]['gradient']:.4f} | {steep[key]['edges']:.3f} | {far[key]:.2f} |" for name, key in rows), "",
+        f"    {LIKENESS}", "",
+        "The first row's distance is that of as many other compositions. Pictures of one prompt from "
+        f"{variety['seeds']} seeds differ by {variety['drawn']:.0f} grey levels (of 255) in the mean of {variety['prompts']} prompts{real}.",
+        "", "",
     ])
 
 

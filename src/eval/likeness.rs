@@ -4,11 +4,10 @@
 //! autoencoder alone makes of them, and for what the model draws of their captions.
 
 use super::judge::{Classes, Judge};
-use super::prompts::subjects;
+use super::prompts::{self, subjects};
 use crate::dataset::manifest::Row;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::pipeline::batch::PictureRequest;
 use crate::record::plan::Plan;
 use crate::viz::distance::root_mean_square;
 use image::RgbImage;
@@ -101,23 +100,13 @@ pub fn evaluate(
     of: impl Fn(&[Row]) -> Result<Vec<RgbImage>>,
     done: impl Fn(usize),
 ) -> Result<Likeness> {
-    let draw = |prompts: &[String]| -> Result<Vec<RgbImage>> {
-        let mut pictures = vec![];
-        for some in prompts.chunks(batch.max(1)) {
-            let request = |(i, prompt): (usize, &String)| PictureRequest {
-                prompt: prompt.clone(),
-                negative_prompt: plan.negative_prompt.clone(),
-                seed: plan.seed.wrapping_add((pictures.len() + i) as u64),
-            };
-            let requests: Vec<PictureRequest> = some.iter().enumerate().map(request).collect();
-            pictures.extend(pipeline.draw_each(plan, &requests)?);
-            done(some.len());
-        }
-        Ok(pictures)
+    let draw = |prompts: Vec<String>| -> Result<Vec<RgbImage>> {
+        let asked = prompts.into_iter().map(|prompt| (prompt, String::new())).collect();
+        Ok(prompts::draw(pipeline, plan, batch, asked, &done)?.1)
     };
     let Compositions { rows, pictures, others, decoded } = *compositions;
     let captions: Vec<String> = rows[..pictures.len()].iter().map(|row| row.text.clone()).collect();
-    let drawn = draw(&captions)?;
+    let drawn = draw(captions)?;
     let real = Moments::of(&judge.features(pictures)?)?;
     let away = |pictures: &[RgbImage]| -> Result<f64> { real.distance(&Moments::of(&judge.features(pictures)?)?) };
     let sharpness = Three { real: sharpness(pictures)?, decoded: sharpness(decoded)?, drawn: sharpness(&drawn)? };
@@ -127,7 +116,7 @@ pub fn evaluate(
     let mut each = vec![];
     for (object, background) in subjects(classes, plan.seed, settings.prompts) {
         let prompt = classes.objects[object].prompt(background.map(|b| &classes.backgrounds[b]));
-        each.push(spread(&draw(&vec![prompt; settings.seeds])?));
+        each.push(spread(&draw(vec![prompt; settings.seeds])?));
     }
     let variety = Variety {
         prompts: settings.prompts,

@@ -119,75 +119,77 @@ struct Studio<'a> {
 impl Studio<'_> {
     /// Objects on backgrounds in each of the styles, and the style that is seen.
     fn styled(&self, styles: &Judge) -> Result<Vec<(usize, usize)>> {
-        let (classes, names) = (self.judge.classes(), &styles.classes().objects);
-        let EvalSettings { seed, batch, styled, guidance_scale, .. } = *self.settings;
-        let plan = self.plan(guidance_scale)?;
-        let mut found = vec![];
-        let asked: Vec<_> = subjects(classes, seed, styled).into_iter().zip((0..names.len()).cycle()).collect();
-        for some in asked.chunks(batch.max(1)) {
-            let requests = some.iter().enumerate().map(|(i, ((object, background), style))| {
-                let plain = classes.objects[*object].prompt(background.map(|b| &classes.backgrounds[b]));
-                PictureRequest {
-                    prompt: format!("{plain}, {} style", names[*style].name),
-                    negative_prompt: String::new(),
-                    seed: seed.wrapping_add((found.len() + i) as u64),
-                }
-            });
-            let pictures = self.pipeline.draw_each(&plan, &requests.collect::<Vec<_>>())?;
-            let seen = styles.judge(&pictures)?;
-            found.extend(some.iter().zip(seen).map(|((_, style), seen)| (*style, seen.object)));
-            (self.done)(some.len());
-        }
-        Ok(found)
-    }
-
-    fn plan(&self, guidance_scale: f64) -> Result<Plan> {
-        let EvalSettings { steps, .. } = *self.settings;
-        let scheduler = self.settings.scheduler.clone();
-        let base = Plan::default();
-        let mut plan = Plan {
-            steps,
-            guidance_scale,
-            scheduler,
-            width: 0,
-            height: 0,
-            record: vec![],
-            decode: Decode::Final,
-            ..base
-        };
-        self.pipeline.complete(&mut plan)?;
-        Ok(plan)
+        let EvalSettings { seed, styled, guidance_scale, .. } = *self.settings;
+        let names = &styles.classes().objects;
+        let asked: Vec<usize> = (0..names.len()).cycle().take(styled).collect();
+        let subjects = subjects(self.judge.classes(), seed, styled);
+        let prompt =
+            |(subject, style): (&Subject, &usize)| format!("{}, {} style", self.prompt(subject), names[*style].name);
+        let prompts = subjects.iter().zip(&asked).map(|both| (prompt(both), String::new())).collect();
+        let (_, pictures) = self.draw(prompts, guidance_scale)?;
+        let seen = styles.judge(&pictures)?;
+        Ok(asked.into_iter().zip(seen.iter().map(|seen| seen.object)).collect())
     }
 
     fn shoot(&self, subjects: &[(Subject, String)], guidance_scale: f64) -> Result<Vec<Shot>> {
-        let EvalSettings { seed, batch, .. } = *self.settings;
-        let plan = self.plan(guidance_scale)?;
-        let classes = self.judge.classes();
-        let mut shots = vec![];
-        for some in subjects.chunks(batch.max(1)) {
-            let requests: Vec<PictureRequest> = some
-                .iter()
-                .enumerate()
-                .map(|(i, ((object, background), negative_prompt))| PictureRequest {
-                    prompt: classes.objects[*object].prompt(background.map(|b| &classes.backgrounds[b])),
-                    negative_prompt: negative_prompt.clone(),
-                    seed: seed.wrapping_add((shots.len() + i) as u64),
-                })
-                .collect();
-            let pictures = self.pipeline.draw_each(&plan, &requests)?;
-            let verdicts = self.judge.judge(&pictures)?;
-            let found = some.iter().zip(requests).zip(pictures.into_iter().zip(verdicts));
-            shots.extend(found.map(|((((object, background), _), request), (picture, seen))| Shot {
+        let prompts = subjects.iter().map(|(subject, negative)| (self.prompt(subject), negative.clone())).collect();
+        let (requests, pictures) = self.draw(prompts, guidance_scale)?;
+        let verdicts = self.judge.judge(&pictures)?;
+        let found = subjects.iter().zip(requests).zip(pictures.into_iter().zip(verdicts));
+        Ok(found
+            .map(|((((object, background), _), request), (picture, seen))| Shot {
                 request,
                 object: *object,
                 background: *background,
                 picture,
                 seen,
-            }));
-            (self.done)(some.len());
-        }
-        Ok(shots)
+            })
+            .collect())
     }
+
+    fn prompt(&self, (object, background): &Subject) -> String {
+        let classes = self.judge.classes();
+        classes.objects[*object].prompt(background.map(|b| &classes.backgrounds[b]))
+    }
+
+    /// Pictures of prompts, each with its negative prompt.
+    fn draw(&self, prompts: Vec<Asked>, guidance_scale: f64) -> Result<(Vec<PictureRequest>, Vec<RgbImage>)> {
+        let EvalSettings { steps, seed, batch, .. } = *self.settings;
+        let scheduler = self.settings.scheduler.clone();
+        let mut plan = Plan { steps, guidance_scale, scheduler, seed, ..bare() };
+        self.pipeline.complete(&mut plan)?;
+        draw(self.pipeline, &plan, batch, prompts, self.done)
+    }
+}
+
+/// A prompt and its negative prompt.
+pub(super) type Asked = (String, String);
+
+/// A plan that leaves pictures of the model's own size, and nothing else.
+pub fn bare() -> Plan {
+    Plan { width: 0, height: 0, record: vec![], decode: Decode::Final, ..Plan::default() }
+}
+
+/// Pictures of prompts, so many in one forward pass; the first one's noise has the plan's seed, the second's the next.
+/// `done` hears of every few.
+pub(super) fn draw(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    batch: usize,
+    prompts: Vec<Asked>,
+    done: impl Fn(usize),
+) -> Result<(Vec<PictureRequest>, Vec<RgbImage>)> {
+    let request = |(i, (prompt, negative_prompt)): (usize, Asked)| {
+        let seed = plan.seed.wrapping_add(i as u64);
+        PictureRequest { prompt, negative_prompt, seed }
+    };
+    let requests: Vec<PictureRequest> = prompts.into_iter().enumerate().map(request).collect();
+    let mut pictures = vec![];
+    for some in requests.chunks(batch.max(1)) {
+        pictures.extend(pipeline.draw_each(plan, some)?);
+        done(some.len());
+    }
+    Ok((requests, pictures))
 }
 
 /// All objects on all backgrounds in shuffled order, over and over in other orders; `count` of them.

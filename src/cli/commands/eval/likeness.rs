@@ -9,8 +9,9 @@ use crate::error::{Error, Result as LibResult};
 use crate::eval::judge::Of;
 use crate::eval::likeness::{Compositions, Likeness, VarietySettings, evaluate};
 use crate::eval::measure;
+use crate::eval::prompts::bare;
 use crate::pipeline::Pipeline;
-use crate::record::plan::{Decode, Plan};
+use crate::record::plan::Plan;
 use crate::scheduler::SchedulerKind;
 use anyhow::Result;
 use serde_json::json;
@@ -25,22 +26,13 @@ pub(super) fn run(args: &EvalLikenessArgs, talk: Talk) -> Result<()> {
     let choice = choose(&args.on.model, talk)?;
     let vae = measure::load_vae(&choice, &options)?;
     let pipeline = Pipeline::load(&choice, options.clone())?;
+    let scheduler = args.drawn.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
     let mut plan = Plan {
         steps: args.drawn.steps,
         guidance_scale: args.drawn.guidance_scale,
-        scheduler: args
-            .drawn
-            .scheduler
-            .as_deref()
-            .map(SchedulerKind::parse)
-            .transpose()?
-            .map_or_else(String::new, |kind| kind.name().into()),
+        scheduler: scheduler.map_or_else(String::new, |kind| kind.name().into()),
         seed: args.drawn.seed,
-        width: 0,
-        height: 0,
-        record: vec![],
-        decode: Decode::Final,
-        ..Plan::default()
+        ..bare()
     };
     pipeline.complete(&mut plan)?;
     let (real, others) = (pictures(data, &rows[..count])?, pictures(data, &rows[count..2 * count])?);
