@@ -228,6 +228,9 @@ fn a_training_ends_by_the_clock() {
     done(&words(&timed));
     assert!(model.exists());
     assert_eq!(w.log("t/vae").last().unwrap().step, last.step);
+    // More minutes, and it goes on.
+    done(&words(&w.train("vae", "t", &["--steps", "1000000", "--minutes", "0.06"])));
+    assert!(w.log("t/vae").last().unwrap().step > last.step);
     let said = refused(&words(&w.train("vae", "n", &["--minutes", "0"])));
     assert!(said.contains("0 minutes teach nothing"), "{said}");
 }

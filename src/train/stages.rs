@@ -202,8 +202,11 @@ pub(super) fn component<C: Config>(
 pub(super) fn settings(stage: &str, seed: u64, training: Value, configs: &[&Map<String, Value>]) -> Value {
     let mut training = training;
     if let (Some(training), Some(free)) = (training.as_object_mut(), json!(Course::default()).as_object()) {
-        // `decoder_only` says what is learned only where it is set: checkpoints from before it go on.
-        let has_no_say = |name: &str, value: &Value| name == "workers" || name == "decoder_only" && value == false;
+        // `minutes` is not among the defaults; `decoder_only` says what is learned only where it is set: checkpoints from
+        // before it go on.
+        let has_no_say = |name: &str, value: &Value| {
+            ["workers", "minutes"].contains(&name) || name == "decoder_only" && value == false
+        };
         training.retain(|name, value| !free.contains_key(name) && !has_no_say(name, value));
     }
     json!({"stage": stage, "seed": seed, "training": training, "model": configs})
