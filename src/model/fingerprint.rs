@@ -1,15 +1,20 @@
-//! The weights' fingerprints, computed beside the run on a thread of its own.
+//! The weights' fingerprints, computed beside the run on a thread of its own: by `ring`, which takes half of the time that
+//! `sha2` does where a processor has no instructions for SHA-256.
 
 use super::resolve::ModelChoice;
 use super::sums;
 use crate::error::{IoContext, Result};
 use crate::model::files::ModelFiles;
 use crate::record::model::ModelRecord;
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+
+/// Bytes of a file that are read at once.
+const PIECE: usize = 1 << 18;
 
 /// SHA-256 sums of a model's weight files, on the way.
 #[derive(Debug)]
@@ -56,9 +61,9 @@ pub fn sum(files: &ModelFiles, name: &str) -> Result<String> {
     }
     let paths: Vec<PathBuf> = files.pieces(name)?.iter().map(|piece| files.path(piece)).collect();
     sums::known_or(&paths, of_bytes, || {
-        let mut hasher = Sha256::new();
+        let mut hasher = Context::new(&SHA256);
         paths.iter().try_for_each(|path| add(&mut hasher, path))?;
-        Ok(hexadecimal(&hasher.finalize()))
+        Ok(hexadecimal(hasher))
     })
 }
 
@@ -69,9 +74,9 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 
 /// The SHA-256 sum of bytes that come in parts, hexadecimal.
 pub fn of_parts(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
-    let mut hasher = Sha256::new();
-    parts.into_iter().for_each(|part| hasher.update(part));
-    hexadecimal(&hasher.finalize())
+    let mut hasher = Context::new(&SHA256);
+    parts.into_iter().for_each(|part| hasher.update(part.as_ref()));
+    hexadecimal(hasher)
 }
 
 /// The SHA-256 sum of a file, hexadecimal.
@@ -79,19 +84,26 @@ pub fn of_parts(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
 /// # Errors
 /// When it cannot be read.
 pub fn of_file(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
+    let mut hasher = Context::new(&SHA256);
     add(&mut hasher, path)?;
-    Ok(hexadecimal(&hasher.finalize()))
+    Ok(hexadecimal(hasher))
 }
 
-fn add(hasher: &mut Sha256, path: &Path) -> Result<()> {
+fn add(hasher: &mut Context, path: &Path) -> Result<()> {
     let mut file = std::fs::File::open(path).at("read", path)?;
-    std::io::copy(&mut file, hasher).at("read", path)?;
-    Ok(())
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => hasher.update(&piece[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).at("read", path),
+        }
+    }
 }
 
-fn hexadecimal(sum: &[u8]) -> String {
-    sum.iter().fold(String::new(), |mut text, byte| {
+fn hexadecimal(hasher: Context) -> String {
+    hasher.finish().as_ref().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
