@@ -228,3 +228,76 @@ fn what_cannot_be_asked_for_is_refused_with_what_can() {
     assert_eq!(like.quantity(3, Quantity::Latents).unwrap().kind(), Kind::Float);
     assert!(like.tensors(3, Quantity::Latents).unwrap() == run.tensors(3, Quantity::Latents).unwrap());
 }
+
+/// Carries out a command in `folder` and gives what it said and the plan of the run in `out`.
+fn planned(folder: &Path, words: &str, out: &str) -> (String, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sdviz"));
+    command.current_dir(folder).env_remove("SDVIZ_MODEL").env("OMP_NUM_THREADS", "1");
+    let output = command.args(words.split(' ')).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{words}: {told}");
+    let record = std::fs::read(folder.join(out).join("run.json")).unwrap();
+    (told, serde_json::from_slice::<Value>(&record).unwrap()["plan"].clone())
+}
+
+#[test]
+fn a_consistency_model_brings_its_steps_and_its_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let path = model(at, &own_scheduler("LCMScheduler"), true);
+    let index = path.join("model_index.json");
+    let text = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(&index, text.replace("StableDiffusionPipeline", "LatentConsistencyModelPipeline")).unwrap();
+    let of = |plan: &Value| (plan["steps"].as_u64(), plan["guidance_scale"].as_f64(), plan["scheduler"].clone());
+
+    let (told, plan) = planned(at, "trace -p cat --model model --hires 1.5 --out run", "run");
+    assert_eq!(of(&plan), (Some(4), Some(8.5), "lcm".into()));
+    assert_eq!(plan["hires"]["steps"], 4);
+    let line = "few steps: 4 steps, guidance scale 8.5 (a latent consistency model, told the guidance scale); \
+                `--steps` and `--guidance-scale` take others";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+
+    // What is typed counts, and only the rest is told.
+    let (told, plan) = planned(at, "trace -p cat --model model --steps 2 --out two", "two");
+    assert_eq!(of(&plan), (Some(2), Some(8.5), "lcm".into()));
+    assert!(told.contains("few steps: guidance scale 8.5 (") && told.contains("`--guidance-scale` takes another"));
+    let (told, plan) = planned(at, "trace -p cat --model model --steps 2 --guidance-scale 3 --out three", "three");
+    assert_eq!((of(&plan), told.contains("few steps")), ((Some(2), Some(3.0), "lcm".into()), false));
+
+    let (told, _) = planned(at, "sweep -p cat --model model --guidance-scale 2,3 --decode none --out sweep", "run");
+    assert!(told.contains("few steps: 4 steps (") && told.contains("`--steps` takes another"), "{told}");
+    let cells = std::fs::read_to_string(at.join("sweep/sweep.json")).unwrap();
+    assert!(cells.contains("\"steps\": 4") && !cells.contains("\"steps\": 25"), "{cells}");
+
+    // What the folder says itself goes before it.
+    std::fs::write(path.join("sdviz.json"), r#"{ "steps": 3, "guidance_scale": 2 }"#).unwrap();
+    let (told, plan) = planned(at, "trace -p cat --model model --out own", "own");
+    assert_eq!((of(&plan), told.contains("few steps")), ((Some(3), Some(2.0), "lcm".into()), false));
+    let sd = loaded(path.to_str().unwrap());
+    assert_eq!((sd.steps(), sd.guidance_scale()), (3, 2.0));
+    assert_eq!(sd.draw("a cat").decode(Decode::Nothing).run().unwrap().record().plan.steps, 3);
+    std::fs::write(path.join("sdviz.json"), r#"{ "steps": 0 }"#).unwrap();
+    let refused = Model::options(path.to_str().unwrap()).load().unwrap_err().to_string();
+    assert!(refused.contains("`steps` is 0, and makes no picture"), "{refused}");
+}
+
+#[test]
+fn a_turbo_model_is_known_by_its_name_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model(folder.path(), &about()["turbo"], false);
+    let of = |path: &Path| {
+        let sd = loaded(path.to_str().unwrap());
+        (sd.steps(), sd.guidance_scale())
+    };
+    assert_eq!(of(&path), (25, 7.5));
+    let named = folder.path().join("sd-turbo");
+    std::fs::rename(&path, &named).unwrap();
+    assert_eq!(of(&named), (4, 1.0));
+    // Saved anew under another name, its index still says what it was.
+    std::fs::rename(&named, &path).unwrap();
+    let index = path.join("model_index.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    json["_name_or_path"] = "stabilityai/sd-turbo".into();
+    std::fs::write(&index, json.to_string()).unwrap();
+    assert_eq!(of(&path), (4, 1.0));
+}

@@ -23,6 +23,8 @@ pub fn before(args: &TraceArgs, record: &RunRecord, pipeline: &Pipeline, talk: T
     if args.seed == Some(Seed::Random) {
         talk.say(format!("seed: {}, drawn at random; `--seed {}` draws this picture again", plan.seed, plan.seed));
     }
+    let typed = (args.steps.is_some(), args.guidance_scale.is_some());
+    few_steps(pipeline, typed).iter().for_each(|line| talk.say(line));
     if plan.prompt.trim().is_empty() {
         talk.say("the prompt is empty: the picture is drawn without one");
     }
@@ -33,6 +35,22 @@ pub fn before(args: &TraceArgs, record: &RunRecord, pipeline: &Pipeline, talk: T
         unused_negative_prompts(&[plan]).iter().for_each(|warning| talk.warn(warning));
     }
     unknown_words((&plan.prompt, &plan.negative_prompt), plan.prompt_syntax, pipeline, talk);
+}
+
+/// What a model of few steps is drawn with where steps or guidance scale were not `typed`, and why. What the model says
+/// itself in its `sdviz.json` goes before it, and needs no word.
+pub fn few_steps(pipeline: &Pipeline, (steps, scale): (bool, bool)) -> Option<String> {
+    let (few, about) = (pipeline.few_steps()?, pipeline.about());
+    let used = [
+        (!steps && about.steps.is_none()).then(|| (format!("{} steps", few.steps), "--steps")),
+        (!scale && about.guidance_scale.is_none())
+            .then(|| (format!("guidance scale {}", few.guidance_scale), "--guidance-scale")),
+    ];
+    let (values, flags): (Vec<String>, Vec<String>) =
+        used.into_iter().flatten().map(|(value, flag)| (value, format!("`{flag}`"))).unzip();
+    let take = if flags.len() == 1 { "takes another" } else { "take others" };
+    let line = || format!("few steps: {} ({}); {} {take}", values.join(", "), few.why, flags.join(" and "));
+    (!values.is_empty()).then(line)
 }
 
 /// A word on the plans whose negative prompt no prediction is made with.
@@ -76,7 +94,7 @@ pub fn unknown_words((prompt, negative): (&str, &str), syntax: PromptSyntax, pip
     ));
 }
 
-/// What a model says of itself, for a person: its guidance scale and all that it draws, unless another model that was told
+/// What a model says of itself, for a person: its steps, its guidance scale and all that it draws, unless another model that was told
 /// of draws the same. Empty for one that says nothing.
 pub fn about(name: &str, about: &About, same_as: Option<&str>) -> String {
     let mut parts = vec![];
@@ -85,8 +103,14 @@ pub fn about(name: &str, about: &About, same_as: Option<&str>) -> String {
         (Some(draws), None) => parts.push(repertoire(name, draws)),
         (None, _) => {}
     }
-    if let Some(scale) = about.guidance_scale {
-        parts.push(format!("{name}: guidance scale {scale} unless another is asked for"));
+    let own = [
+        about.steps.map(|n| format!("{n} steps")),
+        about.guidance_scale.map(|scale| format!("guidance scale {scale}")),
+    ];
+    let own: Vec<String> = own.into_iter().flatten().collect();
+    if !own.is_empty() {
+        let others = if about.steps.is_some() { "others are" } else { "another is" };
+        parts.push(format!("{name}: {} unless {others} asked for", own.join(", ")));
     }
     parts.join("\n")
 }

@@ -294,7 +294,7 @@ pub struct TraceArgs {
     /// [default: 0]
     #[arg(long, short, allow_negative_numbers = true)]
     pub seed: Option<Seed>,
-    /// Steps [default: 25]
+    /// Steps [default: the model's own, else 25]
     #[arg(long, alias = "num-inference-steps", value_parser = whole, allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// How strongly to follow the prompt; 1 switches guidance off [default: the model's own, else 7.5]

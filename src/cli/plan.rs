@@ -160,10 +160,15 @@ fn number_of(seed: Seed) -> u64 {
     }
 }
 
-/// Fills in what was not typed and depends on the model: the guidance scale, and for a small model that all is kept.
+/// Fills in what was not typed and depends on the model: guidance scale and steps, and for a small model that all is kept.
 pub fn complete(args: &TraceArgs, pipeline: &Pipeline, plan: &mut Plan) {
     if args.guidance_scale.is_none() {
         plan.guidance_scale = pipeline.guidance_scale();
+    }
+    if args.steps.is_none() {
+        plan.steps = pipeline.steps();
+        // A second pass has as many where nothing else is said.
+        plan.hires.iter_mut().filter(|_| args.hires.hires_steps.is_none()).for_each(|second| second.steps = plan.steps);
     }
     if args.eta.is_none() {
         plan.eta = SchedulerKind::usual_eta_of(&plan.scheduler);

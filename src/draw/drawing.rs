@@ -35,7 +35,7 @@ pub struct Drawing {
     prompt_syntax: Option<String>,
     clip_skip: usize,
     seed: Option<u64>,
-    steps: usize,
+    steps: Option<usize>,
     guidance_scale: Option<f64>,
     scheduler: Option<String>,
     eta: Option<f64>,
@@ -78,7 +78,7 @@ impl Drawing {
             prompt_syntax: None,
             clip_skip: usual.clip_skip,
             seed: None,
-            steps: usual.steps,
+            steps: None,
             guidance_scale: None,
             scheduler: None,
             eta: None,
@@ -115,7 +115,7 @@ impl Drawing {
         self.size = said.width.zip(said.height);
         self.prompt_syntax = said.prompt_syntax.map(|syntax| syntax.name().into());
         self.clip_skip = said.clip_skip.unwrap_or(self.clip_skip);
-        self.steps = said.steps.unwrap_or(self.steps);
+        self.steps = said.steps.or(self.steps);
         self.eta = eta.or(self.eta);
         let (prompt, negative_prompt, seed) = (said.prompt, said.negative_prompt, said.seed);
         let (guidance_scale, scheduler, hires) = (said.guidance_scale, said.scheduler, said.hires);
@@ -128,7 +128,7 @@ impl Drawing {
         let plan = fork.plan().clone();
         self.prompt_syntax = Some(plan.prompt_syntax.to_string());
         (self.prompt, self.negative_prompt, self.clip_skip) = (plan.prompt, plan.negative_prompt, plan.clip_skip);
-        (self.seed, self.steps, self.guidance_scale) = (Some(plan.seed), plan.steps, Some(plan.guidance_scale));
+        (self.seed, self.steps, self.guidance_scale) = (Some(plan.seed), Some(plan.steps), Some(plan.guidance_scale));
         (self.scheduler, self.eta, self.hires) = (Some(plan.scheduler), Some(plan.eta), plan.hires);
         (self.sigmas, self.zero_terminal_snr) = (plan.sigmas, plan.zero_terminal_snr);
         self.guidance_rescale = plan.guidance_rescale;
@@ -148,7 +148,7 @@ impl Drawing {
     pub(super) fn starting(mut self, origin: Origin) -> Drawing {
         let plan = origin.plan().clone();
         self.prompt_syntax = Some(plan.prompt_syntax.to_string());
-        (self.prompt, self.clip_skip, self.steps) = (plan.prompt, plan.clip_skip, plan.steps);
+        (self.prompt, self.clip_skip, self.steps) = (plan.prompt, plan.clip_skip, Some(plan.steps));
         (self.scheduler, self.size) = (Some(plan.scheduler), Some((plan.width, plan.height)));
         self.origin = Some(origin);
         self
@@ -189,10 +189,10 @@ impl Drawing {
         self
     }
 
-    /// How many steps; 25 unless it is said.
+    /// How many steps; 25 unless it is said, or what the model says of itself.
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Drawing {
-        self.steps = steps;
+        self.steps = Some(steps);
         self
     }
 
@@ -409,7 +409,8 @@ impl Drawing {
         let noised = init.as_ref().filter(|_| self.inversion.is_none());
         let strength = noised.map(|_| self.strength.unwrap_or(USUAL_STRENGTH));
         strength.map_or(Ok(()), start::check_strength)?;
-        let steps = |second: Hires| if second.steps == 0 { self.steps } else { second.steps };
+        let own = self.steps.unwrap_or(self.model.steps());
+        let steps = |second: Hires| if second.steps == 0 { own } else { second.steps };
         let second = self.hires.map(|second| Hires { steps: steps(second), ..second });
         second.map_or(Ok(()), |second| hires::check(&second, init.is_some()))?;
         let (width, height) = self.size.unwrap_or_default();
@@ -420,7 +421,7 @@ impl Drawing {
             clip_skip: self.clip_skip,
             seed: self.seed.unwrap_or_else(noise::random_seed),
             batch_size: self.batch,
-            steps: self.steps,
+            steps: own,
             guidance_scale: self.guidance_scale.unwrap_or(self.model.guidance_scale()),
             width,
             height,

@@ -1,5 +1,5 @@
-//! `sdviz.json`: what a model's folder says beside diffusers' own files, which know no place for it: the guidance scale that
-//! suits the model, and, for one that has learned little, what it can draw.
+//! `sdviz.json`: what a model's folder says beside diffusers' own files, which know no place for it: the guidance scale and
+//! the steps that suit the model, and, for one that has learned little, what it can draw.
 //!
 //! Enters: a model's files. Leaves: [`About`], empty for a model that has no such file. diffusers does not look at it.
 
@@ -17,6 +17,9 @@ pub struct About {
     /// The guidance scale to use where none is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_scale: Option<f64>,
+    /// The steps to make where none are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
     /// What the model draws, for one that knows only that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<Repertoire>,
@@ -42,7 +45,7 @@ impl About {
     /// Reads the file; a model that has none says nothing.
     ///
     /// # Errors
-    /// When it cannot be read or is not valid, or its guidance scale is no number from 0 up.
+    /// When it cannot be read or is not valid, its guidance scale is no number from 0 up, or its steps are none.
     pub fn read(files: &ModelFiles) -> Result<About> {
         let Some(text) = files.text(ABOUT_FILE)? else { return Ok(About::default()) };
         let bad = |reason: String| Error::bad_file(&files.path(ABOUT_FILE), "description of a model", reason);
@@ -51,6 +54,7 @@ impl About {
             Some(scale) if !scale.is_finite() || scale < 0.0 => {
                 Err(bad(format!("`guidance_scale` is {scale}, not a number from 0 up")))
             }
+            _ if about.steps == Some(0) => Err(bad("`steps` is 0, and makes no picture".into())),
             _ => Ok(about),
         }
     }

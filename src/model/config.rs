@@ -21,8 +21,12 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// The pipelines whose models this program runs, as model_index.json names them (`_class_name`).
-pub const PIPELINES: [&str; 3] =
-    ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipelineLegacy"];
+pub const PIPELINES: [&str; 4] = [
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipelineLegacy",
+    "LatentConsistencyModelPipeline",
+];
 
 /// The size of latents that models written before diffusers 0.9 mean: a picture of 512 pixels.
 const MODEL_OF_OLD: i64 = 64;

@@ -32,6 +32,14 @@ pub fn class_name(files: &ModelFiles) -> Result<String> {
     })
 }
 
+/// What the model was called where its files were last saved, if the index has it.
+///
+/// # Errors
+/// When the index is missing or not JSON.
+pub fn saved_from(files: &ModelFiles) -> Result<Option<String>> {
+    Ok(index(files)?["_name_or_path"].as_str().map(String::from))
+}
+
 /// The model's scheduler as its pipeline takes it ([`SchedulerConfig::in_pipeline`]).
 ///
 /// # Errors

@@ -13,6 +13,7 @@ pub mod contents;
 pub mod convert;
 pub mod embedding;
 pub mod fetch;
+pub mod few_steps;
 pub mod files;
 pub mod fingerprint;
 pub mod index;

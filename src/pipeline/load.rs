@@ -10,6 +10,7 @@ use crate::model::about::About;
 use crate::model::components::{Component, SCHEDULER_CONFIG, TEXT_ENCODER, UNET, VAE};
 use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
 use crate::model::embedding::{Embedding, EmbeddingChoice};
+use crate::model::few_steps::FewSteps;
 use crate::model::files::ModelFiles;
 use crate::model::index;
 use crate::model::lora::{Adapters, LoraChoice};
@@ -79,6 +80,7 @@ pub struct Pipeline {
     pub(super) scheduler_config: SchedulerConfig,
     pub(super) model: ModelRecord,
     about: About,
+    few_steps: Option<FewSteps>,
     weight_files: Vec<PathBuf>,
     notes: Vec<String>,
     pub(super) options: LoadOptions,
@@ -100,6 +102,9 @@ impl Pipeline {
         let text_config: TextConfig = files.config(&TEXT_ENCODER)?;
         let scheduler_config = index::scheduler(files)?;
         let about = About::read(files)?;
+        let saved_from = index::saved_from(files)?;
+        let names: Vec<&str> = [&choice.id].into_iter().chain(&saved_from).map(String::as_str).collect();
+        let few_steps = FewSteps::told(&unet_config, &scheduler_config, &class_name, &names);
         let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
         let mut notes = notes(files, &unet_config, &vae_config, &scheduler_config);
         notes.extend(device::slow(options.kind, options.device));
@@ -151,6 +156,7 @@ impl Pipeline {
             scheduler_config,
             model,
             about,
+            few_steps,
             weight_files,
             notes,
             options,
@@ -188,9 +194,21 @@ impl Pipeline {
         &self.about
     }
 
-    /// The guidance scale for a run that asks for none: the model's own, else 7.5.
+    /// What its files say of a model that draws in few steps.
+    pub fn few_steps(&self) -> Option<&FewSteps> {
+        self.few_steps.as_ref()
+    }
+
+    /// The guidance scale for a run that asks for none: the model's own, else what suits a model of few steps, else 7.5.
     pub fn guidance_scale(&self) -> f64 {
-        self.about.guidance_scale.unwrap_or(Plan::default().guidance_scale)
+        let few = self.few_steps.as_ref().map(|few| few.guidance_scale);
+        self.about.guidance_scale.or(few).unwrap_or(Plan::default().guidance_scale)
+    }
+
+    /// The steps of a run that asks for none: the model's own, else what suits a model of few steps, else 25.
+    pub fn steps(&self) -> usize {
+        let few = self.few_steps.as_ref().map(|few| few.steps);
+        self.about.steps.or(few).unwrap_or(Plan::default().steps)
     }
 
     /// Whether a run with this model is so quick, and its record so small, that everything may be kept of it unasked.

@@ -209,6 +209,7 @@ mod tests {
             size: 128,
             factor: 8,
             guidance_scale: 5.0,
+            steps: 25,
             scheduler: "ddim".into(),
             small: true,
             text_layers: 4,

@@ -60,6 +60,8 @@ pub struct Model {
     pub factor: usize,
     /// Its guidance scale.
     pub guidance_scale: f64,
+    /// Its steps.
+    pub steps: usize,
     /// Its scheduler.
     pub scheduler: String,
     /// Whether everything is recorded and decoded unasked.
@@ -83,6 +85,7 @@ impl Model {
             size: pipeline.native_size(),
             factor: pipeline.model().vae_scale_factor,
             guidance_scale: pipeline.guidance_scale(),
+            steps: pipeline.steps(),
             scheduler: pipeline.default_scheduler()?.name().into(),
             small: pipeline.is_small(),
             text_layers: pipeline.text_encoder.config().num_hidden_layers as usize,
@@ -93,6 +96,7 @@ impl Model {
     pub fn usual_plan(&self) -> Plan {
         let usual = Plan {
             guidance_scale: self.guidance_scale,
+            steps: self.steps,
             width: self.size,
             height: self.size,
             scheduler: self.scheduler.clone(),

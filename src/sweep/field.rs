@@ -87,7 +87,7 @@ pub const FIELDS: &[Field] = &[
         short: None,
         aliases: &["num-inference-steps"],
         value_name: "LIST",
-        help: "Steps: `25`, `5,25,50`, `5-50 (+15)`, `5-50 [4]` [default: 25]",
+        help: "Steps: `25`, `5,25,50`, `5-50 (+15)`, `5-50 [4]` [default: the model's own, else 25]",
         values: |text| {
             let values = values::integers(text)?;
             if values.contains(&0.into()) {

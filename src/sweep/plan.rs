@@ -132,6 +132,9 @@ impl Draft {
         if !self.at.contains_key("guidance_scale") {
             plan.guidance_scale = pipeline.guidance_scale();
         }
+        if !self.at.contains_key("steps") {
+            plan.steps = pipeline.steps();
+        }
         let (record, _) = pipeline.plan(&plan)?;
         let id = identity.name(&record.plan, &record.model);
         let mut at = self.place(&record.plan, &record.model.id)?;

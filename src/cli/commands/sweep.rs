@@ -96,6 +96,9 @@ fn check(
         preview.for_each(|preview| talk.say(format!("pictures of the steps: {preview}")));
         loaded.pipeline.notes().iter().for_each(|note| talk.warn(note));
         vae_override::warning(&loaded.choice.files)?.iter().for_each(|warning| talk.warn(warning));
+        let everywhere = |field| drafts.iter().filter(|d| d.model == *name).all(|draft| draft.at.contains_key(field));
+        let few = advice::few_steps(&loaded.pipeline, (everywhere("steps"), everywhere("guidance_scale")));
+        few.iter().for_each(|line| talk.say(line));
         for (cell, draft) in cells.iter_mut().zip(drafts).filter(|(_, d)| d.model == *name) {
             let decodes_all = decode_by_model && loaded.pipeline.is_small();
             *cell = Some(if decodes_all { loaded.cell(&draft.decoding_all())? } else { loaded.cell(draft)? });
