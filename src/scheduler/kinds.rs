@@ -231,6 +231,12 @@ impl SchedulerKind {
         !matches!(self, Pndm | Ddim | Ddpm | Lcm | Tcd)
     }
 
+    /// The ways to place its noise levels, for who is to choose one: none where it takes none, or has its own by its name.
+    pub fn sigmas(self) -> Vec<Sigmas> {
+        let chosen = self.takes_sigmas() && self != SchedulerKind::Dpmpp2mKarras;
+        if chosen { Sigmas::ALL.to_vec() } else { vec![] }
+    }
+
     /// Refuses noise levels that it cannot have.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use super::summary::Summary;
 use crate::export::report::{describe, heads_of, maps_of};
 use crate::record::plan::Quantity;
 use crate::record::schema;
+use crate::record::sigmas::Sigmas;
 use crate::scheduler::SchedulerKind;
 use crate::trace::reader::Run;
 use axum::Json;
@@ -51,6 +52,8 @@ pub struct Capabilities {
 struct SchedulerAbout {
     name: &'static str,
     about: &'static str,
+    /// The ways to place its noise levels that can be asked for.
+    sigmas: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,7 +68,10 @@ struct JoinAbout {
 #[utoipa::path(get, path = "/api/capabilities", tag = "runs",
     responses((status = 200, body = Capabilities), (status = 401, body = Refused)))]
 pub async fn capabilities(State(desk): State<Arc<Desk>>, caller: Caller) -> Json<Capabilities> {
-    let about = |kind: SchedulerKind| SchedulerAbout { name: kind.name(), about: kind.about() };
+    let about = |kind: SchedulerKind| {
+        let sigmas = kind.sigmas().into_iter().map(Sigmas::name).collect();
+        SchedulerAbout { name: kind.name(), about: kind.about(), sigmas }
+    };
     let join = desk.door.codes().map(|codes| JoinAbout { code: codes.join.clone(), address: desk.address(None) });
     Json(Capabilities {
         version: env!("CARGO_PKG_VERSION"),

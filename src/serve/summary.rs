@@ -6,6 +6,7 @@ use super::visitor::Visitor;
 use crate::error::Error;
 use crate::record::plan::Plan;
 use crate::record::schema::{RunRecord, Status};
+use crate::record::sigmas::Sigmas;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,6 +58,10 @@ pub struct Summary {
     pub guidance_scale: f64,
     /// Scheduler.
     pub scheduler: String,
+    /// Where its noise levels lie, if that was asked for.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigmas: Option<Sigmas>,
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
@@ -115,6 +120,7 @@ impl Summary {
             steps: plan.steps,
             guidance_scale: plan.guidance_scale,
             scheduler: plan.scheduler.clone(),
+            sigmas: plan.sigmas,
             width: plan.width,
             height: plan.height,
             pictures: plan.batch_size,

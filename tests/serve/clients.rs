@@ -62,6 +62,23 @@ fn a_web_uis_clients_get_what_they_read() {
     let told = client.post("/sdapi/v1/png-info", &json!({ "image": answer["images"][1] })).json();
     assert_eq!((&told["info"], &told["parameters"]["Seed"]), (&json!(text), &json!("6")));
 
+    // The schedule beside the sampler, by the web UI's name; a sampler that has its own levels takes none.
+    for (sampler, schedule, ours, warnings) in
+        [("Euler", "Karras", "karras", 0), ("DDIM", "Karras", "", 1), ("Euler", "KL Optimal", "refused", 0)]
+    {
+        let mut request = txt2img();
+        (request["sampler_name"], request["scheduler"]) = (sampler.into(), schedule.into());
+        let answer = client.post("/sdapi/v1/txt2img", &request);
+        if ours == "refused" {
+            assert_eq!(answer.status, 404, "{}", answer.text());
+            continue;
+        }
+        let info: Value = serde_json::from_str(answer.json()["info"].as_str().unwrap()).unwrap();
+        assert_eq!(info["warnings"].as_array().map_or(0, Vec::len), warnings, "{info}");
+        let newest = &client.get("/api/runs").json()["runs"][0];
+        assert_eq!(newest["sigmas"].as_str().unwrap_or_default(), ours, "{newest}");
+    }
+
     // A mask with what the client sends beside it unasked: the plain thing, and what was passed over.
     let mut request = txt2img();
     let more = json!({

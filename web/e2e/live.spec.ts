@@ -103,6 +103,31 @@ test("a run is watched from its first preview to its picture, without a reload",
   await expect(page.getByRole("slider", { name: "Step" })).toBeVisible();
 });
 
+test("noise levels are placed where the scheduler takes it", async ({ serve, visit }) => {
+  const { address } = await serve();
+  const page = await visit(address);
+  await page.getByText("All settings").click();
+  const scheduler = page.getByRole("combobox", { name: /^Scheduler/ });
+  const sigmas = page.getByRole("combobox", { name: /^Noise levels/ });
+  await expect(scheduler).toBeVisible();
+  await expect(sigmas).toHaveCount(0);
+  await scheduler.selectOption("euler");
+  await expect(sigmas.locator("option")).toHaveText(["the scheduler's own", "karras", "exponential", "beta", "sgm_uniform", "simple", "normal"]);
+  await sigmas.selectOption("karras");
+  await scheduler.selectOption("ddim");
+  await expect(sigmas).toHaveCount(0);
+  await scheduler.selectOption("heun");
+  await expect(sigmas).toHaveValue("");
+  await sigmas.selectOption("beta");
+  await draw(page, "a red apple on a blue background", 2);
+  await expect(done(page)).toHaveCount(1, patient);
+  const made = await page.evaluate(async () => (await (await fetch("/api/runs")).json()).runs[0]);
+  expect([made.scheduler, made.sigmas]).toEqual(["heun", "beta"]);
+  await scheduler.selectOption("");
+  await page.getByRole("button", { name: "The same settings" }).first().click();
+  await expect(sigmas).toHaveValue("beta");
+});
+
 test("word maps are kept when they are asked for, and shown", async ({ serve, visit }) => {
   const { address } = await serve();
   const page = await visit(address);

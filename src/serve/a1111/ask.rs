@@ -158,7 +158,7 @@ fn common(fields: &Fields, model: &Model) -> Result<Wanted, Failure> {
             warnings.push(format!("`{name}` is passed over"));
         }
     }
-    let (sampler, kind, sigmas) = sampler(fields)?;
+    let (sampler, kind, sigmas) = sampler(fields, &mut warnings)?;
     let eta = fields.number("eta").filter(|eta| kind.takes_eta() && (0.0..=1.0).contains(eta));
     let batch_size = fields.whole("batch_size")?.unwrap_or(1);
     let pictures = batch_size.saturating_mul(fields.whole("n_iter")?.unwrap_or(1));
@@ -190,9 +190,15 @@ pub fn is_ours(wished: &str, model: &Model) -> bool {
 }
 
 /// The sampler, by its name, or where there is none by what older clients call its index.
-fn sampler(fields: &Fields) -> Result<(String, SchedulerKind, Option<Sigmas>), Failure> {
+fn sampler(fields: &Fields, warnings: &mut Vec<String>) -> Result<(String, SchedulerKind, Option<Sigmas>), Failure> {
     let named = [fields.text("sampler_name"), fields.text("sampler_index")].into_iter().find(|name| !name.is_empty());
-    let found = Sampler::find(named.unwrap_or("Euler"), Some(fields.text("scheduler")));
+    let (named, schedule) = (named.unwrap_or("Euler"), fields.text("scheduler"));
+    let mut found = Sampler::find(named, Some(schedule));
+    // Clients send the schedule that was chosen last, and the web UI's DDIM does not look at it.
+    if found.scheduler.is_none() && SchedulerKind::parse(named).is_ok_and(|kind| !kind.takes_sigmas()) {
+        warnings.push(format!("`scheduler`: `{named}` has its own noise levels, `{schedule}` is passed over"));
+        found = Sampler::find(named, None);
+    }
     let kind = found.scheduler.as_deref().and_then(|name| SchedulerKind::parse(name).ok());
     let kind = kind.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "Sampler not found"))?;
     Ok((kind.a1111_name().into(), kind, found.sigmas))

@@ -27,6 +27,8 @@ export const live = {
     width: "Width",
     height: "Height",
     scheduler: "Scheduler",
+    sigmas: "Noise levels (sigmas)",
+    sigmasOwn: "the scheduler's own",
     own: (name: string) => `the model's own, ${name}`,
     pictures: "Pictures",
     more: "All settings",

@@ -29,6 +29,8 @@ export const live: typeof english = {
     width: "宽",
     height: "高",
     scheduler: "调度器",
+    sigmas: "噪声水平（sigma）的排布",
+    sigmasOwn: "按调度器自己的",
     own: (name) => `模型自带：${name}`,
     pictures: "张数",
     more: "全部设置",

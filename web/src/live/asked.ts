@@ -12,6 +12,7 @@ export interface Fields {
   width: number | null;
   height: number | null;
   scheduler: string;
+  sigmas: string;
   eta: number | null;
   pictures: number | null;
   image: string | null;
@@ -41,6 +42,7 @@ export function empty(): Fields {
     width: null,
     height: null,
     scheduler: "",
+    sigmas: "",
     eta: null,
     pictures: null,
     image: null,
@@ -61,8 +63,8 @@ export function empty(): Fields {
 
 /** The same settings as a run's, as far as its summary has them. */
 export function like(run: Summary): Partial<Fields> {
-  const { prompt, seed, steps, width, height, scheduler, pictures } = run;
-  return { prompt, negative: run.negative_prompt, seed, steps, scale: run.guidance_scale, width, height, scheduler, pictures };
+  const { prompt, seed, steps, width, height, scheduler, sigmas = "", pictures } = run;
+  return { prompt, negative: run.negative_prompt, seed, steps, scale: run.guidance_scale, width, height, scheduler, sigmas, pictures };
 }
 
 /** What is sent: the server has its own for what is not. */
@@ -78,6 +80,7 @@ export function asked(fields: Fields): Record<string, unknown> {
     width: fields.width,
     height: fields.height,
     scheduler: fields.scheduler || null,
+    sigmas: fields.sigmas || null,
     eta: fields.eta,
     pictures: fields.pictures,
     record: fields.record,

@@ -16,6 +16,7 @@ export interface Summary {
   steps: number;
   guidance_scale: number;
   scheduler: string;
+  sigmas?: string;
   width: number;
   height: number;
   pictures: number;
@@ -50,9 +51,10 @@ export interface StepTold {
 export interface Capabilities {
   version: string;
   read_only: boolean;
-  model: { id: string; name: string; size: number; factor: number; guidance_scale: number; scheduler: string; small: boolean } | null;
+  model: { id: string; name: string; size: number; factor: number; guidance_scale: number; steps: number; scheduler: string; small: boolean } | null;
   limits: { steps: number; size: number; pictures: number; queue_per_visitor: number; seconds: number; prompt: number };
-  schedulers: { name: string; about: string }[];
+  /** With the ways to place noise levels that each takes. */
+  schedulers: { name: string; about: string; sigmas: string[] }[];
   visitor: string;
   role: "guest" | "host";
   join: { code: string; address: string } | null;
