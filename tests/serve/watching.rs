@@ -1,6 +1,6 @@
 //! A run is watched while it is made, looked at when it is done, and stopped when it is not wanted.
 
-use super::client::{Happened, Server};
+use super::client::{Happened, Server, TINY};
 use serde_json::json;
 
 fn step(happened: &Happened, kind: &str) -> Option<u64> {
@@ -49,6 +49,47 @@ fn the_first_preview_comes_before_the_second_step_ends() {
     assert_eq!(missed.next().unwrap().id, all[place("step", 1) + 1].id);
     let stand = visitor.events(Some("00000000-7")).next().unwrap();
     assert_eq!((stand.kind.as_str(), &stand.data["runs"][0]["id"]), ("stand", &json!(id)));
+}
+
+/// The pictures of the steps are the preview decoder's, who looks at one is told, and the finished one is the model's own.
+#[test]
+fn a_preview_decoder_makes_the_pictures_of_the_steps() {
+    let asked = json!({ "prompt": "a cat", "seed": 3, "steps": 3, "scheduler": "ddim", "decode": "every" });
+    let made = |more: &[&str]| {
+        let runs = tempfile::tempdir().unwrap();
+        let server = Server::tiny(runs.path(), more);
+        let visitor = server.visitor("a");
+        let mut events = visitor.events(None);
+        let id = visitor.queue(&asked);
+        let all = events.until(|happened| happened.kind == "run" && happened.data["state"] == "complete");
+        let told: Vec<_> = all.iter().filter(|h| h.kind == "step").map(|h| h.data["preview_decoder"] == true).collect();
+        assert!(all.iter().any(|h| h.kind == "preview"), "the linear map shows the latents all the same");
+        let latents = |step: u64| visitor.get(&format!("/api/runs/{id}/pictures/{step}/latents"));
+        let pictures: Vec<_> = (0..=3).map(|step| latents(step).body).collect();
+        let run = sdviz::trace::reader::Run::open(runs.path().join(&id)).unwrap();
+        let finished = run.final_picture(0).unwrap();
+        assert_eq!(
+            visitor.get(&format!("/api/runs/{id}/record")).json()["record"]["model"]["preview"]["name"],
+            run.record().model.preview.as_ref().map_or(json!(null), |preview| json!(preview.name))
+        );
+        (told, pictures, finished)
+    };
+    let own = made(&[]);
+    let (told, pictures, finished) = made(&["--preview-vae", &TINY.replace("tiny-sd", "tiny-vae")]);
+    // Step 0 is told too.
+    assert_eq!((told, &own.0), (vec![true; 4], &vec![false; 4]));
+    for (step, (preview, own)) in pictures.iter().zip(&own.1).enumerate() {
+        let says = String::from_utf8_lossy(preview).contains("Preview decoder: ");
+        let decoded = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8();
+        assert_eq!((says, decoded(preview) == decoded(own)), (step < 3, step == 3), "step {step}");
+    }
+    assert_eq!(finished, own.2);
+    let mut refused = std::process::Command::new(env!("CARGO_BIN_EXE_sdviz"));
+    refused.args(["serve", "--port", "0", "--model", TINY, "--preview-vae", "tiny"]).env_remove("SDVIZ_MODEL");
+    let refused = refused.current_dir(tempfile::tempdir().unwrap().path()).output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("no tiny decoder goes with this model"), "{told}");
 }
 
 #[test]
@@ -107,7 +148,7 @@ fn runs_that_others_made_are_shown_and_read_only_makes_none() {
     let folder = tempfile::tempdir().unwrap();
     let trace = |name: &str| {
         let out = folder.path().join(name);
-        let words = ["trace", "-p", "a cat", "--steps", "2", "--model", super::client::TINY, "--no-report", "--out"];
+        let words = ["trace", "-p", "a cat", "--steps", "2", "--model", TINY, "--no-report", "--out"];
         let done = std::process::Command::new(env!("CARGO_BIN_EXE_sdviz")).args(words).arg(&out).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
