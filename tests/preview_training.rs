@@ -134,7 +134,7 @@ fn what_cannot_be_learned_is_refused_by_name() {
         configuration(folder, &[change]);
         let told = refused(TRAIN, folder);
         assert!(told.contains(message), "{change:?}: {told}");
-        assert!(!folder.join("training/model").exists(), "{change:?}");
+        assert!(!folder.join("training").exists(), "{change:?}: a refused training leaves nothing");
     }
     configuration(folder, &[]);
     // A decoder that somebody put there stays.

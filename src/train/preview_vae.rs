@@ -91,7 +91,6 @@ pub fn preview_vae(request: &TrainRequest, say: Say) -> Result<Done> {
     let training = &request.config.preview_vae;
     let choice = resolve::resolve(request.init)?;
     check_free(request)?;
-    let folder = request.folder(PREVIEW_VAE.name)?;
     let options = LoadOptions { device: request.device, ..LoadOptions::default() };
     let pipeline = Pipeline::load(&choice, options)?;
     let own = pipeline.vae.config();
@@ -107,6 +106,8 @@ pub fn preview_vae(request: &TrainRequest, say: Say) -> Result<Done> {
             "set it lower, or give more pictures",
         ));
     }
+    // Only now: one that is refused leaves no folder behind that would count as a training's.
+    let folder = request.folder(PREVIEW_VAE.name)?;
     let count = (there - held).min(training.pictures as i64);
     say(&format!("{count} pictures and {held} held back, each decoded three times by the model's own decoder"));
     let seed = request.seed as i64;
