@@ -5,6 +5,7 @@
 use super::config::Config;
 use super::icons::About;
 use crate::error::{Error, IoContext, Result};
+pub use crate::export::imagefolder::{IMAGES_FOLDER, METADATA_FILE};
 use crate::files::pictures;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -13,10 +14,6 @@ use std::path::Path;
 
 /// The manifest's name.
 pub const MANIFEST_FILE: &str = "dataset.json";
-/// The captions' file.
-pub const METADATA_FILE: &str = "metadata.jsonl";
-/// The folder of the pictures.
-pub const IMAGES_FOLDER: &str = "images";
 /// The version of the form of [`Manifest`].
 pub const SCHEMA_VERSION: u32 = 1;
 

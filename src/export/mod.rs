@@ -6,6 +6,7 @@
 //! verb of its own too; the registry runs it with the defaults.
 
 pub mod animate;
+pub mod asked;
 pub mod attention;
 pub mod attribution;
 pub mod diff;
@@ -16,6 +17,7 @@ pub mod filmstrip;
 mod footer;
 pub mod frames;
 pub mod geometry;
+pub mod imagefolder;
 pub mod latents;
 pub mod look;
 pub mod manager;
@@ -28,6 +30,7 @@ pub mod report;
 pub mod schedules;
 pub mod settings;
 mod sizes;
+pub mod tensorboard;
 pub mod video;
 pub(crate) mod words;
 
@@ -79,6 +82,16 @@ pub const EXPORTERS: &[Exporter] = &[
     },
     Exporter { name: "filmstrip", about: "eight steps on one picture", make: filmstrip::export },
     Exporter { name: "frames", about: "the decoded pictures as numbered PNGs", make: frames::export },
+    Exporter {
+        name: "tensorboard",
+        about: "curves, pictures, prompt and settings as TensorBoard's event files",
+        make: tensorboard::export,
+    },
+    Exporter {
+        name: "imagefolder",
+        about: "the pictures as a data set in Hugging Face's imagefolder layout; also of a sweep",
+        make: imagefolder::export,
+    },
     Exporter { name: "report", about: "one page to explore the run in, which needs no network", make: report::export },
 ];
 

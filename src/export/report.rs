@@ -12,7 +12,9 @@ mod pictures;
 mod tensors;
 
 pub use attention::{KeptAttention, KeptHeads, KeptShare, KeptSize, KeptWord, heads_of, maps_of};
-pub use describe::{Curves, Kept, KeptPicture, KeptPictures, RangesOf, Reduction, ReductionKind, RunData, describe};
+pub use describe::{
+    Curves, Kept, KeptPicture, KeptPictures, RangesOf, Reduction, ReductionKind, RunData, curves, describe,
+};
 pub use page::{PAGE_SCRIPT, PAGE_STYLE};
 
 use super::Outputs;

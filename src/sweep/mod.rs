@@ -9,6 +9,7 @@ pub mod claim;
 pub mod estimate;
 pub mod field;
 pub mod identity;
+pub mod imagefolder;
 pub mod motion;
 pub mod picture;
 pub mod plan;

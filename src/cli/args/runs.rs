@@ -75,7 +75,7 @@ pub struct DiffArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// The run [default: the newest of run, run-2, …], then the names of exporters; a run that bears the name of an
-    /// exporter is written `./NAME`
+    /// exporter is written `./NAME`, and `imagefolder` takes a sweep too
     #[arg(value_name = "RUN | NAME")]
     pub names: Vec<String>,
     /// Run every exporter

@@ -4,8 +4,13 @@ use crate::cli::args::ExportArgs;
 use crate::cli::report::{self, Talk};
 use crate::cli::runs;
 use crate::error::{Error, Result as LibResult};
+use crate::export::imagefolder::FOLDER;
+use crate::export::manager::EXPORTS_FOLDER;
 use crate::export::{self, EXPORTERS, Exporter, Outputs};
+use crate::record::schema::SWEEP_FILE;
 use crate::say::say;
+use crate::sweep::imagefolder;
+use crate::sweep::store::{CELLS_FOLDER, Store};
 use crate::trace::reader::Run;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -26,6 +31,9 @@ pub fn run(args: &ExportArgs, talk: Talk) -> Result<ExitCode> {
     // Told here, for what is typed first may be a run or an exporter.
     let untold = run == Path::new(&newest) && args.names.first() != Some(&newest);
     runs::taken(&newest).filter(|_| untold).iter().for_each(|note| talk.say(note));
+    if run.join(SWEEP_FILE).is_file() {
+        return of_sweep(&run, &chosen, args, talk);
+    }
     let run = Run::open(run)?;
     let mut outputs = Outputs::open(&run, args.out.as_deref())?;
     let mut failed = None;
@@ -49,6 +57,24 @@ pub fn run(args: &ExportArgs, talk: Talk) -> Result<ExitCode> {
         (None, Some(error)) if outputs.written().is_empty() => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The one export that a sweep has: its other pictures are `sdviz grid`'s.
+fn of_sweep(dir: &Path, chosen: &[&Exporter], args: &ExportArgs, talk: Talk) -> Result<ExitCode> {
+    if args.all || chosen.iter().any(|exporter| exporter.name != FOLDER) {
+        let hint = format!(
+            "`sdviz export {0} {FOLDER}` makes a data set of it, `sdviz grid {0}` a grid; the cells in `{0}/{CELLS_FOLDER}` are runs",
+            dir.display()
+        );
+        return Err(Error::invalid(format!("`{}` is a sweep", dir.display()), hint).into());
+    }
+    let (store, record) = Store::open(dir)?;
+    let mut outputs = Outputs::in_folder(&args.out.clone().unwrap_or_else(|| dir.join(EXPORTS_FOLDER)))?;
+    let made = imagefolder::export(&store, &record, &mut outputs);
+    tell(&outputs, 0, 0, talk);
+    outputs.take_remarks().iter().for_each(|remark| talk.say(format!("note: {remark}")));
+    made?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reports a failure that came before, so that the last one is reported as the program's own.

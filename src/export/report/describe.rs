@@ -245,7 +245,11 @@ fn linear_map(run: &Run, batch: usize) -> Result<Option<LinearMap>> {
     Ok(None)
 }
 
-fn curves(run: &Run, batch: usize) -> Result<Curves> {
+/// The numbers per step that the record gives.
+///
+/// # Errors
+/// When a step cannot be read.
+pub fn curves(run: &Run, batch: usize) -> Result<Curves> {
     let mut norms = BTreeMap::new();
     for what in Quantity::ALL {
         norms.extend(recorded(measures::norms(run, what, batch))?.map(|curve| (what.key(), curve)));
