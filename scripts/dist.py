@@ -4,7 +4,7 @@
     python3 scripts/dist.py                          # packs target/debug/sdviz and libtorch/
     tar xf target/dist/sdviz-*.tar.zst && sdviz-*/bin/sdviz trace --prompt "a red apple"
 
-In it: bin/sdviz, lib/ (libtorch's CPU part), share/ (completions, manual pages), python/sdviz_trace.py, licenses/. It needs Linux
+In it: bin/sdviz, lib/ (libtorch's CPU part), share/ (completions, manual pages), python/, licenses/. It needs Linux
 on x86-64 with the glibc that it names, and libstdc++.
 """
 import argparse
@@ -27,7 +27,8 @@ Nothing has to be installed: it needs Linux on x86-64, glibc {glibc} or newer, a
 For a GPU take the wheel, beside a PyTorch with CUDA, or build it: docs/install.md.
 
 share/ has completions for bash, zsh and fish, and manual pages: `man -M share/man sdviz-trace`. To have them found, unpack
-into /usr/local or ~/.local. python/sdviz_trace.py records diffusers' pipelines. licenses/ says on whose work all of this stands.
+into /usr/local or ~/.local. python/sdviz_trace.py records diffusers' pipelines,
+python/sdviz_rerun.py makes recordings for rerun. licenses/ says on whose work all of this stands.
 """
 
 
@@ -51,7 +52,8 @@ def fill(folder, options):
         path.write_bytes(run(program, "completions", shell))
     run(program, "man", "--out", folder / "share/man/man1")
     (folder / "python").mkdir()
-    shutil.copyfile(packing.ROOT / "python/sdviz_trace.py", folder / "python/sdviz_trace.py")
+    for name in ("sdviz_trace.py", "sdviz_rerun.py"):
+        shutil.copyfile(packing.ROOT / "python" / name, folder / "python" / name)
     licences = folder / "licenses"
     count = packing.write_licences(licences / "crates")
     for name in ("LICENSE-MIT", "LICENSE-APACHE", "assets/LICENSES.md"):

@@ -4,7 +4,7 @@
     python3 scripts/wheel.py                                   # packs target/debug/sdviz
     pip install target/wheel/sdviz-*.whl
 
-In it: the program, the launcher (python/sdviz), and the recorder for diffusers (python/sdviz_trace.py). The program does not
+In it: the program, the launcher (python/sdviz), and python/*.py: the recorder for diffusers and what writes for rerun. The program does not
 depend on Python's version, so one wheel is for all.
 """
 import argparse

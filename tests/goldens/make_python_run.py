@@ -24,6 +24,7 @@ from safetensors.numpy import load_file
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "python"))
+import sdviz_rerun  # noqa: E402
 import sdviz_trace  # noqa: E402
 
 SETTINGS = dict(negative_prompt="Sunshine", num_inference_steps=4, guidance_scale=3.0, height=64, width=96)
@@ -59,7 +60,8 @@ def check(folder):
         assert ours.keys() == theirs.keys()
         [close(ours[key], theirs[key]) for key in ours]
     promises(folder)
-    print("the committed run is what the recipe makes, and the recorder keeps its promises")
+    rerun_is_shown(folder)
+    print("the committed run is what the recipe makes, and recorder and rerun's part keep their promises")
 
 
 def promises(folder):
@@ -114,6 +116,34 @@ def promises(folder):
 
     for wrong in (lambda: sdviz_trace.record(pipe, folder / "x", keep=("x0",)), lambda: sdviz_trace.record(pipe, decode="all"),
                   lambda: sdviz_trace.record(torch.nn.Identity())):
+        try:
+            wrong()
+        except ValueError:
+            continue
+        raise AssertionError("this should have been refused")
+
+
+def rerun_is_shown(folder):
+    """What sdviz_rerun shows of a run is what is there, without rerun: of the committed run, a batch, one that was stopped."""
+    for name, batch in ((HERE / "python_run", 0), ("EulerDiscreteScheduler", 1), ("stopped", 0)):
+        run = sdviz_rerun.Run(folder / name)
+        shown = list(sdviz_rerun.items(run, batch))
+        count = lambda entity: sum(item[1] == entity for item in shown)
+        for step, entity, kind, value in shown:
+            group, _, what = entity.partition("/")
+            if group in ("tensor", "norm"):
+                tensor = load_file(run.folder / f"steps/{step:03}.safetensors")[what][batch]
+                numpy.testing.assert_array_equal(value, tensor) if kind == "tensor" else close(value, numpy.linalg.norm(tensor.astype(float)))
+            elif kind == "png" and what != "final":
+                ending = ("-x0" if what == "predicted_original" else "") + sdviz_rerun.suffix(batch)
+                assert value == (run.folder / f"steps/{step:03}{ending}.png").read_bytes()
+        assert count("tensor/latents") == len(run.steps) == count("distance/latents"), run.steps
+        assert count("guidance/difference") == len(run.steps) - 1 and count("prompt") == 1
+        assert count("picture/final") == (run.record["status"] == "complete")
+        last = [value for step, entity, _, value in shown if entity == "distance/latents" and step == run.steps[-1]]
+        assert last == [0.0]
+    assert "rerun" not in sys.modules
+    for wrong in (lambda: sdviz_rerun.Run(folder), lambda: next(sdviz_rerun.items(run, 7))):
         try:
             wrong()
         except ValueError:
