@@ -27,6 +27,12 @@ kill: libtorch
 lint: libtorch
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(PYTHON) scripts/check_manifests.py
+
+# Licences, sources and known holes of the dependencies, by deny.toml: needs cargo-deny and the network.
+.PHONY: deny
+deny:
+	$(CARGO) deny check
 
 libtorch:
 	@$(PYTHON) scripts/setup_libtorch.py

@@ -125,7 +125,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     fn repertoire() -> Repertoire {
-        About::read(&ModelFiles::pocket()).unwrap().draws.unwrap()
+        About::read(&ModelFiles::pocket().unwrap()).unwrap().draws.unwrap()
     }
 
     #[test]
@@ -184,6 +184,6 @@ mod tests {
 
     #[test]
     fn the_embedded_model_brings_its_guidance_scale() {
-        assert_eq!(About::read(&ModelFiles::pocket()).unwrap().guidance_scale, Some(5.0));
+        assert_eq!(About::read(&ModelFiles::pocket().unwrap()).unwrap().guidance_scale, Some(5.0));
     }
 }

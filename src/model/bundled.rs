@@ -1,12 +1,15 @@
-//! What is inside the program: the pocket model, and CLIP's tokenizer for checkpoints that bring none.
+//! What is inside the program: the pocket model, and CLIP's tokenizer for checkpoints that bring none. A program that is
+//! built from a registry's crate, which has no room for the model's weights, is without the model.
 
 /// A file inside the program: its name in the model folder and its bytes.
 pub type EmbeddedFile = (&'static str, &'static [u8]);
 
 /// Aligns a file's bytes, so that its tensors can be used where they lie.
+#[cfg(not(without_pocket))]
 #[repr(C, align(64))]
 struct Aligned<T: ?Sized>(T);
 
+#[cfg(not(without_pocket))]
 macro_rules! embed {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, {
@@ -16,7 +19,12 @@ macro_rules! embed {
     };
 }
 
-/// The embedded model's files.
+/// The embedded model's files; none in a program that is without it.
+#[cfg(without_pocket)]
+pub static POCKET_FILES: &[EmbeddedFile] = &[];
+
+/// The embedded model's files; none in a program that is without it.
+#[cfg(not(without_pocket))]
 pub static POCKET_FILES: &[EmbeddedFile] = embed![
     "model_index.json",
     "preview_vae/config.json",

@@ -38,8 +38,18 @@ pub enum ModelFiles {
 
 impl ModelFiles {
     /// The embedded model's.
-    pub fn pocket() -> ModelFiles {
-        ModelFiles::Embedded(POCKET, POCKET_FILES)
+    ///
+    /// # Errors
+    /// When the program was built without it.
+    pub fn pocket() -> Result<ModelFiles> {
+        if POCKET_FILES.is_empty() {
+            return Err(Error::invalid(
+                "there is no model in this program: it was built from a registry's crate, which has no room for one",
+                "name a model with `--model`: a folder, a file, `owner/name` after `sdviz fetch owner/name`; the pocket \
+                 model is the folder `assets/pocket` of the sources",
+            ));
+        }
+        Ok(ModelFiles::Embedded(POCKET, POCKET_FILES))
     }
 
     /// Where the files of a component are: the model's own, unless the component was exchanged.

@@ -35,7 +35,8 @@ pub struct Listed {
 
 /// All models that are here.
 pub fn all() -> Vec<Listed> {
-    let mut all = vec![describe(POCKET, "embedded", Ok(ModelFiles::pocket()))];
+    let embedded = ModelFiles::pocket().ok().map(|files| describe(POCKET, "embedded", Ok(files)));
+    let mut all: Vec<Listed> = embedded.into_iter().collect();
     match resolve::from_env() {
         Ok(Some(name)) if name != POCKET => {
             all.push(describe(&name, "SDVIZ_MODEL", resolve::resolve(Some(&name)).map(|choice| choice.files)));

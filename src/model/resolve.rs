@@ -34,7 +34,7 @@ pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
         Some(name) => (name.to_string(), "--model"),
         None => match from_env()? {
             Some(name) => (name, "SDVIZ_MODEL"),
-            None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: ModelFiles::pocket() }),
+            None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: ModelFiles::pocket()? }),
         },
     };
     let files = find(&name).map_err(|error| match chosen_by {
@@ -129,7 +129,7 @@ fn single(path: &Path, wanted: Wanted) -> Result<ModelFiles> {
 
 fn find(name: &str) -> Result<ModelFiles> {
     if name == POCKET {
-        return Ok(ModelFiles::pocket());
+        return ModelFiles::pocket();
     }
     let path = Path::new(name);
     if path.is_file() {
