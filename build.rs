@@ -3,16 +3,16 @@
 
 use std::path::PathBuf;
 
-/// The largest of the embedded model's weights: with it the others are there too.
-const POCKET_UNET: &str = "assets/pocket/unet/diffusion_pytorch_model.safetensors";
+/// The folder of the largest of the embedded model's weights: with it the others are there too.
+const POCKET_UNET: &str = "assets/pocket/unet";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // The crate in a registry has no room for the embedded model: `exclude` in Cargo.toml leaves its weights out.
     println!("cargo::rustc-check-cfg=cfg(without_pocket)");
-    match std::path::Path::new(POCKET_UNET).is_file() {
-        true => println!("cargo:rerun-if-changed={POCKET_UNET}"),
-        false => println!("cargo:rustc-cfg=without_pocket"),
+    println!("cargo:rerun-if-changed={POCKET_UNET}");
+    if !std::path::Path::new(POCKET_UNET).join("diffusion_pytorch_model.safetensors").is_file() {
+        println!("cargo:rustc-cfg=without_pocket");
     }
     let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         println!("cargo:rustc-env=SDVIZ_LIBTORCH_VERSION=unknown");

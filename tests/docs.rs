@@ -1,6 +1,10 @@
-//! What README and docs tell is there: each command is one the program takes, each `make` target exists, each link leads
-//! somewhere.
+//! What README and docs tell is there: each command is one the program takes, and what is cheap is run; each `make` target
+//! exists, each link leads somewhere.
 #![allow(clippy::unwrap_used, clippy::panic)]
+
+#[cfg(unix)]
+#[path = "docs/running.rs"]
+mod running;
 
 use clap::Parser;
 use clap::error::ErrorKind;
