@@ -171,7 +171,7 @@ fn tensorboard_is_given_curves_pictures_and_words() {
     });
     let outputs = export(&dir, tensorboard::export);
     let file = dir.join("exports/tensorboard/events.out.tfevents.sdviz");
-    assert_eq!(outputs.written(), [file.clone()]);
+    assert_eq!(outputs.written(), std::slice::from_ref(&file));
     let left_out: Vec<String> = outputs.left_out().iter().filter_map(|error| error.hint()).collect();
     let flags = "`--record noise_uncond,noise_text,noise_guided`";
     assert!(matches!(left_out.as_slice(), [hint] if hint.contains(flags)), "{left_out:?}");

@@ -2,8 +2,12 @@
 //!
 //! Enters: a run's record. Leaves: names and values, in one order and of one type each, whichever run they are of.
 
+use crate::error::Result;
 use crate::record::edits::PlannedEdit;
+use crate::record::plan::Quantity;
 use crate::record::schema::RunRecord;
+use crate::trace::reader::Run;
+use ndarray::Axis;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -51,6 +55,27 @@ fn model(id: &str) -> String {
         Some(name) if !is_name => name.to_string_lossy().into_owned(),
         _ => id.into(),
     }
+}
+
+/// How many pictures of the batch there is something of: those that were asked for, unless a damaged record says more than was
+/// made.
+///
+/// # Errors
+/// When a step cannot be read.
+pub fn batch_items(run: &Run) -> Result<usize> {
+    let asked = run.record().plan.batch_size.max(1);
+    if let Some(&step) = run.steps()?.first() {
+        for what in Quantity::ALL {
+            if let Some(all) = run.tensors(step, what)? {
+                return Ok(asked.min(all.len_of(Axis(0))));
+            }
+        }
+    }
+    let pictured = |batch: &usize| {
+        let steps = |what| run.pictured_steps(what, *batch).is_ok_and(|steps| !steps.is_empty());
+        Quantity::PICTURED.into_iter().any(steps) || run.final_file(*batch).is_ok_and(|file| file.is_some())
+    };
+    Ok(1 + (1..asked).take_while(pictured).count())
 }
 
 /// Width and height of a PNG, from its head.

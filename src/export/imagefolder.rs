@@ -34,7 +34,7 @@ pub type Row = Map<String, Value>;
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
     let record = run.record();
     let mut set = DataSet::default();
-    for batch in 0..record.plan.batch_size.max(1) {
+    for batch in 0..asked::batch_items(run)? {
         for step in 0..=record.last_step() {
             for what in Quantity::PICTURED {
                 let Some(png) = run.picture_file(step, what, batch)? else { continue };

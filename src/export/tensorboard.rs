@@ -33,7 +33,7 @@ type Tagged = (String, &'static str, Curve);
 /// # Errors
 /// When a step or a picture cannot be read, or a file not be written.
 pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
-    let count = run.record().plan.batch_size.max(1);
+    let count = asked::batch_items(run)?;
     let mut most = 0;
     for batch in 0..count {
         let folder = if count == 1 { FOLDER.into() } else { format!("{FOLDER}/b{batch}") };

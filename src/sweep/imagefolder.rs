@@ -26,7 +26,7 @@ pub fn export(store: &Store, record: &SweepRecord, outputs: &mut Outputs) -> Res
         }
         let run = Run::open(store.cell(&cell.cell))?;
         let mut pictured = false;
-        for batch in 0..run.record().plan.batch_size.max(1) {
+        for batch in 0..asked::batch_items(&run)? {
             let Some(png) = run.final_file(batch)? else { continue };
             pictured = true;
             let name = format!("{}{}.png", cell.cell, batch_suffix(batch));

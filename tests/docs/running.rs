@@ -161,9 +161,12 @@ fn failure(words: &[String], code: Option<i32>, said: &str) -> Option<String> {
     (!done).then(|| format!("{}\n    {}", words.join(" "), said.trim().replace('\n', "\n    ")))
 }
 
+/// The commands that are not run, by the reasons.
+type Left = BTreeMap<&'static str, Vec<String>>;
+
 /// The commands to run, each with its page, and those that are not, by their reasons.
-fn chosen() -> (Vec<(String, Vec<String>)>, BTreeMap<&'static str, Vec<String>>) {
-    let (mut seen, mut left, mut found) = (BTreeSet::<String>::new(), BTreeMap::<_, Vec<String>>::new(), vec![]);
+fn chosen() -> (Vec<(String, Vec<String>)>, Left) {
+    let (mut seen, mut left, mut found) = (BTreeSet::<String>::new(), Left::new(), vec![]);
     let own = |path: &Path| name(path) == "README.md" || path.parent() == Some(&Path::new(ROOT).join("docs"));
     for (path, text) in pages().into_iter().filter(|(path, _)| own(path)) {
         for command in commands(&text).0 {
