@@ -223,7 +223,7 @@ fn previews_know_both_passes_and_say_what_they_cannot() {
 #[test]
 fn the_pocket_models_own_preview_is_near_its_decoder() {
     let pictures = |preview: Option<&str>| -> Vec<RgbImage> {
-        let choice = ModelChoice { id: "pocket".into(), chosen_by: "embedded", files: ModelFiles::pocket() };
+        let choice = ModelChoice { id: "pocket".into(), chosen_by: "embedded", files: ModelFiles::pocket().unwrap() };
         let options = LoadOptions { preview_vae: preview.map(String::from), ..LoadOptions::default() };
         let pipeline = Pipeline::load(&choice, options).unwrap();
         assert!(pipeline.model().preview.as_ref().is_none_or(|preview| preview.parameters < 150_000));

@@ -9,6 +9,7 @@ use crate::record::schema::RunRecord;
 use crate::trace::reader::Run;
 use ndarray::Axis;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The settings of picture `batch`. Those that few runs have are there only where they were asked for.
@@ -76,6 +77,18 @@ pub fn batch_items(run: &Run) -> Result<usize> {
         Quantity::PICTURED.into_iter().any(steps) || run.final_file(*batch).is_ok_and(|file| file.is_some())
     };
     Ok(1 + (1..asked).take_while(pictured).count())
+}
+
+/// The steps of which there is a decoded picture.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn pictured_steps(run: &Run, batch: usize) -> Result<BTreeSet<usize>> {
+    let mut steps = BTreeSet::new();
+    for what in Quantity::PICTURED {
+        steps.extend(run.pictured_steps(what, batch)?);
+    }
+    Ok(steps)
 }
 
 /// Width and height of a PNG, from its head.

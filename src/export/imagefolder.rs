@@ -35,7 +35,7 @@ pub fn export(run: &Run, outputs: &mut Outputs) -> Result<()> {
     let record = run.record();
     let mut set = DataSet::default();
     for batch in 0..asked::batch_items(run)? {
-        for step in 0..=record.last_step() {
+        for step in asked::pictured_steps(run, batch)? {
             for what in Quantity::PICTURED {
                 let Some(png) = run.picture_file(step, what, batch)? else { continue };
                 let name = schema::picture_file(step, what, batch);

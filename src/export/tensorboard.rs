@@ -14,7 +14,7 @@ use crate::record::plan::Quantity;
 use crate::trace::reader::Run;
 use events::{Content, EventWriter, Shown};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -76,7 +76,8 @@ fn write(run: &Run, batch: usize, tagged: &[Tagged], out: &mut impl Write, path:
     let [latents, predicted] = pictured;
     let (latents, predicted) = (latents?, predicted?);
     let last = run.record().last_step().max(by_step.keys().next_back().copied().unwrap_or(0));
-    for step in 0..=last {
+    let steps: BTreeSet<usize> = by_step.keys().copied().chain(asked::pictured_steps(run, batch)?).collect();
+    for step in steps {
         if let Some(shown) = by_step.get(&step) {
             at(writer.write(step, shown))?;
         }

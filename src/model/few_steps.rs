@@ -72,7 +72,7 @@ mod tests {
     use serde_json::json;
 
     fn told(dim: Option<i64>, scheduler: &serde_json::Value, class: &str, names: &[&str]) -> Option<(usize, f64)> {
-        let files = crate::model::files::ModelFiles::pocket();
+        let files = crate::model::files::ModelFiles::pocket().unwrap();
         let mut unet: UNetConfig = files.config(&crate::model::components::UNET).unwrap();
         unet.time_cond_proj_dim = dim;
         let scheduler = SchedulerConfig::parse(&scheduler.to_string()).unwrap();
