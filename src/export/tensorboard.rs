@@ -72,11 +72,10 @@ fn write(run: &Run, batch: usize, tagged: &[Tagged], out: &mut impl Write, path:
             by_step.entry(*step).or_default().push(Shown { tag, about, content: Content::Scalar(*value) });
         }
     }
-    let pictured = Quantity::PICTURED.map(|what| run.pictured_steps(what, batch));
-    let [latents, predicted] = pictured;
+    let [latents, predicted] = Quantity::PICTURED.map(|what| run.pictured_steps(what, batch));
     let (latents, predicted) = (latents?, predicted?);
     let last = run.record().last_step().max(by_step.keys().next_back().copied().unwrap_or(0));
-    let steps: BTreeSet<usize> = by_step.keys().copied().chain(asked::pictured_steps(run, batch)?).collect();
+    let steps: BTreeSet<usize> = by_step.keys().chain(&latents).chain(&predicted).copied().collect();
     for step in steps {
         if let Some(shown) = by_step.get(&step) {
             at(writer.write(step, shown))?;
