@@ -3,7 +3,7 @@
     python3 scripts/check_manifests.py
 
 `rust-version` is the same in both crates and no older than what any dependency asks for. Packed, each crate stays below what
-crates.io takes, and holds every file that its sources embed, but for the weights of the embedded model. Needs no network once
+the registry takes, and holds every file that its sources embed, but for the weights of the embedded model. Needs no network once
 the dependencies are there; `make lint` runs it.
 """
 import io
@@ -55,7 +55,7 @@ def packed(name):
             path = folder / file if (folder / file).is_file() else ROOT / file
             archive.add(path, file, recursive=False)
     if len(held.getvalue()) > MOST_BYTES:
-        yield f"the package of {name} has {len(held.getvalue()) / 2**20:.1f} MiB, crates.io takes {MOST_BYTES / 2**20:.0f}"
+        yield f"the package of {name} has {len(held.getvalue()) / 2**20:.1f} MiB, the registry takes {MOST_BYTES / 2**20:.0f}"
     for source in sorted((folder / "src").rglob("*.rs")):
         for embedded in re.findall(r'include_(?:bytes|str)!\("([^"]+)"\)', source.read_text()):
             file = os.path.relpath((source.parent / embedded).resolve(), folder)
