@@ -183,7 +183,7 @@ def alike(measured):
     rows = [("compositions", "real"), ("… encoded and decoded", "decoded"), ("drawn from their captions", "drawn")]
     real = f"; of compositions of one thing on one background, {variety['real']:.0f}" if variety["real"] else ""
     return "\n".join([
-        f"| {found['pictures']} pictures | gradient | of the steepest 2 % | Fréchet distance |", "|---|---|---|---|",
+        "", f"| {found['pictures']} pictures | gradient | of the steepest 2 % | Fréchet distance |", "|---|---|---|---|",
         *(f"| {name} | {steep[key]['gradient']:.4f} | {steep[key]['edges']:.3f} | {far[key]:.2f} |" for name, key in rows), "",
         f"    {LIKENESS}", "",
         "The first row's distance is that of as many other compositions. Pictures of one prompt from "

@@ -36,8 +36,7 @@ impl FewSteps {
         let named = scheduler.class_name.as_deref().unwrap_or_default();
         let few = |guidance_scale, why: String| Some(FewSteps { steps: STEPS, guidance_scale, why });
         match (unet.time_cond_proj_dim, named) {
-            (Some(_), "LCMScheduler") => few(TOLD, "a latent consistency model, told the guidance scale".into()),
-            (Some(_), _) if class == LCM_PIPELINE => {
+            (Some(_), _) if named == "LCMScheduler" || class == LCM_PIPELINE => {
                 few(TOLD, "a latent consistency model, told the guidance scale".into())
             }
             (None, "LCMScheduler" | "TCDScheduler") => few(NO_GUIDANCE, format!("its scheduler is `{named}`")),

@@ -43,18 +43,18 @@ pub struct Setting<'a> {
 /// Learning to encode and decode.
 pub struct VaeTask<'a> {
     setting: Setting<'a>,
-    workers: Vec<Worker>,
+    workers: Vec<Worker<'a>>,
     /// The pictures where it computes, if they fit there, else on the host.
     pictures: Tensor,
     device: Device,
 }
 
 /// One of the threads that share a batch.
-struct Worker {
+struct Worker<'a> {
     vae: Vae,
     /// The weights that learn, in the layout's order; shared with the other workers.
     weights: Vec<Tensor>,
-    training: VaeTraining,
+    training: &'a VaeTraining,
 }
 
 /// Crops of pictures, `[batch, 3, crop, crop]` in −1..1, and the noise that their latents are sampled with.
@@ -75,12 +75,12 @@ impl Crops {
     }
 }
 
-impl Worker {
+impl Worker<'_> {
     fn learn(&self, Crops { pictures, noise }: &Crops) -> Result<Lesson> {
         let silent = Probe::silent();
         let posterior = self.vae.encode(pictures, &silent)?;
         let error = self.vae.decode(&posterior.sample(noise), &silent)? - pictures;
-        let s = &self.training;
+        let s = self.training;
         let Weighed { loss, absolute, squared } = picture_loss(&error, (s.absolute, s.squared, s.edges));
         let (mean, logvar) = (&posterior.mean, &posterior.logvar);
         let kl = ((mean.square() + logvar.exp() - 1.0 - logvar) * 0.5).mean(Kind::Float);
@@ -122,7 +122,7 @@ impl<'a> VaeTask<'a> {
         let worker = |_| {
             let weights = parameters.views().into_iter().map(Tensor::shallow_clone).collect();
             let vae = Vae::new(&setting.all(parameters).component("vae"), (*config).clone())?;
-            Ok(Worker { vae, weights, training: (*training).clone() })
+            Ok(Worker { vae, weights, training: setting.training })
         };
         let workers = workers::count(training.workers, training.course.batch, device);
         let workers = (0..workers).map(worker).collect::<Result<_>>()?;

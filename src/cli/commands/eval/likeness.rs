@@ -24,7 +24,6 @@ pub(super) fn run(args: &EvalLikenessArgs, talk: Talk) -> Result<()> {
     let options = plan::load_options(&args.on.model.loading)?;
     let judge = judge_of(load_judge(args.judge.as_deref(), options.device)?, Of::Object)?;
     let choice = choose(&args.on.model, talk)?;
-    let vae = measure::load_vae(&choice, &options)?;
     let pipeline = Pipeline::load(&choice, options.clone())?;
     let scheduler = args.drawn.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
     let mut plan = Plan {
@@ -37,7 +36,7 @@ pub(super) fn run(args: &EvalLikenessArgs, talk: Talk) -> Result<()> {
     pipeline.complete(&mut plan)?;
     let (real, others) = (pictures(data, &rows[..count])?, pictures(data, &rows[count..2 * count])?);
     let bar = report::bar(2 * count + args.prompts * args.seeds, talk);
-    let decoded = measure::through(&vae, &real, &options, |n| bar.inc(n as u64))?;
+    let decoded = measure::through(&pipeline.vae, &real, &options, |n| bar.inc(n as u64))?;
     let compositions = Compositions { rows: &rows, pictures: &real, others: &others, decoded: &decoded };
     let settings = VarietySettings { prompts: args.prompts, seeds: args.seeds };
     let drawing = (&pipeline, &plan, args.batch_size);
