@@ -44,8 +44,9 @@ class Run:
         return self.record["plan"].get("batch_size", 1)
 
     def level(self, step):
-        """The noise level of the latents after a step: timestep, sigma, alpha_cumprod, latent_scale."""
-        return self.record.get("schedule", [])[step]
+        """The noise level of the latents after a step: timestep, sigma, alpha_cumprod, latent_scale; None if the record has none."""
+        schedule = self.record.get("schedule", [])
+        return schedule[step] if step < len(schedule) else None
 
     def tensors(self, step):
         """The tensors of a step, `[batch, channels, height/8, width/8]` each."""
@@ -105,7 +106,7 @@ def items(run, batch=0):
         for name in ("sigma", "alpha_cumprod", "timestep"):
             if level[name] is not None:  # no call of the model follows the last step
                 yield step, f"schedule/{name}", "scalar", level[name]
-    end = run.tensors(last).get("latents") if run.steps else None
+    end = run.tensors(last).get("latents") if run.steps and run.level(last) else None
     for step in run.steps:
         tensors = {name: array[batch] for name, array in run.tensors(step).items() if name in TENSORS}
         for name, array in tensors.items():
@@ -114,7 +115,7 @@ def items(run, batch=0):
         if "noise_text" in tensors and "noise_uncond" in tensors:
             difference = tensors["noise_text"].astype(numpy.float64) - tensors["noise_uncond"]
             yield step, "guidance/difference", "scalar", norm(difference)
-        if "latents" in tensors and end is not None and end[batch].shape == tensors["latents"].shape:
+        if "latents" in tensors and end is not None and run.level(step) and end[batch].shape == tensors["latents"].shape:
             scaled = [array.astype(numpy.float64) / run.level(k)["latent_scale"] for array, k in
                       ((tensors["latents"], step), (end[batch], last))]
             yield step, "distance/latents", "scalar", norm(scaled[0] - scaled[1]) / scaled[0].size ** 0.5

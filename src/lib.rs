@@ -66,7 +66,7 @@ pub mod train;
 pub mod watch;
 
 #[doc(hidden)]
-pub use sdviz_base::{arithmetic, units};
+pub use sdviz_base::{arithmetic, numbers, units};
 pub use sdviz_base::{error, viz};
 
 // The libraries whose types are given into the hand, so that all of them can be named.

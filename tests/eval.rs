@@ -112,7 +112,7 @@ fn a_judge_of_styles_learns_and_is_asked() {
     let found: Value = serde_json::from_str(&printed(&unseen)).unwrap();
     assert_eq!((found["plain"]["pictures"].as_u64(), found["decoded"]["pictures"].as_u64()), (Some(64), Some(64)));
 
-    let none = ["--count", "0", "--unguided", "0", "--negative", "0", "--steps", "1", "--model", &tiny(), "--json"];
+    let none = ["--count", "4", "--unguided", "0", "--negative", "0", "--steps", "1", "--model", &tiny(), "--json"];
     let asked = [&["eval", "prompts", "--style-judge", &judge, "--styled", "6"], &none[..]].concat();
     let report: Value = serde_json::from_str(&printed(&asked)).unwrap();
     let styles = report["styles"].as_array().unwrap();
@@ -120,8 +120,9 @@ fn a_judge_of_styles_learns_and_is_asked() {
         styles.iter().map(|s| (&s["name"], &s["pictures"])).collect::<Vec<_>>(),
         [(&Value::from("flat"), &Value::from(3)), (&Value::from("noto"), &Value::from(3))]
     );
-    let right = styles.iter().map(|s| s["right"].as_u64().unwrap()).sum::<u64>();
-    assert!(right <= 6, "{report}");
+    let sum = |what: &str| styles.iter().map(|s| s[what].as_u64().unwrap()).sum::<u64>();
+    assert!(sum("right") <= 6, "{report}");
+    assert_eq!(sum("unasked"), 4, "each of the pictures without a style is seen in one");
     let said = complaint(&["eval", "prompts", "--judge", &judge, "--count", "1", "--model", &tiny()], folder.path());
     assert!(said.contains("this judge names styles") && said.contains("--style-judge"), "{said}");
 }

@@ -74,6 +74,8 @@ pub struct Shots {
     pub negative: Vec<(Shot, Shot)>,
     /// With a style in the prompt: the style asked for and the one seen, as places in the style judge's list.
     pub styled: Vec<(usize, usize)>,
+    /// With guidance and no style in the prompt: the style that is seen.
+    pub unstyled: Vec<usize>,
 }
 
 /// Something to draw: object and background.
@@ -104,8 +106,13 @@ pub fn evaluate(
         ((shot.object, None), format!("{came} background"))
     });
     let second = studio.shoot(&against.collect::<Vec<_>>(), settings.guidance_scale)?;
-    let styled = styles.map(|styles| studio.styled(styles)).transpose()?.unwrap_or_default();
-    Ok(Shots { guided, unguided, negative: first.into_iter().zip(second).collect(), styled })
+    let (mut styled, mut unstyled) = (vec![], vec![]);
+    if let Some(styles) = styles {
+        styled = studio.styled(styles)?;
+        let pictures: Vec<RgbImage> = guided.iter().map(|shot| shot.picture.clone()).collect();
+        unstyled = styles.judge(&pictures)?.iter().map(|seen| seen.object).collect();
+    }
+    Ok(Shots { guided, unguided, negative: first.into_iter().zip(second).collect(), styled, unstyled })
 }
 
 /// What draws and judges.

@@ -108,7 +108,7 @@ pub struct Report {
     pub styles: Vec<Style>,
 }
 
-/// How often a style was seen where it was asked for.
+/// How often a style was seen where it was asked for, and where none was.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Style {
     /// The style.
@@ -117,6 +117,8 @@ pub struct Style {
     pub pictures: usize,
     /// In which the judge sees it.
     pub right: usize,
+    /// Of the pictures with guidance whose prompt names no style, those in which the judge sees it.
+    pub unasked: usize,
 }
 
 impl Tally {
@@ -159,17 +161,18 @@ impl Report {
             guided: scores(settings.guidance_scale, classes, &shots.guided),
             unguided: scores(1.0, classes, &shots.unguided),
             negative,
-            styles: styles.map(|styles| by_style(styles, &shots.styled)).unwrap_or_default(),
+            styles: styles.map(|styles| by_style(styles, shots)).unwrap_or_default(),
         }
     }
 }
 
-fn by_style(styles: &Classes, shots: &[(usize, usize)]) -> Vec<Style> {
-    let count = |which: &dyn Fn(&(usize, usize)) -> bool| shots.iter().filter(|shot| which(shot)).count();
+fn by_style(styles: &Classes, shots: &Shots) -> Vec<Style> {
+    let count = |which: &dyn Fn(&(usize, usize)) -> bool| shots.styled.iter().filter(|shot| which(shot)).count();
     let style = |(place, thing): (usize, &super::judge::Thing)| Style {
         name: thing.name.clone(),
         pictures: count(&|(asked, _)| *asked == place),
         right: count(&|shot| *shot == (place, place)),
+        unasked: shots.unstyled.iter().filter(|seen| **seen == place).count(),
     };
     styles.objects.iter().enumerate().map(style).collect()
 }

@@ -8,6 +8,7 @@ use super::convert::{self, Form, Staged, texts};
 use super::lora::{Adapters, LoraChoice};
 use super::resolve::ModelChoice;
 use crate::error::Result;
+use crate::numbers;
 use safetensors::tensor::{Dtype, View};
 use std::borrow::Cow;
 use std::path::Path;
@@ -29,7 +30,7 @@ impl View for Baked {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        Cow::Owned(numbers::to_f32(&self.numbers))
     }
 
     fn data_len(&self) -> usize {

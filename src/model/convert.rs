@@ -15,13 +15,14 @@ use super::single_file::METADATA_KEY;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
 use crate::model::config::{TextConfig, UNetConfig, VaeConfig};
+use crate::numbers;
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// A tensor of a single file.
 enum FileTensor {
@@ -91,12 +92,13 @@ pub struct Numbers {
 
 impl Numbers {
     /// In half precision, or in f32.
-    pub fn of(tensor: &Tensor, half: bool) -> Numbers {
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn of(tensor: &Tensor, half: bool) -> Result<Numbers> {
         let (kind, dtype) = if half { (Kind::Half, Dtype::F16) } else { (Kind::Float, Dtype::F32) };
-        let tensor = tensor.detach().to_device(Device::Cpu).to_kind(kind).contiguous();
-        let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
-        Numbers { dtype, shape: tensor.size().iter().map(|n| *n as usize).collect(), bytes }
+        let shape = tensor.size().iter().map(|n| *n as usize).collect();
+        Ok(Numbers { dtype, shape, bytes: numbers::of_tensor(tensor, kind)? })
     }
 }
 

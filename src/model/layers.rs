@@ -1,6 +1,7 @@
 //! The layers all components are built of. Each takes its tensors by name and checks their shapes when it is built, so a
 //! forward pass cannot meet a tensor that does not fit.
 
+use super::packed::Kernel;
 use super::weights::Weights;
 use crate::error::Result;
 use tch::{Device, Kind, Tensor};
@@ -8,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 /// A 2-D convolution, as `torch.nn.Conv2d`.
 #[derive(Debug)]
 pub struct Conv2d {
-    weight: Tensor,
+    weight: Kernel,
     bias: Option<Tensor>,
     stride: i64,
     padding: i64,
@@ -22,20 +23,24 @@ impl Conv2d {
 
     /// Any stride and padding.
     pub fn strided(at: Weights, input: i64, output: i64, kernel: i64, stride: i64, padding: i64) -> Result<Conv2d> {
-        let weight = at.tensor("weight", &[output, input, kernel, kernel])?;
+        let weight = Conv2d::weight(&at, [output, input, kernel, kernel])?;
         Ok(Conv2d { weight, bias: Some(at.tensor("bias", &[output])?), stride, padding })
     }
 
     /// A square kernel without bias, padded so that the size stays but for the stride.
     pub fn without_bias(at: Weights, input: i64, output: i64, kernel: i64, stride: i64) -> Result<Conv2d> {
-        let weight = at.tensor("weight", &[output, input, kernel, kernel])?;
+        let weight = Conv2d::weight(&at, [output, input, kernel, kernel])?;
         Ok(Conv2d { weight, bias: None, stride, padding: kernel / 2 })
+    }
+
+    /// What a file holds stays as it is; what somebody makes is being trained.
+    fn weight(at: &Weights, shape: [i64; 4]) -> Result<Kernel> {
+        Ok(Kernel::new(at.tensor("weight", &shape)?, at.file()))
     }
 
     /// `[batch, input, h, w]` to `[batch, output, h/stride, w/stride]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let (s, p) = (self.stride, self.padding);
-        x.conv2d(&self.weight, self.bias.as_ref(), [s, s], [p, p], [1, 1], 1)
+        self.weight.convolve(x, self.bias.as_ref(), self.stride, self.padding)
     }
 }
 

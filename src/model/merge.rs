@@ -11,8 +11,8 @@ use super::fingerprint::Fingerprints;
 use super::resolve::ModelChoice;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::record::model::{ComponentRecord, ModelRecord};
-use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::View;
 use serde_json::{Value, json};
@@ -109,15 +109,14 @@ impl View for Mixed {
     fn data(&self) -> Cow<'_, [u8]> {
         let (first, entry) = &self.from[0];
         let Some(ratio) = self.ratio else { return Cow::Borrowed(first.data(entry)) };
-        let numbers: Vec<Vec<f32>> =
-            self.from.iter().map(|(file, entry)| floats(entry.dtype, file.data(entry))).collect();
-        let third = |i: usize| numbers.get(2).map_or(0.0, |c| c[i]);
-        let mixed = numbers[0].iter().zip(&numbers[1]).enumerate();
-        let mixed = mixed.map(|(i, (a, b))| self.mode.mix(ratio, *a, *b, third(i)));
+        let from: Vec<Vec<f32>> = self.from.iter().map(|(file, entry)| floats(entry.dtype, file.data(entry))).collect();
+        let third = |i: usize| from.get(2).map_or(0.0, |c| c[i]);
+        let mixed = from[0].iter().zip(&from[1]).enumerate();
+        let mixed: Vec<f32> = mixed.map(|(i, (a, b))| self.mode.mix(ratio, *a, *b, third(i))).collect();
         Cow::Owned(match entry.dtype {
-            Dtype::F16 => mixed.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect(),
-            Dtype::BF16 => mixed.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect(),
-            _ => mixed.flat_map(f32::to_le_bytes).collect(),
+            Dtype::F16 => numbers::to_f16(&mixed),
+            Dtype::BF16 => numbers::to_bf16(&mixed),
+            _ => numbers::to_f32(&mixed),
         })
     }
 
@@ -128,11 +127,10 @@ impl View for Mixed {
 
 /// The numbers of a tensor. Its dtype was checked.
 fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    let two = |b: &[u8]| [b[0], b[1]];
     match dtype {
-        Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes(two(b)).to_f32()).collect(),
-        Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes(two(b)).to_f32()).collect(),
-        _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => numbers::of_f16(bytes),
+        Dtype::BF16 => numbers::of_bf16(bytes),
+        _ => numbers::of_f32(bytes),
     }
 }
 

@@ -153,6 +153,23 @@ impl WeightFile {
         &self.pieces[entry.piece].1.as_ref()[entry.start..entry.end]
     }
 
+    /// Gives back the memory of a tensor that is a view of a mapped file; whoever reads it again reads it from the disk. Of
+    /// other tensors it does nothing.
+    #[cfg_attr(not(unix), allow(unused_variables))]
+    pub fn release(&self, tensor: &Tensor) {
+        #[cfg(unix)]
+        for (_, bytes) in &self.pieces {
+            let Bytes::Mapped(map) = bytes else { continue };
+            let (start, length) = (tensor.data_ptr() as usize, tensor.numel() * tensor.kind().elt_size_in_bytes());
+            let Some(offset) = start.checked_sub(map.as_ptr() as usize) else { continue };
+            if tensor.device() == Device::Cpu && offset + length <= map.len() {
+                // SAFETY: the map is of a file and read-only, so its pages come back as they were. A kernel that refuses
+                // keeps them, which costs memory only.
+                let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+            }
+        }
+    }
+
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         self.entries.values().map(|e| e.shape.iter().product::<i64>() as u64).sum()
@@ -337,12 +354,16 @@ impl Weights {
             let (path, found) = (file.path.clone(), entry.shape.clone());
             return Err(Error::WrongShape { path, name: key, expected: shape.to_vec(), found });
         }
-        let tensor = file.tensor(&key, entry)?.view(shape).to_device(store.device);
+        let view = file.tensor(&key, entry)?.view(shape);
+        let tensor = view.to_device(store.device);
         let tensor = match change {
             Some(change) => change(&key, tensor)?,
             None => tensor,
         };
         let tensor = tensor.to_kind(store.kind);
+        if tensor.device() != view.device() || tensor.data_ptr() != view.data_ptr() {
+            file.release(&view);
+        }
         store.taken.borrow_mut().insert(key);
         Ok(tensor)
     }

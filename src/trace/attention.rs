@@ -4,11 +4,11 @@
 //! as arrays of f32 whose shapes are those that the record promises.
 
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::record::attention::{
     self, AttendedText, AttentionRecord, CROSS_FOLDER, Layer, MEAN_HEADS_FILE, Prediction, SELF_FOLDER,
 };
 use crate::trace::reader::Run;
-use half::f16;
 use ndarray::{Array, Array3, Array4, Array5, ArrayD, Dimension, IntoDimension, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
@@ -249,9 +249,9 @@ impl File {
             let (found, expected) = (view.shape(), shape.slice());
             return Err(self.bad(format!("`{key}` has shape {found:?}, run.json says {expected:?}")));
         }
-        let numbers: Vec<f32> = match view.dtype() {
-            Dtype::F16 => view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        let numbers = match view.dtype() {
+            Dtype::F16 => numbers::of_f16(view.data()),
+            Dtype::F32 => numbers::of_f32(view.data()),
             other => return Err(self.bad(format!("`{key}` is {other:?}, expected F16 or F32"))),
         };
         let array = ArrayD::from_shape_vec(IxDyn(shape.slice()), numbers).map_err(|e| self.bad(e))?;

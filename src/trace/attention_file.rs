@@ -4,12 +4,12 @@
 //! memory. The numbers come from the device in one piece, for each copy makes the host wait.
 
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::record::schema::SCHEMA_VERSION;
-use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// A file of maps.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl MapFile {
 /// When libtorch or safetensors refuses a tensor.
 pub fn serialize(name: &str, about: &serde_json::Value, groups: &[(&[(String, Tensor)], bool)]) -> Result<Vec<u8>> {
     let bad = |e: safetensors::SafeTensorError| Error::bad_file(Path::new(name), "safetensors file", e);
-    let bytes = groups.iter().map(|(tensors, half)| numbers(tensors, *half)).collect::<Result<Vec<_>>>()?;
+    let bytes = groups.iter().map(|(tensors, half)| behind_each_other(tensors, *half)).collect::<Result<Vec<_>>>()?;
     let mut views = vec![];
     for ((tensors, half), bytes) in groups.iter().zip(&bytes) {
         let (dtype, width) = if *half { (Dtype::F16, 2) } else { (Dtype::F32, 4) };
@@ -63,15 +63,11 @@ pub fn serialize(name: &str, about: &serde_json::Value, groups: &[(&[(String, Te
 }
 
 /// The numbers of some tensors behind each other, as they lie on disk.
-fn numbers(tensors: &[(String, Tensor)], half: bool) -> Result<Vec<u8>> {
+fn behind_each_other(tensors: &[(String, Tensor)], half: bool) -> Result<Vec<u8>> {
     if tensors.is_empty() {
         return Ok(vec![]);
     }
     let kind = if half { Kind::Half } else { Kind::Float };
-    let flat: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.reshape(-1).to_kind(kind)).collect();
-    let flat = Tensor::cat(&flat, 0).to_device(Device::Cpu);
-    Ok(match half {
-        true => Vec::<f16>::try_from(&flat)?.into_iter().flat_map(f16::to_le_bytes).collect(),
-        false => Vec::<f32>::try_from(&flat)?.into_iter().flat_map(f32::to_le_bytes).collect(),
-    })
+    let flat: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.reshape(-1)).collect();
+    Ok(numbers::of_tensor(&Tensor::cat(&flat, 0), kind)?)
 }

@@ -3,12 +3,12 @@
 //! Enters: a [`Run`]. Leaves: for a step the maps and norms of each word, and what each token's gradient carries, in f32.
 
 use crate::error::{Error, Result};
+use crate::numbers;
 use crate::record::attention::Column;
 use crate::record::attribution::{
     ATTRIBUTION_FOLDER, About, DROP, DROP_NORM, GRADIENT, SCORE, TEXT_NORM, WHOLE, WHOLE_NORM, attribution_file,
 };
 use crate::trace::reader::Run;
-use half::f16;
 use ndarray::{Array1, Array2, Array3, Array4};
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
@@ -125,8 +125,8 @@ impl File {
     fn numbers(&self, file: &SafeTensors, key: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let view = file.tensor(key).map_err(|_| self.bad(format!("it has no `{key}`")))?;
         let numbers = match view.dtype() {
-            Dtype::F16 => view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::F16 => numbers::of_f16(view.data()),
+            Dtype::F32 => numbers::of_f32(view.data()),
             other => return Err(self.bad(format!("`{key}` is {other:?}, expected F16 or F32"))),
         };
         Ok((view.shape().to_vec(), numbers))

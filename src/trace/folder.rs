@@ -4,6 +4,7 @@
 use crate::error::{Error, IoContext, Result};
 use crate::files::lock;
 use crate::files::pictures;
+use crate::numbers;
 use crate::record::layers::{self, BLOCKS_FILE, LayerRow, SITES_FOLDER};
 use crate::record::plan::Quantity;
 use crate::record::schema::{
@@ -96,8 +97,7 @@ impl Source for Folder {
         if view.dtype() != Dtype::F32 {
             return Err(bad(format!("`{key}` is {:?}, expected F32", view.dtype())));
         }
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Array4::from_shape_vec((b, c, h, w), values).map(Some).map_err(|e| bad(e.to_string()))
+        Array4::from_shape_vec((b, c, h, w), numbers::of_f32(view.data())).map(Some).map_err(|e| bad(e.to_string()))
     }
 
     fn shape(&self, step: usize, key: &str) -> Result<Option<Vec<usize>>> {

@@ -2,8 +2,8 @@
 //! `[batch, channels, height, width]`, whichever way its places were kept.
 
 use crate::error::{Error, IoContext, Result};
+use crate::numbers;
 use crate::record::layers::SitesMetadata;
-use half::f16;
 use ndarray::Array4;
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
@@ -28,9 +28,9 @@ pub(super) fn tensor(path: &Path, key: &str) -> Result<Option<Array4<f32>>> {
     };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(path, e))?;
     let Ok(view) = file.tensor(key) else { return Ok(None) };
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F16 => view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+    let values = match view.dtype() {
+        Dtype::F16 => numbers::of_f16(view.data()),
+        Dtype::F32 => numbers::of_f32(view.data()),
         other => return Err(bad(path, format!("`{key}` is {other:?}, expected F16 or F32"))),
     };
     let image = match (view.shape(), about.grids.get(key)) {

@@ -6,6 +6,7 @@
 use crate::edit::site::KnownSite;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_atomically;
+use crate::numbers;
 use crate::record::layers::{SiteRows, SitesMetadata, SitesRecord, site_file, site_key};
 use crate::record::schema::{RunRecord, SCHEMA_VERSION};
 use crate::watch::observer::{Ask, Event, Flow, Observer};
@@ -14,7 +15,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// What is to be kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,10 +171,10 @@ impl SiteRecorder {
             })?;
         }
         let mut metadata = SitesMetadata { schema_version: SCHEMA_VERSION, step, ..SitesMetadata::default() };
-        let (dtype, size) = if self.options.half { (Dtype::F16, 2) } else { (Dtype::F32, 4) };
+        let dtype = if self.options.half { Dtype::F16 } else { Dtype::F32 };
         let mut tensors = vec![];
         for (key, (tensor, grid)) in kept {
-            let bytes = bytes(&tensor, size)?;
+            let bytes = numbers::of_tensor(&tensor, tensor.kind())?;
             if self.options.half && bytes.chunks_exact(2).any(|b| u16::from_le_bytes([b[0], b[1]]) & 0x7c00 == 0x7c00) {
                 let message = format!("`{key}` of step {step} has numbers that half precision cannot hold");
                 return Err(Error::invalid(message, "keep it with `--sites-dtype f32`"));
@@ -235,13 +236,4 @@ fn chosen(site: &Site, rows: SiteRows) -> Vec<(String, Option<std::ops::Range<i6
     };
     let kept = site.rows.branches.iter().filter(wanted);
     kept.map(|branch| (key(branch), site.rows.of(*branch))).collect()
-}
-
-/// The numbers as they lie in memory, row by row.
-fn bytes(tensor: &Tensor, size: usize) -> Result<Vec<u8>> {
-    let tensor = tensor.to_device(Device::Cpu).contiguous();
-    let count = tensor.numel();
-    let mut bytes = vec![0; count * size];
-    tensor.f_copy_data_u8(&mut bytes, count)?;
-    Ok(bytes)
 }

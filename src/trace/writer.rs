@@ -14,6 +14,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::atomic::{write_atomically, write_durably};
 use crate::files::lock::{self, Hold};
 use crate::files::pictures;
+use crate::numbers;
 use crate::record::answers::OnStepRecord;
 use crate::record::attention::ATTENTION_FOLDER;
 use crate::record::inversion::Found;
@@ -28,7 +29,7 @@ use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Writes a run directory as the run goes on.
 #[derive(Debug)]
@@ -239,10 +240,10 @@ impl Recorder {
         }
         let mut tensors = vec![];
         for (what, tensor) in step.tensors.iter().filter(|(what, _)| self.record.contains(what)) {
-            tensors.push((what.key(), f32_bytes(tensor)?, tensor.size()));
+            tensors.push((what.key(), numbers::of_tensor(tensor, Kind::Float)?, tensor.size()));
         }
         for (key, tensor) in self.start.drain(..).filter(|_| self.record.contains(&Quantity::Latents)) {
-            tensors.push((key, f32_bytes(&tensor)?, tensor.size()));
+            tensors.push((key, numbers::of_tensor(&tensor, Kind::Float)?, tensor.size()));
         }
         tensors.sort_by_key(|(key, ..)| *key);
         let path = self.dir.join(schema::step_file(step.index));
@@ -327,13 +328,6 @@ impl Observer for Recorder {
         }
         Ok(Flow::Continue)
     }
-}
-
-/// The numbers as little-endian f32, row by row.
-fn f32_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
-    let flat = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view(-1);
-    let values: Vec<f32> = Vec::try_from(&flat)?;
-    Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
 /// The files in a folder and in those within.

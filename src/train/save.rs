@@ -18,7 +18,8 @@ use tch::Tensor;
 /// When the file cannot be written.
 pub fn tensors(path: &Path, tensors: &[(String, Tensor)], half: bool, metadata: (&str, String)) -> Result<()> {
     make_folder_of(path)?;
-    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), Numbers::of(tensor, half))).collect();
+    let tensors =
+        tensors.iter().map(|(name, tensor)| Ok((name.clone(), Numbers::of(tensor, half)?))).collect::<Result<_>>()?;
     write_with(path, |temporary| convert::write(temporary, tensors, metadata))
 }
 

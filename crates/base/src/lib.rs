@@ -7,5 +7,6 @@
 pub mod arithmetic;
 pub mod encode;
 pub mod error;
+pub mod numbers;
 pub mod units;
 pub mod viz;

@@ -180,12 +180,13 @@ fn print(report: &Report) {
         }
     }
     if !report.styles.is_empty() {
-        let mut table = report::table(&["style", "pictures", "style right"]);
+        let mut table = report::table(&["style", "pictures", "style right", "seen where none is named"]);
         for style in &report.styles {
+            let unasked = percent(style.unasked, report.guided.all.pictures);
             let right = percent(style.right, style.pictures);
-            table.add_row([style.name.clone(), style.pictures.to_string(), right]);
+            table.add_row([style.name.clone(), style.pictures.to_string(), right, unasked]);
         }
-        report::align_right(&mut table, 1..3);
+        report::align_right(&mut table, 1..4);
         report::print("");
         report::print_table(&table);
     }

@@ -31,7 +31,7 @@ pub fn write(path: &Path, layers: &[Trained], alpha: f64) -> Result<()> {
     let mut tensors = vec![];
     for Trained { component, layer, down, up } in layers {
         for (part, tensor) in [("lora_A", down), ("lora_B", up)] {
-            tensors.push((format!("{component}.{layer}.{part}.weight"), Numbers::of(tensor, false)));
+            tensors.push((format!("{component}.{layer}.{part}.weight"), Numbers::of(tensor, false)?));
         }
     }
     convert::write(path, tensors, (METADATA_KEY, Value::Object(settings(layers, alpha)).to_string()))
