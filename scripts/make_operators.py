@@ -1,5 +1,5 @@
 """Writes `assets/operators/packed_convolution.pt`: a function in TorchScript that calls an operator of libtorch which the Rust
-bindings don't have, a convolution whose weight lies as oneDNN wants it. Needs torch; the file is the same for every version.
+bindings don't have, a convolution whose weight lies as oneDNN wants it. Needs torch; the one that is here was written by 2.13.
 
     python3 scripts/make_operators.py
 """

@@ -4,13 +4,13 @@
 //! as arrays of f32 whose shapes are those that the record promises.
 
 use crate::error::{Error, Result};
-use crate::numbers;
 use crate::record::attention::{
     self, AttendedText, AttentionRecord, CROSS_FOLDER, Layer, MEAN_HEADS_FILE, Prediction, SELF_FOLDER,
 };
+use crate::trace::floats;
 use crate::trace::reader::Run;
 use ndarray::{Array, Array3, Array4, Array5, ArrayD, Dimension, IntoDimension, IxDyn};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use std::path::PathBuf;
 
 /// What a run recorded of its attention.
@@ -249,11 +249,7 @@ impl File {
             let (found, expected) = (view.shape(), shape.slice());
             return Err(self.bad(format!("`{key}` has shape {found:?}, run.json says {expected:?}")));
         }
-        let numbers = match view.dtype() {
-            Dtype::F16 => numbers::of_f16(view.data()),
-            Dtype::F32 => numbers::of_f32(view.data()),
-            other => return Err(self.bad(format!("`{key}` is {other:?}, expected F16 or F32"))),
-        };
+        let numbers = floats::of(key, &view).map_err(|e| self.bad(e))?;
         let array = ArrayD::from_shape_vec(IxDyn(shape.slice()), numbers).map_err(|e| self.bad(e))?;
         array.into_dimensionality::<S::Dim>().map_err(|e| self.bad(e))
     }

@@ -97,10 +97,6 @@ impl AttentionLog {
             return Err(misshapen(site, keys));
         }
         let maps = columns(part, text).transpose(2, 3);
-        if queries == h * w {
-            self.step.heads.insert((prediction, layer), maps);
-            return Ok(());
-        }
         let shape = [batch, heads, text.columns.len() as i64, h * w];
         let whole = self.step.heads.entry((prediction, layer));
         let whole = whole.or_insert_with(|| Tensor::zeros(shape, (Kind::Float, part.device())));

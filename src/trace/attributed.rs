@@ -3,14 +3,14 @@
 //! Enters: a [`Run`]. Leaves: for a step the maps and norms of each word, and what each token's gradient carries, in f32.
 
 use crate::error::{Error, Result};
-use crate::numbers;
 use crate::record::attention::Column;
 use crate::record::attribution::{
     ATTRIBUTION_FOLDER, About, DROP, DROP_NORM, GRADIENT, SCORE, TEXT_NORM, WHOLE, WHOLE_NORM, attribution_file,
 };
+use crate::trace::floats;
 use crate::trace::reader::Run;
 use ndarray::{Array1, Array2, Array3, Array4};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use std::path::PathBuf;
 
 /// What was found out of a step.
@@ -124,11 +124,7 @@ impl File {
 
     fn numbers(&self, file: &SafeTensors, key: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let view = file.tensor(key).map_err(|_| self.bad(format!("it has no `{key}`")))?;
-        let numbers = match view.dtype() {
-            Dtype::F16 => numbers::of_f16(view.data()),
-            Dtype::F32 => numbers::of_f32(view.data()),
-            other => return Err(self.bad(format!("`{key}` is {other:?}, expected F16 or F32"))),
-        };
+        let numbers = floats::of(key, &view).map_err(|e| self.bad(e))?;
         Ok((view.shape().to_vec(), numbers))
     }
 

@@ -12,6 +12,7 @@ pub mod attributed;
 pub mod attribution;
 #[cfg(feature = "libtorch")]
 pub mod blocks;
+mod floats;
 mod folder;
 mod header;
 pub mod memory;

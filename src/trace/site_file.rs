@@ -2,10 +2,10 @@
 //! `[batch, channels, height, width]`, whichever way its places were kept.
 
 use crate::error::{Error, IoContext, Result};
-use crate::numbers;
 use crate::record::layers::SitesMetadata;
+use crate::trace::floats;
 use ndarray::Array4;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use std::path::Path;
 
 /// The keys in the file, in order; none where it is not there.
@@ -28,11 +28,7 @@ pub(super) fn tensor(path: &Path, key: &str) -> Result<Option<Array4<f32>>> {
     };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(path, e))?;
     let Ok(view) = file.tensor(key) else { return Ok(None) };
-    let values = match view.dtype() {
-        Dtype::F16 => numbers::of_f16(view.data()),
-        Dtype::F32 => numbers::of_f32(view.data()),
-        other => return Err(bad(path, format!("`{key}` is {other:?}, expected F16 or F32"))),
-    };
+    let values = floats::of(key, &view).map_err(|e| bad(path, e))?;
     let image = match (view.shape(), about.grids.get(key)) {
         (&[batch, channels, height, width], _) => Array4::from_shape_vec((batch, channels, height, width), values),
         (&[batch, places, channels], Some((height, width))) if places == height * width => {

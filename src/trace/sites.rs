@@ -171,10 +171,10 @@ impl SiteRecorder {
             })?;
         }
         let mut metadata = SitesMetadata { schema_version: SCHEMA_VERSION, step, ..SitesMetadata::default() };
-        let dtype = if self.options.half { Dtype::F16 } else { Dtype::F32 };
+        let (dtype, kind) = if self.options.half { (Dtype::F16, Kind::Half) } else { (Dtype::F32, Kind::Float) };
         let mut tensors = vec![];
         for (key, (tensor, grid)) in kept {
-            let bytes = numbers::of_tensor(&tensor, tensor.kind())?;
+            let bytes = numbers::of_tensor(&tensor, kind)?;
             if self.options.half && bytes.chunks_exact(2).any(|b| u16::from_le_bytes([b[0], b[1]]) & 0x7c00 == 0x7c00) {
                 let message = format!("`{key}` of step {step} has numbers that half precision cannot hold");
                 return Err(Error::invalid(message, "keep it with `--sites-dtype f32`"));

@@ -8,11 +8,12 @@ use super::parameters::Layout;
 use crate::error::{Error, Result};
 use crate::files::atomic::write_with;
 use crate::model::weights::{Bytes, WeightFile};
+use crate::numbers;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// The file's name in the folder of a stage.
 pub const FILE: &str = "checkpoint.safetensors";
@@ -100,7 +101,8 @@ pub fn write(path: &Path, about: About, weights: &Tensor, memory: &Memory) -> Re
     let header = HashMap::from([("sdviz".to_string(), about.to_string())]);
     let tensors =
         [("averaged", &memory.averaged), ("mean", &memory.mean), ("square", &memory.square), ("weights", weights)];
-    let bytes = tensors.map(|(name, tensor)| (name, bytes_of(tensor)));
+    let bytes = tensors.map(|(name, tensor)| Ok((name, numbers::of_tensor(tensor, Kind::Float)?)));
+    let bytes = bytes.into_iter().collect::<Result<Vec<_>>>()?;
     let views = bytes
         .iter()
         .map(|(name, bytes)| {
@@ -116,13 +118,6 @@ pub fn write(path: &Path, about: About, weights: &Tensor, memory: &Memory) -> Re
     };
     let views = views.map_err(refused)?;
     write_with(path, |temporary| safetensors::serialize_to_file(views, Some(header), temporary).map_err(refused))
-}
-
-fn bytes_of(tensor: &Tensor) -> Vec<u8> {
-    let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-    let mut bytes = vec![0; tensor.numel() * 4];
-    tensor.copy_data_u8(&mut bytes, tensor.numel());
-    bytes
 }
 
 /// Whether a file is a checkpoint of a training of `stage`.
