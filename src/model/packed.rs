@@ -7,12 +7,16 @@
 //! the same to 1e-5. Which way is taken depends on one picture's size alone, not on the batch, the run or the process.
 
 use super::weights::WeightFile;
+use crate::pipeline::allocator;
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 use tch::{CModule, Device, IValue, Kind, TchError, Tensor};
 
 /// The operator, which the bindings don't have, in TorchScript; `scripts/make_operators.py` writes it.
 static FILE: &[u8] = include_bytes!("../../assets/operators/packed_convolution.pt");
+
+/// Weights of fewer numbers lie in the processor's caches, and gain nothing.
+const LARGE: i64 = 1 << 20;
 
 /// Loaded once a process; none with a libtorch that has no such operator.
 fn operator() -> Option<&'static CModule> {
@@ -55,13 +59,13 @@ impl Kernel {
 }
 
 impl Lies {
-    /// Whether reordering the weight costs more than what the plain call does better: it has more numbers than a guided
-    /// pair's input and output.
+    /// Whether reordering the weight costs more than what the plain call does better: it is large, and has more numbers than
+    /// a guided pair's input and output.
     fn is_worth_packing(&self, x: &Tensor, stride: i64) -> bool {
         let (Lies::Plain(weight) | Lies::Packed(weight)) = self;
         let (&[output, input, ..], &[_, _, height, width]) = (&weight.size()[..], &x.size()[..]) else { return false };
-        let places = height * width;
-        weight.size().iter().product::<i64>() > 2 * (input * places + output * places / (stride * stride))
+        let (places, numbers) = (height * width, weight.size().iter().product::<i64>());
+        numbers >= LARGE && numbers > 2 * (input * places + output * places / (stride * stride))
     }
 
     /// None where libtorch has no such operator.
@@ -79,6 +83,8 @@ impl Lies {
             let packed = packed.f_mkldnn_reorder_conv2d_weight([padding; 2], [stride; 2], [1, 1], 1, x.size())?;
             file.release(weight);
             *self = Lies::Packed(packed);
+            // The plain weight's memory, where it was a copy: aligned as tensors are, the next one would not fit into it.
+            allocator::return_freed_memory();
         }
         let (Lies::Plain(weight) | Lies::Packed(weight)) = self;
         let own = |tensor: &Tensor| IValue::Tensor(tensor.shallow_clone());
@@ -118,12 +124,12 @@ mod tests {
 
     #[test]
     fn a_packed_convolution_is_the_plain_one_and_its_weight_comes_back() {
-        let (weight, bias) = (Tensor::randn([64, 48, 3, 3], KIND), Tensor::randn([64], KIND));
+        let (weight, bias) = (Tensor::randn([400, 300, 3, 3], KIND) / 50.0, Tensor::randn([400], KIND));
         let file = file(&weight);
         let view = file.tensor("weight", &file.entries()["weight"]).unwrap();
         let kernel = Kernel::new(view.shallow_clone(), Some(file.clone()));
         for (side, stride, packed) in [(4, 1, true), (5, 2, true), (40, 1, false), (3, 1, true)] {
-            let x = Tensor::randn([3, 48, side, side], KIND);
+            let x = Tensor::randn([3, 300, side, side], KIND);
             for (x, bias) in [(x.shallow_clone(), Some(&bias)), (x.transpose(2, 3), None)] {
                 let plain = x.conv2d(&weight, bias, [stride; 2], [1; 2], [1; 2], 1);
                 let ours = kernel.convolve(&x, bias, stride, 1);
@@ -139,9 +145,9 @@ mod tests {
 
     #[test]
     fn a_weight_that_somebody_may_change_stays_as_it_is() {
-        let weight = Tensor::ones([64, 48, 3, 3], KIND);
+        let weight = Tensor::ones([400, 300, 3, 3], KIND);
         let kernel = Kernel::new(weight.shallow_clone(), None);
-        let x = Tensor::ones([1, 48, 2, 2], KIND);
+        let x = Tensor::ones([1, 300, 2, 2], KIND);
         let before = kernel.convolve(&x, None, 1, 1);
         let _ = weight.shallow_clone().fill_(2.0);
         assert_eq!(kernel.convolve(&x, None, 1, 1), before * 2.0);
