@@ -36,7 +36,7 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    sdviz::pipeline::allocator::keep_freed_memory();
+    sdviz::model::allocator::keep_freed_memory();
     tch::set_num_threads(options.threads);
     let device = tch::Device::Cpu;
     let kind = device::dtype(&options.dtype, device).unwrap();

@@ -31,7 +31,7 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    sdviz::pipeline::allocator::keep_freed_memory();
+    sdviz::model::allocator::keep_freed_memory();
     tch::set_num_threads(options.threads);
     let _no_gradients = tch::no_grad_guard();
     let latents = last_latents(&options.run);

@@ -80,7 +80,7 @@ impl Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     if !options.fill {
-        sdviz::pipeline::allocator::keep_freed_memory();
+        sdviz::model::allocator::keep_freed_memory();
         let (experiments, units) = (options.experiments(), Units::in_folder(&options.out));
         if !options.no_figures {
             let prepared = Studio::new()?;

@@ -81,7 +81,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 pub fn run_or_report(cli: Cli) -> ExitCode {
     report::quiet_panics();
     cuda_library::load_named();
-    crate::pipeline::allocator::keep_freed_memory();
+    crate::model::allocator::keep_freed_memory();
     let talk = report::Talk { quiet: cli.quiet };
     let outcome = std::panic::catch_unwind(|| run(cli));
     report::missing_letters(talk);

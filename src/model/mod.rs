@@ -1,6 +1,7 @@
 //! The model: text encoder, UNet and autoencoder, built from configuration files and weights in diffusers' layout.
 
 pub mod about;
+pub mod allocator;
 mod attend;
 pub mod attention;
 pub mod baked;

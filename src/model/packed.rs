@@ -7,7 +7,7 @@
 //! the same to 1e-5. Which way is taken depends on one picture's size alone, not on the batch, the run or the process.
 
 use super::weights::WeightFile;
-use crate::pipeline::allocator;
+use crate::model::allocator;
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 use tch::{CModule, Device, IValue, Kind, TchError, Tensor};

@@ -5,7 +5,6 @@
 //! stands in [`denoise`].
 
 mod again;
-pub mod allocator;
 pub mod attention;
 pub mod attribution;
 mod back;
