@@ -13,6 +13,7 @@ use crate::viz::pixels;
 use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -301,7 +302,7 @@ impl Judge {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn judge(&self, pictures: &[RgbImage]) -> Result<Vec<Verdict>> {
+    pub fn judge<P: Borrow<RgbImage>>(&self, pictures: &[P]) -> Result<Vec<Verdict>> {
         let _no_gradients = tch::no_grad_guard();
         let mut verdicts = vec![];
         for some in pictures.chunks(FEW) {
@@ -309,7 +310,7 @@ impl Judge {
             let objects: Vec<i64> = Vec::try_from(scores.argmax(1, false).to_device(Device::Cpu))?;
             verdicts.extend(some.iter().zip(objects).map(|(picture, object)| Verdict {
                 object: object as usize,
-                background: self.classes.background_of(picture),
+                background: self.classes.background_of(picture.borrow()),
             }));
         }
         Ok(verdicts)
@@ -326,8 +327,8 @@ impl Judge {
         Ok(Tensor::f_cat(&features, 0)?.to_kind(Kind::Double))
     }
 
-    fn inputs(&self, pictures: &[RgbImage]) -> Tensor {
-        let inputs: Vec<Tensor> = pictures.iter().map(input).collect();
+    fn inputs<P: Borrow<RgbImage>>(&self, pictures: &[P]) -> Tensor {
+        let inputs: Vec<Tensor> = pictures.iter().map(|picture| input(picture.borrow())).collect();
         Tensor::cat(&inputs, 0).to_device(self.device)
     }
 }

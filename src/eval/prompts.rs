@@ -109,7 +109,7 @@ pub fn evaluate(
     let (mut styled, mut unstyled) = (vec![], vec![]);
     if let Some(styles) = styles {
         styled = studio.styled(styles)?;
-        let pictures: Vec<RgbImage> = guided.iter().map(|shot| shot.picture.clone()).collect();
+        let pictures: Vec<&RgbImage> = guided.iter().map(|shot| &shot.picture).collect();
         unstyled = styles.judge(&pictures)?.iter().map(|seen| seen.object).collect();
     }
     Ok(Shots { guided, unguided, negative: first.into_iter().zip(second).collect(), styled, unstyled })

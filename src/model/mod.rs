@@ -24,7 +24,7 @@ pub mod list;
 pub mod lora;
 pub mod lora_names;
 pub mod merge;
-pub mod packed;
+mod packed;
 pub mod pieces;
 pub mod resnet;
 pub mod resolve;

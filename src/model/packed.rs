@@ -6,8 +6,8 @@
 //! with the plain weight, for which libtorch has the faster algorithm. The numbers are those of another order of summation:
 //! the same to 1e-5. Which way is taken depends on one picture's size alone, not on the batch, the run or the process.
 
+use super::allocator;
 use super::weights::WeightFile;
-use crate::model::allocator;
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 use tch::{CModule, Device, IValue, Kind, TchError, Tensor};
@@ -83,7 +83,8 @@ impl Lies {
             let packed = packed.f_mkldnn_reorder_conv2d_weight([padding; 2], [stride; 2], [1, 1], 1, x.size())?;
             file.release(weight);
             *self = Lies::Packed(packed);
-            // The plain weight's memory, where it was a copy: aligned as tensors are, the next one would not fit into it.
+            // What was needed on the way, and the plain weight where it was a copy: aligned as tensors are, the next
+            // weight would not fit where this one lay.
             allocator::return_freed_memory();
         }
         let (Lies::Plain(weight) | Lies::Packed(weight)) = self;
@@ -128,6 +129,11 @@ mod tests {
         let file = file(&weight);
         let view = file.tensor("weight", &file.entries()["weight"]).unwrap();
         let kernel = Kernel::new(view.shallow_clone(), Some(file.clone()));
+        for batch in [3, 1, 4] {
+            let x = Tensor::randn([batch, 300, 4, 4], KIND);
+            let plain = x.conv2d(&weight, Some(&bias), [1; 2], [1; 2], [1; 2], 1);
+            assert!((plain - kernel.convolve(&x, Some(&bias), 1, 1)).abs().max().double_value(&[]) < 1e-4, "{batch}");
+        }
         for (side, stride, packed) in [(4, 1, true), (5, 2, true), (40, 1, false), (3, 1, true)] {
             let x = Tensor::randn([3, 300, side, side], KIND);
             for (x, bias) in [(x.shallow_clone(), Some(&bias)), (x.transpose(2, 3), None)] {
@@ -141,6 +147,18 @@ mod tests {
         assert_eq!(*kernel.lies.borrow_mut().plain(), weight);
         assert_eq!(view, weight, "the mapped bytes are still there to be read");
         assert!(operator().is_some() || !cfg!(target_arch = "x86_64"), "this libtorch lacks the operator");
+    }
+
+    /// As the shortcut of a residual block, which has no margin.
+    #[test]
+    fn a_single_place_is_packed_as_well() {
+        let weight = Tensor::randn([1100, 1000, 1, 1], KIND) / 30.0;
+        let file = file(&weight);
+        let kernel = Kernel::new(file.tensor("weight", &file.entries()["weight"]).unwrap(), Some(file.clone()));
+        let x = Tensor::randn([2, 1000, 8, 8], KIND);
+        let plain = x.conv2d(&weight, None::<Tensor>, [1; 2], [0; 2], [1; 2], 1);
+        assert!((plain - kernel.convolve(&x, None, 1, 0)).abs().max().double_value(&[]) < 1e-4);
+        assert_eq!(matches!(*kernel.lies.borrow(), Lies::Packed(_)), operator().is_some());
     }
 
     #[test]
