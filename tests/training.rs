@@ -151,17 +151,21 @@ fn a_model_from_scratch() {
     println!("vae: loss {} psnr {psnr}", last.loss);
     assert!(last.step == 350 && last.loss < 1.3 && psnr > 15.0, "loss {}, {psnr} dB", last.loss);
 
-    // Threads that share a batch learn the same from it.
-    let learned = |stage: &str, out: &str, workers: &str| {
-        w.settings(stage, &format!("workers = {workers}"));
+    // Threads that share a batch learn the same from it, and half precision nearly the same.
+    let learned = |stage: &str, out: &str, setting: &str| {
+        w.settings(stage, setting);
         done(&words(&w.train(stage, out, &["--seed", "3", "--steps", "10", "--force"])));
         let last = w.log(&format!("{out}/{stage}")).pop().unwrap();
         (last.loss, last.gradient)
     };
     for (stage, out) in [("vae", "v"), ("diffusion", "t")] {
-        let (alone, shared) = (learned(stage, out, "1"), learned(stage, out, "3"));
+        let (alone, shared) = (learned(stage, out, "workers = 1"), learned(stage, out, "workers = 3"));
         assert!((alone.0 / shared.0 - 1.0).abs() < 1e-4, "{stage}: loss {} and {}", alone.0, shared.0);
         assert!((alone.1 / shared.1 - 1.0).abs() < 1e-3, "{stage}: gradient {} and {}", alone.1, shared.1);
+        let half = learned(stage, out, "dtype = \"bf16\"\nworkers = 2");
+        let off = (alone.0 / half.0 - 1.0).abs();
+        assert!(off > 0.0 && off < 1e-2, "{stage}: loss {} and {}", alone.0, half.0);
+        assert!((alone.1 / half.1 - 1.0).abs() < 5e-2, "{stage}: gradient {} and {}", alone.1, half.1);
     }
 
     done(&words(&w.train("diffusion", "t", &["--seed", "3", "--force"])));
@@ -182,6 +186,10 @@ fn a_model_from_scratch() {
 
     only_the_decoder_learns(&w, &model);
 
+    w.settings("lora", "dtype = \"bf16\"");
+    let refusal = refused(&words(&w.train("lora", "l", &["--model", &model])));
+    assert!(refusal.contains("`lora.dtype`"), "{refusal}");
+    w.settings("lora", "");
     let lora = ["train", "lora", "--data", &w.text("data"), "--config", &w.text("tiny.toml"), "--out", &w.text("l")];
     done(&[&lora[..], &["--model", &model]].concat());
     let (lora, with) = (w.text("l/lora.safetensors"), w.text("with"));
@@ -193,7 +201,7 @@ fn a_model_from_scratch() {
 
 /// `decoder_only` leaves the encoder, and so all latents, as they were; it needs a model.
 fn only_the_decoder_learns(w: &Workshop, model: &str) {
-    w.settings("vae", "decoder_only = true");
+    w.settings("vae", "decoder_only = true\ndtype = \"bf16\"");
     let refusal = refused(&words(&w.train("vae", "d", &["--steps", "3"])));
     assert!(refusal.contains("decoder_only") && refusal.contains("--init"), "{refusal}");
     done(&words(&w.train("vae", "d", &["--steps", "3", "--init", model])));
@@ -216,7 +224,8 @@ fn only_the_decoder_learns(w: &Workshop, model: &str) {
 #[test]
 fn a_training_ends_by_the_clock() {
     let w = Workshop::new();
-    let timed = w.train("vae", "t", &["--steps", "1000000", "--minutes", "0.04"]);
+    w.settings("vae", "minutes = 0.04");
+    let timed = w.train("vae", "t", &["--steps", "1000000"]);
     done(&words(&timed));
     let log = w.log("t/vae");
     let last = log.last().unwrap();

@@ -293,9 +293,9 @@ impl Weights {
         Weights::root(component, Source::File(file, Some(change)), device, kind)
     }
 
-    /// The root of weights that no file holds: `make` gives each tensor, already on `device` and in f32.
-    pub fn made(component: &'static str, device: Device, make: Rc<Make>) -> Weights {
-        Weights::root(component, Source::Made(make), device, Kind::Float)
+    /// The root of weights that no file holds: `make` gives each tensor, already on `device` and in `kind`.
+    pub fn made(component: &'static str, (device, kind): (Device, Kind), make: Rc<Make>) -> Weights {
+        Weights::root(component, Source::Made(make), device, kind)
     }
 
     fn root(component: &'static str, source: Source, device: Device, kind: Kind) -> Weights {

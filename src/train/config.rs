@@ -7,6 +7,7 @@ use crate::error::{Error, IoContext, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
+use tch::Kind;
 
 /// The embedded configuration: the pocket model's.
 pub const POCKET: &str = include_str!("../../assets/pocket.toml");
@@ -141,6 +142,27 @@ impl Course {
     }
 }
 
+/// What networks compute in while they learn. The weights that change, and their averages, are in f32 either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16: faster where the device has instructions for it.
+    Bf16,
+}
+
+impl Dtype {
+    /// As libtorch calls it.
+    pub fn kind(self) -> Kind {
+        match self {
+            Dtype::F32 => Kind::Float,
+            Dtype::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
 /// How the autoencoder is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -164,6 +186,8 @@ pub struct VaeTraining {
     pub decoder_only: bool,
     /// Threads that share each batch on a processor.
     pub workers: usize,
+    /// What the networks compute in.
+    pub dtype: Dtype,
 }
 
 impl Default for VaeTraining {
@@ -179,6 +203,7 @@ impl Default for VaeTraining {
             held_back: 64,
             decoder_only: false,
             workers: 1,
+            dtype: Dtype::F32,
         }
     }
 }
@@ -200,12 +225,22 @@ pub struct DiffusionTraining {
     pub offset_noise: f64,
     /// Threads that share each batch on a processor, when text encoder and UNet are trained.
     pub workers: usize,
+    /// What the networks compute in, when text encoder and UNet are trained.
+    pub dtype: Dtype,
 }
 
 impl Default for DiffusionTraining {
     fn default() -> Self {
         let course = Course::default();
-        DiffusionTraining { course, drop_captions: 0.1, snr_most: 5.0, snr_least: 0.2, offset_noise: 0.0, workers: 1 }
+        DiffusionTraining {
+            course,
+            drop_captions: 0.1,
+            snr_most: 5.0,
+            snr_least: 0.2,
+            offset_noise: 0.0,
+            workers: 1,
+            dtype: Dtype::F32,
+        }
     }
 }
 
@@ -356,6 +391,12 @@ impl TrainConfig {
         config.diffusion.course.check("diffusion")?;
         config.lora.noise.course.check("lora")?;
         config.embedding.noise.course.check("embedding")?;
+        for (table, dtype) in [("lora", config.lora.noise.dtype), ("embedding", config.embedding.noise.dtype)] {
+            if dtype != Dtype::F32 {
+                let message = format!("`{table}.dtype` is not f32, in which alone these are trained");
+                return Err(Error::invalid(message, "leave it out"));
+            }
+        }
         for (setting, value) in [("lora.rank", config.lora.rank), ("embedding.vectors", config.embedding.vectors)] {
             if value < 1 {
                 return Err(Error::invalid(format!("`{setting}` is {value}"), "give 1 or more"));
@@ -368,7 +409,8 @@ impl TrainConfig {
 /// Refuses a setting of a stage that there is not: serde cannot where structs are flattened.
 fn known(stage: &str, table: &toml::Table, usual: &Value, name: &Path) -> Result<()> {
     let Some(settings) = table.get(stage).and_then(toml::Value::as_table) else { return Ok(()) };
-    match settings.keys().find(|key| usual.get(key.as_str()).is_none()) {
+    // `minutes` has no usual value.
+    match settings.keys().find(|key| usual.get(key.as_str()).is_none() && *key != "minutes") {
         Some(key) => Err(Error::bad_file(name, "training configuration", format!("there is no `{stage}.{key}`"))),
         None => Ok(()),
     }

@@ -7,7 +7,7 @@ use super::noise::{Batch, NoiseLoss};
 use super::parameters::Parameters;
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
-use super::workers;
+use super::workers::{self, Seen};
 use crate::error::Result;
 use crate::files::atomic::write_atomically;
 use crate::model::components::{TEXT_ENCODER, UNET};
@@ -45,6 +45,7 @@ pub struct Setting<'a> {
 /// Learning to tell the noise.
 pub struct DiffusionTask<'a> {
     setting: Setting<'a>,
+    seen: Seen,
     workers: Vec<Worker>,
     device: Device,
 }
@@ -70,21 +71,24 @@ impl<'a> DiffusionTask<'a> {
     /// When the configurations ask for other weights than there are.
     pub fn new(parameters: &Parameters, setting: Setting<'a>) -> Result<DiffusionTask<'a>> {
         let device = parameters.flat().device();
+        let DiffusionTraining { course, workers, dtype, .. } = setting.noise.training();
+        let seen = Seen::of(parameters, dtype.kind());
+        let parameters = seen.weights();
         let worker = |_| {
             let text_encoder = TextEncoder::new(&parameters.component("text_encoder"), setting.text_encoder.0.clone())?;
             let unet = UNet::new(&parameters.component("unet"), setting.unet.0.clone())?;
             let weights = parameters.views().into_iter().map(Tensor::shallow_clone).collect();
             Ok(Worker { text_encoder, unet, weights })
         };
-        let DiffusionTraining { course, workers, .. } = setting.noise.training();
         let count = workers::count(*workers, course.batch, device);
         let workers = (0..count).map(worker).collect::<Result<_>>()?;
-        Ok(DiffusionTask { setting, workers, device })
+        Ok(DiffusionTask { setting, seen, workers, device })
     }
 }
 
 impl Task for DiffusionTask<'_> {
     fn learn(&mut self, _: &[&Tensor]) -> Result<Lesson> {
+        self.seen.follow();
         let batch = self.setting.noise.batch()?;
         let parts = batch.split(self.workers.len() as i64);
         workers::share(&mut self.workers, parts, Batch::pictures, Worker::learn)

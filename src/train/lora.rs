@@ -104,7 +104,7 @@ impl<'a> LoraTask<'a> {
             let delta = up.reshape([up.size()[0], -1]).f_matmul(&down.reshape([down.size()[0], -1]))?;
             Ok(weight + delta.reshape(shape) * scale)
         };
-        Weights::made(component, self.learned.flat().device(), Rc::new(make))
+        Weights::made(component, (self.learned.flat().device(), Kind::Float), Rc::new(make))
     }
 }
 

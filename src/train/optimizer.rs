@@ -3,7 +3,7 @@
 //! Enters: gradients. Leaves: changed weights. Numbers are worked on in pieces that stay in the processor's cache.
 
 use crate::error::Result;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// How weights are changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,7 +58,7 @@ impl AdamW {
     ) -> Result<Tensor> {
         let _no_gradients = tch::no_grad_guard();
         let parts: Vec<Tensor> = gradients.iter().map(|g| g.reshape([-1])).collect();
-        let gradient = Tensor::f_cat(&parts, 0)?;
+        let gradient = Tensor::f_cat(&parts, 0)?.to_kind(Kind::Float);
         let norm = gradient.norm();
         let on_gpu = flat.device().is_cuda();
         let (mut shrink, mut shrink_there) = (1.0, None);
@@ -103,7 +103,7 @@ impl AdamW {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     /// Against the formula, written out for two steps of one number each; the second gradient is clipped.
     #[test]

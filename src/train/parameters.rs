@@ -60,7 +60,7 @@ impl Layout {
                 layout.borrow_mut().push(format!("{component}.{key}"), shape);
                 Ok(Tensor::zeros(shape, (Kind::Float, Device::Cpu)))
             };
-            Weights::made(component, Device::Cpu, Rc::new(note))
+            Weights::made(component, (Device::Cpu, Kind::Float), Rc::new(note))
         })?;
         Ok(layout.take())
     }
@@ -152,7 +152,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Views of `flat`, `[total]` in f32; with `learning` they gather gradients.
+    /// Views of `flat`, `[total]`; with `learning` they gather gradients.
     pub fn new(layout: Rc<Layout>, flat: Tensor, learning: bool) -> Parameters {
         let view = |slot: &Slot| {
             let view = flat.narrow(0, slot.offset, slot.len()).view(slot.shape.as_slice()).detach();
@@ -180,6 +180,21 @@ impl Parameters {
     /// The same weights once more, not a copy.
     pub fn shared(&self) -> Parameters {
         Parameters { layout: self.layout.clone(), flat: self.flat.shallow_clone(), views: self.views.clone() }
+    }
+
+    /// These weights, or a copy in another precision; with `learning` it gathers gradients of its own.
+    pub fn in_kind(&self, kind: Kind, learning: bool) -> Parameters {
+        if self.flat.kind() == kind {
+            return self.shared();
+        }
+        let _no_gradients = tch::no_grad_guard();
+        Parameters::new(self.layout.clone(), self.flat.to_kind(kind), learning)
+    }
+
+    /// Takes over the numbers of weights of the same layout.
+    pub fn follow(&self, other: &Parameters) {
+        let _no_gradients = tch::no_grad_guard();
+        self.flat.shallow_clone().copy_(&other.flat);
     }
 
     /// These weights, but another's where it has one of the name.
@@ -210,7 +225,7 @@ impl Parameters {
     pub fn component(&self, component: &'static str) -> Weights {
         let own = self.shared();
         let make = move |key: &str, shape: &[i64]| own.get(component, key, shape);
-        Weights::made(component, self.flat.device(), Rc::new(make))
+        Weights::made(component, (self.flat.device(), self.flat.kind()), Rc::new(make))
     }
 
     /// A component's weights by key, on the CPU in `kind`.

@@ -205,7 +205,7 @@ pub(super) fn settings(stage: &str, seed: u64, training: Value, configs: &[&Map<
         // `minutes` is not among the defaults; `decoder_only` says what is learned only where it is set: checkpoints from
         // before it go on.
         let has_no_say = |name: &str, value: &Value| {
-            ["workers", "minutes"].contains(&name) || name == "decoder_only" && value == false
+            ["workers", "minutes", "dtype"].contains(&name) || name == "decoder_only" && value == false
         };
         training.retain(|name, value| !free.contains_key(name) && !has_no_say(name, value));
     }

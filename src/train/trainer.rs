@@ -71,7 +71,7 @@ impl Lesson {
         let mut all = Lesson { loss: Tensor::from(0.0f64), parts: vec![], gradients: vec![] };
         for (lesson, share) in lessons.into_iter().zip(shares) {
             all.loss += lesson.loss * *share;
-            let own = lesson.gradients.into_iter().map(|gradient| gradient * *share);
+            let own = lesson.gradients.into_iter().map(|gradient| gradient.to_kind(Kind::Float) * *share);
             if all.parts.is_empty() {
                 all.parts = lesson.parts.iter().map(|(name, value)| (*name, value * *share)).collect();
                 all.gradients = own.collect();

@@ -8,7 +8,7 @@ use super::data::Data;
 use super::parameters::Parameters;
 use super::save;
 use super::trainer::{Lesson, Task, samples_file};
-use super::workers;
+use super::workers::{self, Seen};
 use crate::error::{Error, Result};
 use crate::eval::reconstruct::{as_input, reconstruct};
 use crate::export::diff::psnr;
@@ -43,6 +43,7 @@ pub struct Setting<'a> {
 /// Learning to encode and decode.
 pub struct VaeTask<'a> {
     setting: Setting<'a>,
+    seen: Seen,
     workers: Vec<Worker<'a>>,
     /// The pictures where it computes, if they fit there, else on the host.
     pictures: Tensor,
@@ -90,11 +91,9 @@ impl Worker<'_> {
     }
 }
 
-impl Setting<'_> {
-    /// All weights, of which these learn.
-    fn all(&self, learned: &Parameters) -> Parameters {
-        self.frozen.as_ref().map_or_else(|| learned.shared(), |frozen| frozen.with(learned))
-    }
+/// All weights, of which these learn.
+fn all(frozen: Option<&Parameters>, learned: &Parameters) -> Parameters {
+    frozen.map_or_else(|| learned.shared(), |frozen| frozen.with(learned))
 }
 
 impl<'a> VaeTask<'a> {
@@ -119,15 +118,19 @@ impl<'a> VaeTask<'a> {
             ));
         }
         let device = parameters.flat().device();
+        let kind = training.dtype.kind();
+        let seen = Seen::of(parameters, kind);
+        let parameters = seen.weights();
+        let frozen = setting.frozen.as_ref().map(|frozen| frozen.in_kind(kind, false));
         let worker = |_| {
             let weights = parameters.views().into_iter().map(Tensor::shallow_clone).collect();
-            let vae = Vae::new(&setting.all(parameters).component("vae"), (*config).clone())?;
+            let vae = Vae::new(&all(frozen.as_ref(), parameters).component("vae"), (*config).clone())?;
             Ok(Worker { vae, weights, training: setting.training })
         };
         let workers = workers::count(training.workers, training.course.batch, device);
         let workers = (0..workers).map(worker).collect::<Result<_>>()?;
         let pictures = data.pictures.f_to_device(device).unwrap_or_else(|_| data.pictures.shallow_clone());
-        Ok(VaeTask { setting, workers, pictures, device })
+        Ok(VaeTask { setting, seen, workers, pictures, device })
     }
 
     /// Random crops of random pictures, and noise.
@@ -156,13 +159,14 @@ impl<'a> VaeTask<'a> {
 
 impl Task for VaeTask<'_> {
     fn learn(&mut self, _: &[&Tensor]) -> Result<Lesson> {
+        self.seen.follow();
         let parts = self.batch()?.split(self.workers.len());
         workers::share(&mut self.workers, parts, Crops::count, Worker::learn)
     }
 
     fn show(&self, averaged: &Parameters, step: u64, folder: &Path) -> Result<Vec<(&'static str, f64)>> {
         let Setting { data, training, config: (config, json), frozen, model } = &self.setting;
-        let averaged = self.setting.all(averaged);
+        let averaged = all(frozen.as_ref(), averaged);
         let vae = Vae::new(&averaged.component("vae"), (*config).clone())?;
         let count = data.captions.len() as i64;
         let held = (training.held_back as i64).max(8.min(count));
@@ -316,7 +320,9 @@ mod tests {
         assert_eq!(standardise(&mut weights, &posteriors, &config).unwrap(), SCALING_FACTOR);
         let changed: std::collections::BTreeMap<String, Tensor> = weights.into_iter().collect();
         let make = move |key: &str, _: &[i64]| Ok(changed[key].shallow_clone());
-        let vae = Vae::new(&crate::model::weights::Weights::made("vae", Device::Cpu, Rc::new(make)), config).unwrap();
+        let vae =
+            Vae::new(&crate::model::weights::Weights::made("vae", (Device::Cpu, Kind::Float), Rc::new(make)), config)
+                .unwrap();
         let (after, (means, variances)) = reconstruct(&vae, &pictures, Device::Cpu).unwrap();
         for ((_, a), (_, b)) in before.iter().zip(&after) {
             assert!(a.as_raw().iter().zip(b.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 1));

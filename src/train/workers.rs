@@ -3,8 +3,35 @@
 //!
 //! Enters: networks over the same weights, the parts of a batch. Leaves: what the whole batch teaches.
 
+use super::parameters::Parameters;
 use super::trainer::Lesson;
 use crate::error::{Error, Result};
+use tch::Kind;
+
+/// The weights that learn, as the networks see them: themselves, or a copy in half precision that follows them.
+pub struct Seen {
+    learning: Parameters,
+    seen: Parameters,
+}
+
+impl Seen {
+    /// Of weights in f32.
+    pub fn of(learning: &Parameters, kind: Kind) -> Seen {
+        Seen { learning: learning.shared(), seen: learning.in_kind(kind, true) }
+    }
+
+    /// What networks are built over.
+    pub fn weights(&self) -> &Parameters {
+        &self.seen
+    }
+
+    /// To be called before each step.
+    pub fn follow(&self) {
+        if self.seen.flat().kind() != self.learning.flat().kind() {
+            self.seen.follow(&self.learning);
+        }
+    }
+}
 
 /// What `learn` finds in each part, one worker and one thread for each, put together: a part counts what `size` says.
 ///
