@@ -94,7 +94,7 @@ gallery: libtorch
 # The pictures of README.md and docs/, by scripts/figures.toml: FIGURES="filmstrip samples" makes some, "--list" lists them.
 # `make figures-check` says whether pictures, pages and table agree; the suite does too.
 FIGURES ?=
-.PHONY: figures figures-check card goldens-pocket
+.PHONY: figures figures-check card goldens-pocket exchange
 figures: libtorch
 	$(CARGO) build
 	$(PYTHON) scripts/figures.py $(FIGURES)
@@ -114,6 +114,10 @@ GOLDENS_POCKET ?=
 goldens-pocket: libtorch
 	$(CARGO) build
 	$(GOLDENS_PYTHON) tests/goldens/make_pocket_goldens.py target/debug/sdviz $(GOLDENS_POCKET)
+
+# All of these, after the folder MODEL has taken the embedded model's place; without MODEL for the one that is there.
+exchange: libtorch
+	$(PYTHON) scripts/exchange.py $(MODEL) --goldens-python $(GOLDENS_PYTHON) --gallery="$(GALLERY)"
 
 # A sweep as a job array on a Slurm cluster of two nodes on this machine: a task is requeued, a node dies, and the grid is
 # that of an undisturbed sweep. Installs slurm-wlm and munge by apt-get where they are missing, as root. About a minute.
