@@ -16,9 +16,10 @@ demo: libtorch
 	@echo
 	@echo "The record is in run/: final.png is the picture, steps/ has every step, run.json says how it was made."
 
-# Two tests at a time fill two cores: a thread each is what they need.
+# As many test programs at a time as there are cores. TESTS="edits eval" runs some; plain `cargo test` one after another.
+TESTS ?=
 test: libtorch
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(CARGO) test
+	CARGO=$(CARGO) $(PYTHON) scripts/test.py $(TESTS)
 
 # Kills trace, sweep, train and export at every call that changes a file; the suite tries some. Takes a while.
 kill: libtorch
@@ -66,6 +67,13 @@ BENCH_PYTHON ?= $(PYTHON)
 bench: libtorch
 	$(CARGO) build --example bench
 	$(BENCH_PYTHON) scripts/bench.py $(BENCH)
+
+# sdviz beside OpenVINO, stable-diffusion.cpp, candle, and diffusers with a callback that decodes every step:
+#   make bench-peers BENCH_PYTHON=venv/bin/python BENCH="--model FOLDER --steps 3"
+.PHONY: bench-peers
+bench-peers: libtorch
+	$(CARGO) build --bin sdviz --example bench
+	$(BENCH_PYTHON) scripts/bench_peers.py $(BENCH)
 
 # Checks and measures on this machine's GPU (docs/gpu.md); GPU_CHECK="--device cpu --quick" tries the script on any machine.
 # gpu-check-pack packs the same, with the program, for a machine that has PyTorch and neither network nor Rust.
