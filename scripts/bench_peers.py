@@ -34,8 +34,8 @@ def measure(command, environment=None):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-4000:]}")
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")] or [done.stdout]
-    return json.loads(lines[-1] if len(lines) == 1 else done.stdout)
+    # Some print their progress there, too.
+    return json.loads(done.stdout[f"\n{done.stdout}".rindex("\n{"):])
 
 
 class Bench:
