@@ -8,6 +8,7 @@ latents and predicted originals costs beside the same loop with no observer.
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -18,11 +19,18 @@ OURS = ROOT / "target/debug/examples/bench"
 THEIRS = [sys.executable, str(ROOT / "scripts/bench_diffusers.py")]
 
 
-def measure(command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+def output(command, environment=None):
+    """What a command prints; one that fails ends this program. `environment` is added to this one's."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
         sys.exit(f"{command[0]} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def measure(command, environment=None):
+    """The JSON object that a command prints last, behind what some print of their progress."""
+    text = "\n" + output(command, environment)
+    return json.loads(text[text.rindex("\n{"):])
 
 
 def main():

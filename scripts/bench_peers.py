@@ -12,7 +12,6 @@ stable-diffusion.cpp `pip install cyllama`; candle is built by cargo. Those two 
 """
 import argparse
 import json
-import os
 import pathlib
 import shutil
 import statistics
@@ -21,21 +20,14 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from bench import OURS, ROOT, THEIRS, measure, output
+
 PEERS = ROOT / "scripts/peers"
 SDVIZ = ROOT / "target/debug/sdviz"
 CANDLE = ROOT / "target/peers/release/bench-candle"
 ALL = ["openvino", "sd.cpp", "candle", "callback"]
 # stable-diffusion.cpp tells models by their sizes, and candle has 32 groups in some norms whatever the configuration says.
 OWN_SIZE = ["sd.cpp", "candle"]
-
-
-def measure(command, environment=None):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **(environment or {})})
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-4000:]}")
-    # Some print their progress there, too.
-    return json.loads(done.stdout[f"\n{done.stdout}".rindex("\n{"):])
 
 
 class Bench:
@@ -52,13 +44,14 @@ class Bench:
         self.own_size = unet["block_out_channels"][0] == 320
         self.threads = str(options.threads)
         self.sizes = ["--width", self.width, "--height", self.height]
-        self.shared = ["--model", options.model, "--steps", options.steps, "--threads", options.threads]
+        self.numbers = ["--steps", options.steps, "--threads", options.threads]
+        self.shared = ["--model", options.model, *self.numbers]
 
     def sdviz(self):
-        return measure([ROOT / "target/debug/examples/bench", *self.shared, *self.sizes, "--dtype", "f32", "--repeat", "1"])
+        return measure([OURS, *self.shared, *self.sizes, "--dtype", "f32", "--repeat", "1"])
 
     def diffusers(self):
-        found = measure([sys.executable, ROOT / "scripts/bench_diffusers.py", *self.shared, *self.sizes, "--repeat", "1"])
+        found = measure([*THEIRS, *self.shared, *self.sizes, "--repeat", "1"])
         return {key: found[key]["all"] for key in ("step", "decode")}
 
     def openvino(self):
@@ -72,7 +65,7 @@ class Bench:
         file = self.work / "model.safetensors"
         if not file.exists():
             subprocess.run([SDVIZ, "-q", "convert", self.options.model, file], check=True)
-        command = [sys.executable, PEERS / "sdcpp_peer.py", "--file", file, *self.shared[2:], *self.sizes]
+        command = [sys.executable, PEERS / "sdcpp_peer.py", "--file", file, *self.numbers, *self.sizes]
         return measure(command)
 
     def traced(self):
@@ -82,7 +75,7 @@ class Bench:
         command = [SDVIZ, "-q", "trace", "--prompt", "a red apple", "--model", self.options.model, "--steps", self.options.steps,
                    *self.sizes, "--scheduler", "ddim", "-g", "7.5", "-s", "1024", "--record", "latents,x0", "--decode-what", "latents",
                    "--no-report", "--out", out]
-        environment = {**os.environ, "OMP_NUM_THREADS": self.threads}
+        environment = {"OMP_NUM_THREADS": self.threads}
         ours = timed(command, environment)
         shutil.rmtree(out, ignore_errors=True)
         command = [sys.executable, PEERS / "callback_peer.py", *self.shared, *self.sizes, "--out", out]
@@ -91,9 +84,7 @@ class Bench:
 
 def timed(command, environment):
     start = time.perf_counter()
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed:\n{done.stderr[-4000:]}")
+    output(command, environment)
     return time.perf_counter() - start
 
 

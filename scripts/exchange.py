@@ -32,7 +32,7 @@ def steps(options):
     gallery = f'GALLERY="{options.gallery}"' if options.gallery else ""
     return [
         ("preview", [
-            "make libtorch", "cargo build", f"{sdviz} dataset build --count 1088 --seed 77 --out {DATA} --force",
+            "cargo build", f"{sdviz} dataset build --count 1088 --seed 77 --out {DATA} --force",
             f"{sdviz} train preview-vae --data {DATA} --model pocket --out {TRAINED} --force",
             f"copy {TRAINED}/model/preview_vae assets/pocket/preview_vae", "cargo build",
         ]),

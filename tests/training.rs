@@ -201,15 +201,23 @@ fn a_model_from_scratch() {
 
 /// `decoder_only` leaves the encoder, and so all latents, as they were; it needs a model.
 fn only_the_decoder_learns(w: &Workshop, model: &str) {
-    w.settings("vae", "decoder_only = true\ndtype = \"bf16\"");
+    w.settings("vae", "decoder_only = true");
     let refusal = refused(&words(&w.train("vae", "d", &["--steps", "3"])));
     assert!(refusal.contains("decoder_only") && refusal.contains("--init"), "{refusal}");
-    done(&words(&w.train("vae", "d", &["--steps", "3", "--init", model])));
+    for dtype in ["f32", "bf16"] {
+        w.settings("vae", &format!("decoder_only = true\ndtype = \"{dtype}\""));
+        done(&words(&w.train("vae", dtype, &["--steps", "3", "--init", model])));
+        the_encoder_stayed(w, &format!("{dtype}/model"));
+    }
+}
+
+/// Of `t/model`, in a folder where its decoder learned.
+fn the_encoder_stayed(w: &Workshop, learned: &str) {
     let weights = |folder: &str| {
         let path = w.path(folder).join("vae/diffusion_pytorch_model.safetensors");
         tch::Tensor::read_safetensors(path).unwrap().into_iter().collect::<std::collections::BTreeMap<_, _>>()
     };
-    let (before, after) = (weights("t/model"), weights("d/model"));
+    let (before, after) = (weights("t/model"), weights(learned));
     assert_eq!(before.len(), after.len());
     for (key, old) in &before {
         let same = *old == after[key];
