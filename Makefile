@@ -16,14 +16,14 @@ demo: libtorch
 	@echo
 	@echo "The record is in run/: final.png is the picture, steps/ has every step, run.json says how it was made."
 
-# As many test programs at a time as there are cores. TESTS="edits eval" runs some; plain `cargo test` one after another.
+# As many files of tests at a time as there are cores. TESTS="edits eval" runs some; plain `cargo test` does without Python.
 TESTS ?=
 test: libtorch
 	CARGO=$(CARGO) $(PYTHON) scripts/test.py $(TESTS)
 
 # Kills trace, sweep, train and export at every call that changes a file; the suite tries some. Takes a while.
 kill: libtorch
-	KILLS=all $(CARGO) test --test kills
+	KILLS=all $(CARGO) test --test suite kills::
 
 lint: libtorch
 	$(CARGO) fmt --all --check
@@ -48,18 +48,18 @@ icons:
 
 # The agreement with diffusers as a table.
 parity: libtorch
-	$(CARGO) test --test parity -- --nocapture --test-threads 1
+	$(CARGO) test --test suite parity:: -- --nocapture --test-threads 1
 
 # The same for any model: make parity-full MODEL=folder GOLDENS=file (tests/goldens/README.md says how to make them).
 parity-full: libtorch
-	MODEL="$(MODEL)" GOLDENS="$(GOLDENS)" $(CARGO) test --test parity -- --ignored --nocapture
+	MODEL="$(MODEL)" GOLDENS="$(GOLDENS)" $(CARGO) test --test suite parity:: -- --ignored --nocapture
 
 # 10,000 damaged files, each read by a verb that reads such files: none may end the program otherwise than by its own
 # error, which names the file. Another seed damages otherwise: make hostile HOSTILE_SEED=2
 HOSTILE_SEED ?= 1
 HOSTILE_CASES ?= 0-9999
 hostile: libtorch
-	HOSTILE_SEED=$(HOSTILE_SEED) HOSTILE_CASES=$(HOSTILE_CASES) $(CARGO) test --test hostile damaged -- --nocapture
+	HOSTILE_SEED=$(HOSTILE_SEED) HOSTILE_CASES=$(HOSTILE_CASES) $(CARGO) test --test suite hostile::damaged -- --nocapture
 
 # sdviz and diffusers side by side, and what recording costs. Needs a Python with diffusers (tests/goldens/README.md):
 #   make bench BENCH_PYTHON=venv/bin/python [BENCH="--model FOLDER --steps 2 --dtype bf16"]
@@ -108,7 +108,7 @@ figures: libtorch
 	$(PYTHON) scripts/figures.py $(FIGURES)
 
 figures-check: libtorch
-	$(CARGO) test --test figures
+	$(CARGO) test --test suite figures::
 
 # The figures of the model's card, the judge's and the README; CARD=--quick prints rough ones in a few minutes.
 CARD ?=

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs the test suite, several test programs at a time: `make test` calls it.
+"""Runs the test suite, several parts of it at a time: `make test` calls it.
 
-    python3 scripts/test.py                all of it, as `cargo test` does one program after another
-    python3 scripts/test.py edits eval     the test programs of these names (`lib`, `bins` and `doc` are names, too)
-    python3 scripts/test.py --list         what there is, with the seconds of the last time
+    python3 scripts/test.py                all of it, as `cargo test` does in one process after another
+    python3 scripts/test.py edits eval     the tests of these files of tests/suite (`lessons`, `lib`, `bins`, `doc` are names, too)
+    python3 scripts/test.py --list         what ran the last time, with the seconds
 
-Each program runs its tests one by one, and as many programs run as there are cores: most tests start processes of one thread,
-so that no core waits for the last test of a program. The longest come first, by the seconds noted in target/test-seconds.json.
+Each file's tests run one by one in a process of their own, and as many processes as there are cores: most tests start
+programs of one thread, so that no core waits for the last test of a file. The longest come first, by the seconds noted in
+target/test-seconds.json.
 """
 import argparse
 import concurrent.futures
@@ -26,22 +27,22 @@ CLOSING = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ign
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="test programs; all where none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="files of tests/suite; all where none is named")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="how many at a time [default: one a core]")
     options = parser.parse_args()
     # A job in a shell's background begins without it, and so would the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    flags = {"lib": ["--lib"], "bins": ["--bins"], "doc": ["--doc"]}
-    flags |= {path.stem: ["--test", path.stem] for path in sorted((ROOT / "tests").glob("*.rs"))}
-    flags |= {path.parent.name: ["--test", path.parent.name] for path in sorted((ROOT / "tests").glob("*/main.rs"))}
+    files = [path.stem for path in sorted((ROOT / "tests/suite").glob("*.rs"))]
+    flags = {"lib": ["--lib"], "bins": ["--bins"], "doc": ["--doc"], "lessons": ["--test", "lessons"]}
+    flags |= {name: ["--test", "suite"] for name in files}
     if unknown := [name for name in options.names if name not in flags]:
-        sys.exit(f"no test program `{unknown[0]}`; --list has the names")
+        sys.exit(f"no tests `{unknown[0]}`; --list has the names")
     noted = json.loads(NOTED.read_text()) if NOTED.is_file() else {}
     names = sorted(options.names or flags, key=lambda name: -noted.get(name, 1e9))
     if options.list:
-        for name in names:
-            print(f"{name:24} {noted.get(name, 0):6.1f} s")
+        for name in filter(noted.get, names):
+            print(f"{name:24} {noted[name]:6.1f} s")
         return
     cargo = [os.environ.get("CARGO", "cargo"), "test"]
     # Compiled first, all at once: then nobody waits for another's lock.
@@ -50,9 +51,19 @@ def main():
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "RUST_TEST_THREADS": "1"}
     started, sums, bad = time.monotonic(), [0, 0, 0], []
 
+    suite = subprocess.run([*cargo, "--quiet", "--test", "suite", "--", "--list", "--format", "terse"], cwd=ROOT,
+                           env=environment, text=True, stdout=subprocess.PIPE, check=True).stdout
+    tests = {name: [] for name in files}
+    for line in suite.splitlines():
+        if line.endswith(": test"):
+            tests[line.split("::")[0]].append(line.removesuffix(": test"))
+    names = [name for name in names if tests.get(name, True)]
+
     def run(name):
         begun = time.monotonic()
-        done = subprocess.run([*cargo, *flags[name]], cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
+        # By their whole names: `edits::` alone would be found in others' names, too.
+        own = ["--", "--exact", *tests[name]] if name in tests else []
+        done = subprocess.run([*cargo, *flags[name], *own], cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return name, done, time.monotonic() - begun
 

@@ -5,7 +5,7 @@
 //! is written: `%` of a share, `dB`, `step`, or plain with so many decimals, `.2`; `n` is how many pictures it is of, `of` that
 //! with the prompts.
 
-use crate::figures::{Figure, Figures};
+use super::figures::{Figure, Figures};
 use sdviz::error::{Error, Result};
 use sdviz::units::count;
 

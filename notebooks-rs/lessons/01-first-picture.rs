@@ -80,12 +80,12 @@ assert!(apart > 1.0);
 format!("a pixel differs by {apart:.0} of 255 levels, in the mean")
 
 // %% [markdown] lang="en"
-// **Why?** The model does not begin with an empty sheet. It begins with **noise**, a grid of random numbers, and takes the noise away step by step until a picture is left. Other noise, another picture. Nothing else in the run is random: the networks are fixed sums and products.
+// **Why?** The model does not begin with an empty sheet. It begins with **noise**, a grid of random numbers, and takes the noise away step by step until a picture is left. Other noise, another picture. With this scheduler nothing else in the run is random: the networks are fixed formulas.
 //
 // Here is what the two runs began with. (`latents(0)` is what a run works on before its first step, and `channel(0)` one of its four layers. Lesson 4 explains both.)
 
 // %% [markdown] lang="zh"
-// **为什么？**模型不是从一张白纸开始的。它从**噪声**（一格一格的随机数）开始，一步一步把噪声去掉，剩下的就是图。噪声不同，图就不同。除此之外，整个过程没有任何随机：网络里只有固定的加法和乘法。
+// **为什么？**模型不是从一张白纸开始的。它从**噪声**（一格一格的随机数）开始，一步一步把噪声去掉，剩下的就是图。噪声不同，图就不同。用这个调度器时，除此之外没有任何随机：网络就是固定的公式。
 //
 // 下面就是这两次各自的起点。（`latents(0)` 是走第一步之前手里的东西，`channel(0)` 是它四层中的一层，第 4 课会讲。）
 

@@ -26,14 +26,14 @@ let prompt = "a red apple on a blue background";
 // %% [markdown] lang="en"
 // ## Steps
 //
-// A picture begins as noise, and each **step** takes some of the noise away: the model looks at what is there, guesses the noise in it, and a part of the guess is subtracted. With few steps each has to take away a lot at once.
+// A picture begins as noise, and each **step** takes some of the noise away: the model looks at what is there, guesses the noise in it, and a part of the guess is subtracted. With few steps each has to take away a lot at once. (With a single one there is nothing to see here: this scheduler then asks the model only at the very end of the plan, where hardly any noise is expected, so that hardly any is taken away. Lesson 8 has the plan.)
 //
 // **Predict:** how many steps does an apple need? Say a number, then look. The noise is the same for all six.
 
 // %% [markdown] lang="zh"
 // ## 采样步数
 //
-// 一张图从噪声开始，每一个**采样步**去掉一部分噪声：模型看一眼当前的样子，猜出里面的噪声，再从中减去猜到的一部分。步数越少，每一步就得一口气去掉越多。
+// 一张图从噪声开始，每一个**采样步**去掉一部分噪声：模型看一眼当前的样子，猜出里面的噪声，再从中减去猜到的一部分。步数越少，每一步就得一口气去掉越多。（只走一步时，这里什么也看不出来：这个调度器只在计划的最末尾问一次模型，那里几乎不该有噪声，所以也几乎没有去掉什么。计划见第 8 课。）
 //
 // **先猜一猜：**画一个苹果要几步？先说一个数，再往下看。六张图的初始噪声完全相同。
 
@@ -65,14 +65,14 @@ for seed in 1..=3 {
 }
 
 // %% [markdown] lang="en"
-// About as long, although it is a third of the steps: at first five more bring what fifteen bring later.
+// In the mean of the three about as long, although it is a third of the steps: at first five more bring what fifteen bring later.
 //
 // **Why** does it level off? The steps follow a curve from noise to picture, in straight pieces. Many short pieces lie close to the curve, and still more lie hardly closer. From there on another step costs time and buys nothing that you see. All steps cost the same: 50 take twice as long as 25.
 //
 // **With Stable Diffusion:** the same, with the same numbers of steps. Published pictures mostly take 20 to 50.
 
 // %% [markdown] lang="zh"
-// 差不多一样大，虽然步数只有三分之一：开头多走五步，抵得上后来多走十五步。
+// 三个种子平均下来差不多一样大，虽然步数只有三分之一：开头多走五步，抵得上后来多走十五步。
 //
 // **为什么**后来变化越来越小？从噪声到图是一条曲线，每一步相当于用一小段直线去逼近它。直线段又多又短，就贴得很近；再加，也近不了多少了。到那以后，多走一步只是多花时间，看不出差别。每一步花的时间都一样：50 步是 25 步的两倍。
 //

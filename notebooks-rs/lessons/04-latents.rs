@@ -125,10 +125,10 @@ sheet(&choices)
 run.video("latents")?.channels([0, 1, 3]).fps(5.0)
 
 // %% [markdown] lang="en"
-// The colours are false, the shapes are true. **Why** do the first frames look like noise, and why so long? The starting noise is as strong as a picture's latents are, and each step takes away only a part of what is left. The apple is in there early (lesson 3 showed what the model expects); it is only that the noise on top of it is stronger.
+// The colours are false, the shapes are true. **Why** do the first frames look like noise, and why so long? At the start the noise is twelve times as strong as what there is of a picture, and each step takes away only a part of what is left: the two are equally strong only after step 15 of 25. The apple is in there early (lesson 3 showed what the model expects); the noise on top of it is stronger.
 
 // %% [markdown] lang="zh"
-// 颜色是假的，形状是真的。**为什么**开头的画面像噪声，而且要持续那么久？因为起始噪声和图的潜变量一样强，而每一步只去掉剩余噪声的一部分。苹果早就在里面了（第 3 课看过模型心里想的图），只是上面盖着的噪声更强，把它淹没了。
+// 颜色是假的，形状是真的。**为什么**开头的画面像噪声，而且要持续那么久？因为开始时噪声的强度是画面的十二倍，而每一步只去掉剩余噪声的一部分：25 步里走过第 15 步，两者才一样强。苹果早就在里面了（第 3 课看过模型心里想的图），只是上面盖着的噪声更强，把它淹没了。
 
 // %% [markdown] lang="en"
 // ## Back and forth
@@ -163,24 +163,24 @@ for seed in 1..=4 {
 }
 
 // %% [markdown] lang="en"
-// Nearly. What is lost is what 4 numbers cannot hold of 192: the finest detail. No number of steps brings back what the decoder cannot draw, which is why letters and small faces are hard for such models.
+// Nearly. What is lost is what 4 numbers cannot hold of 192: the finest detail. No number of steps brings back what the decoder cannot draw, which is one reason why letters and small faces are hard for such models.
 
 // %% [markdown] lang="zh"
-// 差不多，但不完全一样。丢掉的，是 4 个数装不下的那部分细节（原来有 192 个数）。解码器画不出来的东西，走多少步也补不回来，所以这类模型画文字和小脸总是很吃力。
+// 差不多，但不完全一样。丢掉的，是 4 个数装不下的那部分细节（原来有 192 个数）。解码器画不出来的东西，走多少步也补不回来，这类模型画文字和小脸总是很吃力，这是原因之一。
 
 // %% [markdown] lang="en"
 // ## A preview without a decoder
 //
 // Suppose each colour of a pixel were a weighted sum of the four channels at its place: red = a·c₀ + b·c₁ + c·c₂ + d·c₃ + e, where c₀ to c₃ are the channels and a to e five numbers to be found; and so for green and blue. That is a **linear map**, fifteen numbers instead of the decoder's 1.7 million. The run's own latents and decoded pictures say which fifteen fit best (least squares).
 //
-// **Predict:** how good can that be? Give it a mark between 0 (no better than one grey) and 1 (perfect).
+// **Predict:** how good can that be? Give it a mark between 0 (no better than the mean colour everywhere) and 1 (perfect), on the very pictures that it was fitted to.
 
 // %% [markdown] lang="zh"
 // ## 不用解码器的预览
 //
 // 假设每个像素的每种颜色，都只是该处四个通道的加权和：红 = a·c₀ + b·c₁ + c·c₂ + d·c₃ + e，其中 c₀ 到 c₃ 是四个通道，a 到 e 是五个待定的数；绿和蓝也一样。这叫**线性映射**：十五个数，代替解码器的 170 万个参数。哪十五个数最合适，用这次运行自己的潜变量和解码图就能算出来（最小二乘法）。
 //
-// **先猜一猜：**这样能有多好？在 0（和一片灰没有差别）到 1（完美）之间打个分。
+// **先猜一猜：**这样能有多好？在 0（不比到处涂平均色更好）到 1（完美）之间打个分；评分用的就是拟合时用的那几张图。
 
 // %%
 let preview = run.preview()?;

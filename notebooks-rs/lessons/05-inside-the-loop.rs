@@ -180,19 +180,22 @@ assert!(by_hand.allclose(&guided(&without, &with, guidance_scale)?, 1e-6, 1e-6, 
 // %%
 for seed in [1, 2, 3] {
     let run = sd.draw(prompt).scheduler("ddim").seed(seed).record(All).decode(Decode::Final).run()?;
-    let mut apart = vec![];
+    let (mut as_noise, mut as_picture) = (vec![], vec![]);
     for step in [1, 4, 12, 25] {
         let recorded = |what| run.tensors(step, what).map(|tensor| tensor.unwrap_or_default());
+        let length = |array: &Array4<f32>| f64::from(array.mapv(|x| x * x).sum().sqrt());
         let (without, with) = (recorded(Quantity::NoiseUncond)?, recorded(Quantity::NoiseText)?);
-        let squares = |array: &Array4<f32>| array.mapv(|x| x * x).sum();
-        apart.push(100.0 * (squares(&(&with - &without)) / squares(&without)).sqrt());
+        let apart = length(&(&with - &without));
+        as_noise.push(100.0 * apart / length(&without));
+        as_picture.push(100.0 * apart * scheduler.level(step - 1).sigma / length(&recorded(Quantity::PredictedOriginal)?));
     }
-    println!("seed {seed}: apart by {apart:.0?} % in steps 1, 4, 12, 25");
-    assert!(apart[1] < apart[0] && apart[1] < apart[2] && apart[2] < apart[3]);
+    println!("seed {seed}, steps 1, 4, 12, 25: apart by {as_noise:.0?} % as noise, {as_picture:.1?} % as picture");
+    assert!(as_noise[1] < as_noise[0] && as_noise[1] < as_noise[2] && as_noise[2] < as_noise[3]);
+    assert!(as_picture.windows(2).all(|pair| pair[0] > pair[1]));
 }
 
 // %% [markdown] lang="en"
-// First less, then ever more: the last steps are about what the thing looks like in detail, and there a prompt has much to say.
+// First less, then ever more, *as noise*. But noise is not yet picture: what is taken for noise is missing from the predicted original σ times (lesson 3), and σ falls from 12 to 0.04 on the way. As picture, the prompt has most to say in the first steps and next to nothing in the last. (In percent of the size of the predicted original; guidance counts both five times.)
 //
 // ## A step of the scheduler by hand
 //
@@ -207,7 +210,7 @@ for seed in [1, 2, 3] {
 // **Predict:** at the first step, is ᾱ nearer to 0 or to 1?
 
 // %% [markdown] lang="zh"
-// 先变少，然后越来越多：最后几步在画细节，这时提示词能管的就多了。
+// 先变少，然后越来越多，但这说的是*噪声*。噪声还不是画面：预测的噪声差一份，预测的原图就差 σ 份（第 3 课），而 σ 一路从 12 降到 0.04。落到画面上，提示词在最初几步影响最大，最后几步几乎不起作用。（百分比以预测的原图的大小为准；引导会把两者都放大到五倍。）
 //
 // ## 亲手算调度器的一步
 //

@@ -140,10 +140,10 @@ for seed in [1, 2] {
 sheet_of(5, &drawn)
 
 // %% [markdown] lang="en"
-// First the surface changes, then the colour, then the outline (two seeds, an example; the next cell measures how far the pictures go). That is the order in which the loop settles things, read backwards: a run from noise settles place and outline first, and the surface last. What was settled before the place where you enter is taken from your sketch.
+// First the surface changes, then the colour, then the outline (two seeds, an example; the next cell measures how far the pictures go). That is the order in which the loop settles things, read backwards: in a run from noise the place and the outline of the *thing* are settled before its colour, and its surface last. (The plain background, the largest of all, is settled even earlier: lesson 3.) What was settled before the place where you enter is taken from your sketch.
 
 // %% [markdown] lang="zh"
-// 先变的是表面，然后是颜色，最后是轮廓（两个种子，是个例子；离草图多远，由下一个单元格来量）。这正是循环里各样东西定下来的顺序，只是倒了过来：从噪声开始时，最先定下的是位置和轮廓，最后才是表面。进入循环时已经定下来的东西，都取自你的草图。
+// 先变的是表面，然后是颜色，最后是轮廓（两个种子，是个例子；离草图多远，由下一个单元格来量）。这正是循环里各样东西定下来的顺序，只是倒了过来：从噪声开始时，*东西*的位置和轮廓先定，然后是颜色，最后才是表面。（最大的是那片纯色背景，它定得还要早：见第 3 课。）进入循环时已经定下来的东西，都取自你的草图。
 
 // %%
 for (seed, of_seed) in [1, 2].iter().zip(drawn.chunks(strengths.len())) {
@@ -171,14 +171,14 @@ for seed in [1, 2, 3] {
 sheet(&at_strength_1)
 
 // %% [markdown] lang="en"
-// By about one level of 255. Not by nothing: at the first timestep ᾱ is 0.007, so the latents still hold √0.007, a twelfth, of what you gave. The noise of Stable Diffusion's schedule goes no further either. So strength 1 leaves a trace of a picture there, too.
+// By about one level of 255. Not by nothing: at the first timestep ᾱ is 0.007, so the latents still hold √0.007, a twelfth, of what you gave. Stable Diffusion's noise goes no further either. So strength 1 leaves a trace of a picture there, too.
 //
 // ## By hand
 //
 // `img2img_simplified` is `generate_simplified` with another beginning. The three lines after “New” are all that is new; the loop skips the calls before `first`.
 
 // %% [markdown] lang="zh"
-// 大约差 255 级中的一级。但不是零：第一个时间步上 ᾱ 是 0.007，所以潜变量里还留着你那张图的 √0.007，也就是十二分之一。Stable Diffusion 的噪声计划也只到这里，所以在那里，强度 1 同样会留下一点原图的痕迹。
+// 大约差 255 级中的一级。但不是零：第一个时间步上 ᾱ 是 0.007，所以潜变量里还留着你那张图的 √0.007，也就是十二分之一。Stable Diffusion 的噪声也只到这里，所以在那里，强度 1 同样会留下一点原图的痕迹。
 //
 // ## 亲手写
 //

@@ -82,14 +82,14 @@ for row in unet.rows().iter().filter(|row| way.contains(&row.name.as_str())) {
 // %% [markdown] lang="en"
 // Each line is what leaves the block: two texts, so two rows (lesson 5), then channels, height, width. In the middle it is 4×4, each place of which stands for 32×32 pixels, in 160 channels. The third block down stays at 4×4; it is the last. **With Stable Diffusion:** four blocks, 64×64 down to 8×8, and 320 to 1280 channels.
 //
-// **Why** go down at all? A layer looks at a place and its neighbours. Far down, the neighbours are a quarter of the picture away: there the network sees what the picture is *of*.
+// **Why** go down at all? A layer looks at a place and its neighbours. Far down, the neighbours are a quarter of the picture away: there a layer sees more of the picture at once. How much of what is drawn is decided there is another question, which lesson 11 asks.
 //
 // **Predict:** 4×4 places cannot know where exactly an edge runs. How does the way up know it? (`resnets.0` in the names is a block's first **ResNet block**: some layers that look at neighbours, whose result is added to what came in.)
 
 // %% [markdown] lang="zh"
 // 每一行是从那一块出来的形状：两段文本，所以有两份（第 5 课），然后是通道、高、宽。正中间是 4×4，每个位置对应 32×32 个像素，有 160 个通道。往下的第三块是最后一块，停在 4×4 不再缩小。**换成 Stable Diffusion：**一共四块，从 64×64 缩到 8×8，通道从 320 增加到 1280。
 //
-// **为什么**要往下走？一层网络只看一个位置和它的邻居。走到下面，邻居已经隔了四分之一个画面：在那里，网络看得见画的到底*是什么*。
+// **为什么**要往下走？一层网络只看一个位置和它的邻居。走到下面，邻居已经隔了四分之一个画面：在那里，一层能同时看到更大的范围。画什么有多少是在那里定的，则是另一个问题，留给第 11 课。
 //
 // **先猜一猜：**4×4 个位置不可能知道边缘的准确位置。往上走的时候，又是怎么知道的？（名字里的 `resnets.0` 是一块里的第一个 **ResNet 块**：几层看邻居的网络，结果再加到输入上。）
 
@@ -105,7 +105,7 @@ for row in unet.rows().iter().filter(|row| row.name.ends_with(".skip")) {
 }
 
 // %% [markdown] lang="en"
-// By **skip connections**. Each block on the way down leaves its results, and on the way up they are laid beside what comes from below: the numbers of channels add up. From below comes what it is, from the side where it is. (Lesson 10 cuts them, to see what happens.)
+// By **skip connections**. Each block on the way down leaves its results, and on the way up they are laid beside what comes from below: the numbers of channels add up. From the side comes where exactly things are. (Lesson 10 cuts either, to see what happens.)
 //
 // ## What reaches what
 //
@@ -136,14 +136,14 @@ for seed in [1, 2, 3] {
 sheet(&reached)
 
 // %% [markdown] lang="en"
-// All of them, and most of all the place itself. (The map is bright where the prediction changed most; it shows the logarithm, or you would see but one dot.) **Why?** Near by through the layers that look at neighbours; far away through the small middle, and through **attention**, a layer in which every place looks at every other and takes from those that matter to it.
+// All of them, and most of all the place itself. (The map is bright where the prediction changed most; it shows the logarithm, or you would see but one dot.) **Why?** Near by through the layers that look at neighbours; far away through **attention**, a layer in which every place looks at every other and takes from those that matter to it (self-attention, `attn1` in the names), through the small middle, and through the layers that bring all numbers to one size.
 //
 // ## Where the text enters
 //
 // There is a second kind of attention, **cross-attention**: each place looks at the 77 tokens of the prompt. Here is one such layer. It looks several times side by side, each time with its own share of the numbers; each of these is called a **head**.
 
 // %% [markdown] lang="zh"
-// 全部都变，而变得最多的是那个位置自己。（图中越亮，预测变得越多；画的是对数，不然你只看得见一个点。）**为什么？**附近靠的是看邻居的那些层；远处靠的是小小的中间块，还有**注意力**：在这种层里，每个位置都看所有别的位置，再从对自己有用的位置取来信息。
+// 全部都变，而变得最多的是那个位置自己。（图中越亮，预测变得越多；画的是对数，不然你只看得见一个点。）**为什么？**附近靠的是看邻居的那些层；远处靠的是**注意力**：在这种层里，每个位置都看所有别的位置，再从对自己有用的位置取来信息（也叫自注意力，名字里写作 `attn1`）；还靠小小的中间块，以及把所有的数归到同一大小的那些层。
 //
 // ## 文本从哪里进来
 //
@@ -203,7 +203,7 @@ sheet_of(3, &maps)
 //
 // ## What it was trained to do
 //
-// For training, a picture is encoded and noise is put on it, as much as a random timestep says (lesson 6). The UNet is shown the result, the timestep and the caption, and has to say what the noise was. Nothing else. So we can examine it: here we know the noise.
+// For training, a picture is encoded and noise is put on it, as much as a random timestep says (lesson 6). The UNet is shown the result, the timestep and the caption, and has to say what the noise was. One caption in ten is left away, so that it learns to answer without one, too: guidance (lesson 2) needs that. That is all. So we can examine it: here we know the noise.
 //
 // **Predict:** at which timesteps is its answer most wrong: where there is much noise, or little? And does a wrong caption harm more than none?
 
@@ -214,7 +214,7 @@ sheet_of(3, &maps)
 //
 // ## 它是为做什么而训练的
 //
-// 训练时，先把一张图编码，再按随机的时间步盖上相应多的噪声（第 6 课）。给 UNet 看结果、时间步和图的说明文字，让它说出噪声是什么。就这一件事。所以我们可以考考它：这里的噪声我们是知道的。
+// 训练时，先把一张图编码，再按随机的时间步盖上相应多的噪声（第 6 课）。给 UNet 看结果、时间步和图的说明文字，让它说出噪声是什么。每十张图里有一张不给说明文字，它由此也学会了对着空文本回答：引导（第 2 课）靠的就是这个。就这些。所以我们可以考考它：这里的噪声我们是知道的。
 //
 // **先猜一猜：**在哪些时间步上它错得最多：噪声多的时候，还是少的时候？错的说明文字，会比没有更糟吗？
 
@@ -238,12 +238,12 @@ for seed in [1, 2, 3] {
 }
 
 // %% [markdown] lang="en"
-// Where there is little noise. **Why?** With much noise nearly all of what it sees is the answer. With little, it has to tell a faint grain from the surface of an apple. And the caption helps most where the picture cannot be seen: a wrong one is worse than none, for the network believes it.
+// Where there is little noise. **Why?** With much noise nearly all of what it sees is the answer. With little, it has to tell a faint grain from the surface of an apple. And in proportion the caption helps most where the picture cannot be seen. A wrong one is worse than none, for the network believes it.
 //
 // This is all that a UNet can do: say what the noise is. That pictures come out when it is asked again and again was not trained into it; it follows.
 
 // %% [markdown] lang="zh"
-// 噪声少的时候。**为什么？**噪声多时，它看到的几乎全是答案。噪声少时，它得分辨哪些是细微的颗粒，哪些是苹果的表面。画面看不清的时候，说明文字的帮助最大；错的比没有更糟，因为网络信了它。
+// 噪声少的时候。**为什么？**噪声多时，它看到的几乎全是答案。噪声少时，它得分辨哪些是细微的颗粒，哪些是苹果的表面。按比例算，画面看不清的时候，说明文字的帮助最大。错的比没有更糟，因为网络信了它。
 //
 // UNet 会做的就是这一件事：说出噪声是什么。一遍一遍地问它，就会出来一张图；这并不是训练教给它的，而是自然得到的结果。
 

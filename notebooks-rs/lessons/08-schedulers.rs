@@ -8,19 +8,19 @@
 // - say what a scheduler decides and what it does not;
 // - choose one, and the number of steps for it, by measuring.
 //
-// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model. `sdviz schedulers` has a line about each of the ten that are drawn with here, and of eight more.
+// A **scheduler** (others call it a sampler) is the rule by which a step takes noise away. It has no parameters and learns nothing, so any scheduler can be used with any model that was trained as these are. (Models that were distilled to draw in a few steps have schedulers of their own.) `sdviz schedulers` has a line about each of the ten that are drawn with here, and of eight more.
 
 // %% [markdown] lang="zh"
 // # 调度器
 //
 // 你将学会：
 //
-// - 用十个**调度器**画同一份噪声，说清楚哪些意见一致、为什么；
+// - 用十个**调度器**画同一份噪声，说清楚哪些画出的图一致、为什么；
 // - 读懂一份计划：时间步，以及噪声的强度 **σ**；
 // - 说出调度器决定什么、不决定什么；
 // - 靠测量来选调度器，以及它该走多少步。
 //
-// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配任何模型。`sdviz schedulers` 对这里用到的十个和另外八个各有一行说明。
+// **调度器**（也有人叫采样器）是每一步去掉噪声的规则。它没有参数，也不学习，所以任何调度器都能配这样训练出来的任何模型。（为了几步出图而蒸馏过的模型，有自己专用的调度器。）`sdviz schedulers` 对这里用到的十个和另外八个各有一行说明。
 
 // %%
 use sdviz::prelude::*;
@@ -77,7 +77,7 @@ for ((prompt, seed), of_seed) in subjects.iter().zip(drawn.chunks(names.len())) 
 }
 
 // %% [markdown] lang="en"
-// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on 25 more draws. They agree with each other: they are the same rule written in two ways, and they draw the same numbers.
+// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on the noise of 24 more steps. They agree with each other: they are the same rule written in two ways, and they draw the same numbers.
 //
 // ## A schedule
 //
@@ -86,7 +86,7 @@ for ((prompt, seed), of_seed) in subjects.iter().zip(drawn.chunks(names.len())) 
 // **Predict:** all five below are asked for 5 steps. Does each call the UNet 5 times?
 
 // %% [markdown] lang="zh"
-// **为什么？**从起始噪声出发，有一条曲线通向一张图，对所有调度器都是同一条（第 2 课）。八个调度器沿着它走，只是各有各的办法用短短的直线或弯线去接；步数足够，就都到同一个地方。`ddpm` 和 `euler_a` 不沿着它走：每一步都去掉比需要的更多的噪声，再加进*新的*噪声。它们的图不只取决于起始噪声，还取决于另外 25 份噪声。这两个倒是彼此一致，因为它们是同一条规则的两种写法，抽的也是同样的数。
+// **为什么？**从起始噪声出发，有一条曲线通向一张图，对所有调度器都是同一条（第 2 课）。八个调度器沿着它走，只是各有各的办法用短短的直线或弯线去接；步数足够，就都到同一个地方。`ddpm` 和 `euler_a` 不沿着它走：每一步都去掉比需要的更多的噪声，再加进*新的*噪声。它们的图不只取决于起始噪声，还取决于另外 24 步里加进的噪声。这两个倒是彼此一致，因为它们是同一条规则的两种写法，抽的也是同样的数。
 //
 // ## 一份计划
 //
@@ -178,7 +178,7 @@ for seed in [1, 2, 3] {
 //
 // ## Which one, and how many steps?
 //
-// Now measure. The goal is where the curve ends: the picture of a scheduler that follows it in 100 steps. How far is each from it with 5, 10 and 25 steps? (Those with 25 were drawn above.)
+// Now measure. The goal is where the curve ends: the picture of a scheduler that follows it in 100 steps. We take `ddim`, so that it is judged kindly; below two or three levels the table ranks nobody, for not all begin at the same σ. How far is each from it with 5, 10 and 25 steps? (Those with 25 were drawn above.)
 //
 // **Predict:** which will be nearest with 5 steps? And which will not come nearer however many you give it?
 
@@ -187,7 +187,7 @@ for seed in [1, 2, 3] {
 //
 // ## 选哪个，走几步？
 //
-// 来量一量。目标是曲线的终点：用一个沿着曲线走的调度器走 100 步得到的图。走 5 步、10 步、25 步，各自离它多远？（25 步的上面已经画好了。）
+// 来量一量。目标是曲线的终点：用一个沿着曲线走的调度器走 100 步得到的图。这里用的是 `ddim`，所以对它自己宽一些；相差两三级以内分不出高下，因为起点的 σ 并不都相同。走 5 步、10 步、25 步，各自离它多远？（25 步的上面已经画好了。）
 //
 // **先猜一猜：**走 5 步时哪个最近？哪些不管走多少步都不会更近？
 
@@ -230,7 +230,7 @@ for (name, far) in &table {
 //
 // And `dpmpp_2m_karras` is the worst with 5 steps and among the best with 25: it begins at a higher σ than the others, and the few strides that it has for the way down are too long. (This paragraph and the one before it are read off two pictures: examples.)
 //
-// **With Stable Diffusion:** PNDM is the scheduler that it was published with, and does well at 50 steps. DPM++ 2M and UniPC were made to do with 10 to 20 calls, and there is where they are used. `euler` and its kind begin at timestep 999 there; here all begin where the model's own configuration puts them.
+// **With Stable Diffusion:** PNDM is the scheduler that it was published with, and does well at 50 steps. DPM++ 2M and UniPC were made to do with 10 to 20 calls, and there is where they are used. `euler` and its kind begin at timestep 999 there; here all but `_karras` begin where the model's own configuration puts them.
 //
 // ## Exercises
 //
@@ -261,7 +261,7 @@ for (name, far) in &table {
 //
 // `dpmpp_2m_karras` 走 5 步时最差，走 25 步时数一数二：它的起点 σ 比别人高，只用那么几步走下来，每一步就太大了。（这一段和上一段都只看了两张图：是例子。）
 //
-// **换成 Stable Diffusion：**PNDM 就是它发布时所用的调度器，走 50 步效果很好。DPM++ 2M 和 UniPC 就是为了只调用 10 到 20 次而设计的，大家也这么用。在那里 `euler` 一类从时间步 999 开始；这里所有的调度器都按模型自己的配置开始。
+// **换成 Stable Diffusion：**PNDM 就是它发布时所用的调度器，走 50 步效果很好。DPM++ 2M 和 UniPC 就是为了只调用 10 到 20 次而设计的，大家也这么用。在那里 `euler` 一类从时间步 999 开始；这里除了 `_karras`，都按模型自己的配置开始。
 //
 // ## 练习
 //

@@ -22,7 +22,7 @@
 // - 说清楚比训练尺寸更大的图为什么会画坏，“第二遍”又是怎么补救的；
 // - 从找到的一张图里取出设置，只改其中一项；
 // - 用自己的 **LoRA** 教模型一样新东西，还能调大调小；
-// - **合并**两个模型，说出半路上是什么。
+// - **合并**两个模型，说出各取一半会得到什么。
 //
 // 这些都用不着新东西：每一件都只是在第 5 课的循环、或者第 7 课的网络里，改动了某一处。往下读之前，先说出是哪一处。
 
@@ -295,7 +295,7 @@ for seed in [5, 6, 7] {
 //
 // ## 合并
 //
-// **合并**两个模型，就是每个张量都取一个的 (1 − 比例) 份加上另一个的比例份。听起来简单得不像能行。先看一个答案已知的例子：pocket，和带 LoRA 的 pocket。
+// **合并**两个模型，就是每个张量取甲的 (1 − 比例) 份，加上乙的（比例）份。听起来简单得不像能行。先看一个答案已知的例子：pocket，和带 LoRA 的 pocket。
 //
 // **先猜一猜：**正好一半一半，会画出上面的哪一张？
 
@@ -315,7 +315,7 @@ for seed in [1, 2] {
 // **Predict:** ask for an apple. At ratio 0 it is an apple, at 1 a banana. And at 0.5?
 
 // %% [markdown] lang="zh"
-// 权重 0.5 的那张：加上乘积的一半，就是走到半路。再看两个意见相反的模型：做一个 pocket，里面的 “apple” 和 “banana” 换了位置。改一个张量就够了，就是词元的初始嵌入表。
+// 权重 0.5 的那张：加上乘积的一半，就是走到半路。再看两个互相矛盾的模型：做一个 pocket，里面的 “apple” 和 “banana” 换了位置。改一个张量就够了，就是词元的初始嵌入表。
 //
 // **先猜一猜：**让它画苹果。比例为 0 是苹果，为 1 是香蕉。0.5 呢？
 
@@ -465,7 +465,7 @@ std::fs::remove_dir_all(&folder)?;
 // |---|---|
 // | `from_pretrained(…, torch_dtype=torch.float16)` | `Model::options(…).dtype("f16").load()?` |
 // | `from_pretrained(…, vae=AutoencoderKL.from_pretrained(…))` | `Model::options(…).vae(…).load()?` |
-// | `pipe.load_lora_weights("target.safetensors")`, `pipe.fuse_lora(0.5)` | `Model::options(…).lora("target.safetensors", 0.5).load()?` |
+// | `pipe.load_lora_weights("target.safetensors")`, `pipe.fuse_lora(lora_scale=0.5)` | `Model::options(…).lora("target.safetensors", 0.5).load()?` |
 
 // %% [markdown] lang="zh"
 // ## 在命令行里
@@ -486,4 +486,4 @@ std::fs::remove_dir_all(&folder)?;
 // |---|---|
 // | `from_pretrained(…, torch_dtype=torch.float16)` | `Model::options(…).dtype("f16").load()?` |
 // | `from_pretrained(…, vae=AutoencoderKL.from_pretrained(…))` | `Model::options(…).vae(…).load()?` |
-// | `pipe.load_lora_weights("target.safetensors")`，`pipe.fuse_lora(0.5)` | `Model::options(…).lora("target.safetensors", 0.5).load()?` |
+// | `pipe.load_lora_weights("target.safetensors")`，`pipe.fuse_lora(lora_scale=0.5)` | `Model::options(…).lora("target.safetensors", 0.5).load()?` |

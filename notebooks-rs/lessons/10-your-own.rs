@@ -71,12 +71,12 @@ impl Observer for LookingAt {
 }
 
 // %% [markdown] lang="en"
-// `wants` asks for the sites whose names end in `.attn2.probs`; `wants_branch` for the row of the prompt, not that of the empty text. The maps have the resolution of their block, 16×16, 8×8 or 4×4, and are brought to one size.
+// `wants` asks for the sites whose names end in `.attn2.probs`; `wants_branch` for the row of the prompt, not that of the empty text (a *branch* here is a row of the batch; lesson 11 has another thing of that name). The maps have the resolution of their block, 16×16, 8×8 or 4×4, and are brought to one size.
 //
 // **Predict:** where is "apple" listened to, and where "background"?
 
 // %% [markdown] lang="zh"
-// `wants` 要的是名字以 `.attn2.probs` 结尾的位点；`wants_branch` 只要提示词那一份，不要空文本那一份。各块的图分辨率不同（16×16、8×8 或 4×4），所以先放大到同样的尺寸。
+// `wants` 要的是名字以 `.attn2.probs` 结尾的位点；`wants_branch` 只要提示词那一份，不要空文本那一份（这里的 branch 指批次里的一行，和第 11 课的分叉不是一回事）。各块的图分辨率不同（16×16、8×8 或 4×4），所以先放大到同样的尺寸。
 //
 // **先猜一猜：**哪里在听 “apple”？哪里在听 “background”？
 
@@ -156,7 +156,7 @@ sheet_of(5, &silenced)
 //
 // ## An editor: cut the wires
 //
-// Lesson 7 said without a proof that on the way up the UNet gets from below *what* it is, and from the side *where* it is. An editor can test it: put nothing in the place of the one or the other, in the last block.
+// Lesson 7 said without a proof that on the way up the UNet gets from the side *where* exactly things are. An editor can test it: put nothing in the place of the skip connections, or of what comes from below (all that the blocks before made), in the last block.
 //
 // **Predict:** what will the apple look like without the skip connections? And without what comes from below?
 
@@ -165,7 +165,7 @@ sheet_of(5, &silenced)
 //
 // ## 编辑器：剪断连线
 //
-// 第 7 课说过、但没有证明：往上走的时候，UNet 从下面得知*是什么*，从旁边得知*在哪里*。编辑器可以检验这句话：在最后一块里，把其中一样换成空的。
+// 第 7 课说过、但没有证明：往上走的时候，UNet 从旁边得知东西的准确*位置*。编辑器可以检验这句话：在最后一块里，把跳跃连接换成空的，或者把下面上来的（也就是前面各块算出的全部）换成空的。
 //
 // **先猜一猜：**没有跳跃连接，苹果会变成什么样？没有下面上来的东西呢？
 
@@ -273,12 +273,12 @@ let mut ours = TwoStep { euler: sd.scheduler("euler", 15)?, last: None };
 draw_with(&sd, &mut ours, prompt, 1)?
 
 // %% [markdown] lang="en"
-// An apple. Is it a *good* scheduler? With very many steps all schedulers meet; so the measure is how near one comes with few.
+// An apple. Is it a *good* scheduler? With very many steps all schedulers that draw no noise of their own meet; so the measure is how near one comes with few.
 //
 // **Predict:** with 5 steps, with 10, with 25: is ours nearer than Euler?
 
 // %% [markdown] lang="zh"
-// 是个苹果。可它算是个*好*调度器吗？步数非常多时，所有调度器都会汇合；所以要量的是：步数少的时候，它离那里有多近。
+// 是个苹果。可它算是个*好*调度器吗？步数非常多时，自己不加新噪声的调度器都会汇合；所以要量的是：步数少的时候，它离那里有多近。
 //
 // **先猜一猜：**走 5 步、10 步、25 步，我们的比 Euler 更近吗？
 

@@ -148,7 +148,7 @@ sheet_of(4, &hidden[..8])
 //
 // ## When does it read?
 //
-// `zero **.attn2 steps=1-5` puts nothing in the place of all cross-attention, in the first five steps: the text is not there.
+// `zero **.attn2 steps=1-5 branch=both` puts nothing in the place of all cross-attention, in the first five steps: the text is not there. (`both`: in the prediction with the prompt and in that with the empty text. Without it, only the first falls silent, and guidance multiplies the difference of a deaf prediction and one that can hear.)
 //
 // **Predict:** silent in steps 1 to 5, in 6 to 15, in 16 to 25, or in all 25. Which of the four is another picture?
 
@@ -157,7 +157,7 @@ sheet_of(4, &hidden[..8])
 //
 // ## 它什么时候在读？
 //
-// `zero **.attn2 steps=1-5` 在前五步把所有交叉注意力换成空的：文本不存在。
+// `zero **.attn2 steps=1-5 branch=both` 在前五步把所有交叉注意力换成空的：文本不存在。（`both` 指配提示词的和配空文本的两个预测都改。不写的话只有前一个听不见，而引导会把听不见的和听得见的之差放大。）
 //
 // **先猜一猜：**在第 1 到 5 步闭嘴、第 6 到 15 步闭嘴、第 16 到 25 步闭嘴、25 步全闭嘴。四个里哪一个会变成另一张图？
 
@@ -168,7 +168,7 @@ for ((prompt, word, seed), run) in subjects.iter().zip(&looked).take(2) {
     let mut far = vec![];
     silenced.push((word.to_string(), whole.clone()));
     for steps in ["1-5", "6-15", "16-25", "1-25"] {
-        let picture = draw(&sd, prompt, *seed).edit(format!("zero **.attn2 steps={steps}")).run()?.image()?;
+        let picture = draw(&sd, prompt, *seed).edit(format!("zero **.attn2 steps={steps} branch=both")).run()?.image()?;
         far.push(picture.difference(&whole));
         silenced.push((format!("silent in {steps}"), picture));
     }
@@ -191,7 +191,7 @@ sheet_of(5, &silenced[..5])
 //
 // ## 哪些层听什么？
 //
-// 改动还可以让*一部分*层听见另一句话。`prompt unet.** sizes=f2 text='…'` 把另一句提示词给网格比潜变量粗一半（8×8）的交叉注意力；`f4` 是 4×4 的那些，`f1` 是 16×16 的那些。（这个想法来自 P+，Voynov 等，2023。）
+// 改动还可以让*一部分*层听见另一句话。`prompt unet.** sizes=f2 text='…'` 把另一句提示词给网格边长是潜变量一半（8×8）的交叉注意力；`f4` 是 4×4 的那些，`f1` 是 16×16 的那些。（这个想法来自 P+，Voynov 等，2023。）
 //
 // **先猜一猜：**提示词是蓝底红苹果，其中一种大小的层听到的却是 “a banana on a yellow background”（黄底的香蕉）。哪种大小会把苹果变成香蕉？哪种会把蓝变成黄？
 
@@ -440,7 +440,7 @@ for (seed, run) in &runs {
 // |---|---|
 // | an attention processor that keeps the probabilities (`AttentionStore`, DAAM's `trace`) | `.attention(AttentionPlan::default())`, `run.attention_of("apple")?` |
 // | a forward hook that returns zeros in some steps | `.edit("zero **.attn2 steps=1-5")` |
-// | `pipe._guidance_scale = 1.0` in `callback_on_step_end` | `.edit("set guidance_scale by=1 steps=16-25")` |
+// | `pipe._guidance_scale = 1.0` in `callback_on_step_end`, and the second half of `prompt_embeds` returned from there | `.edit("set guidance_scale by=1 steps=16-25")` |
 // | `latents=…` and the timesteps from there on | `sd.branch(&run, 8)?.prompt("…")` |
 // | `AttentionReplace(prompts, …)` | `.donor(&run).edit("copy unet.**.attn2.probs map=words steps=0-80%")` |
 
@@ -464,6 +464,6 @@ for (seed, run) in &runs {
 // |---|---|
 // | 把概率留下来的注意力处理器（`AttentionStore`、DAAM 的 `trace`） | `.attention(AttentionPlan::default())`，`run.attention_of("apple")?` |
 // | 在某些采样步返回零的 forward hook | `.edit("zero **.attn2 steps=1-5")` |
-// | 在 `callback_on_step_end` 里写 `pipe._guidance_scale = 1.0` | `.edit("set guidance_scale by=1 steps=16-25")` |
+// | 在 `callback_on_step_end` 里写 `pipe._guidance_scale = 1.0`，并返回 `prompt_embeds` 的后一半 | `.edit("set guidance_scale by=1 steps=16-25")` |
 // | `latents=…`，时间步从那里开始 | `sd.branch(&run, 8)?.prompt("…")` |
 // | `AttentionReplace(prompts, …)` | `.donor(&run).edit("copy unet.**.attn2.probs map=words steps=0-80%")` |

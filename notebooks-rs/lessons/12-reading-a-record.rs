@@ -15,7 +15,7 @@
 //
 // 你将学会：
 //
-// - 不用画它的模型，就打开一次运行留下的文件夹；
+// - 没有当初画图的模型，也能打开一次运行留下的文件夹；
 // - 在里面找到第 3、4、7 课看过的东西：图、潜变量、预测、形状；
 // - 跟着从噪声到图的路走过一千维的空间，并说出它其实只用了几维；
 // - 读一次没有留下图的运行的潜变量。
@@ -106,14 +106,14 @@ run.video("latents")?.channels([0, 1, 3]).fps(5.0).size(128)
 //
 // One step's latents are 4 × 16 × 16 = 1,024 numbers: a point in a space of 1,024 dimensions. A run is a way through it, from the noise to the end. Two points and the origin, where all numbers are 0, span a **plane**, which fits on paper.
 //
-// **Predict:** take the plane through the origin, the start and the end. How far does the way leave it, in percent of its length: hardly, by half, or almost entirely?
+// **Predict:** take the plane through the origin, the start and the end. What share of the latents (of their squared length) lies outside it: hardly any, half, or almost all?
 
 // %% [markdown] lang="zh"
 // ## 把路画成一条线
 //
 // 一步的潜变量是 4 × 16 × 16 = 1,024 个数：1,024 维空间里的一个点。一次运行就是穿过这个空间的一条路，从噪声走到终点。两个点加上原点（所有的数都是 0 的那一点）确定一个**平面**，平面就画得到纸上了。
 //
-// **先猜一猜：**取过原点、起点和终点的平面。路偏离它多远，占自身长度的百分之几：几乎不偏离、一半，还是几乎全在外面？
+// **先猜一猜：**取过原点、起点和终点的平面。潜变量有多大一份（按长度的平方算）在它外面：几乎没有、一半，还是几乎全部？
 
 // %%
 run.plot("plane")?
@@ -142,14 +142,14 @@ for (name, run) in [("apple", &run), ("rocket", &rocket)] {
 }
 
 // %% [markdown] lang="en"
-// Hardly: under a tenth of the squared length, in every step, for both runs. **Why?** What is in the latents is noise and picture in changing shares (lesson 5). The noise is the start, the picture is nearly the end, and mixtures of the two lie in their plane. What lies outside is what the model changed its mind about on the way.
+// Hardly any: under a tenth of the squared length, in every step, for both runs. **Why?** What is in the latents is noise and picture in changing shares (lesson 5). The noise is the start, the picture is nearly the end, and mixtures of the two lie in their plane. What lies outside is what the model changed its mind about on the way.
 //
 // Nobody has told the next figure which plane to take. It looks for the directions in which the points of the way differ most, the **principal components** (PCA).
 //
 // **Predict:** of all the difference between the points, how much do the first two components hold?
 
 // %% [markdown] lang="zh"
-// 几乎不偏离：两次运行，每一步在外面的都不到长度平方的十分之一。**为什么？**潜变量里装的是噪声和画面，只是两者的份额在变（第 5 课）。噪声就是起点，画面几乎就是终点，两者的混合都落在它们的平面里。落在外面的，是模型半路上改了主意的部分。
+// 几乎没有：两次运行，每一步在外面的都不到长度平方的十分之一。**为什么？**潜变量里装的是噪声和画面，只是两者的份额在变（第 5 课）。噪声就是起点，画面几乎就是终点，两者的混合都落在它们的平面里。落在外面的，是模型半路上改了主意的部分。
 //
 // 下面这幅图没有人告诉它该取哪个平面。它自己去找这些点彼此差别最大的方向，叫作**主成分**（PCA）。
 //

@@ -93,7 +93,7 @@ Image("lecture/apple/exports/plot-guidance.png", width=640)
 # Ask first: the apple of seed 1 without "background" in its prompt. What happens when its background stands in the negative prompt? · 先问：提示词不提背景，种子 1 的苹果会有一个背景。把这个背景写进负向提示词，会怎样？
 
 # %% language="sh"
-# sdviz sweep --prompt "a red apple" --negative-prompt ",purple background,yellow background" --seed 1-4 --decode final --out lecture/negative
+# sdviz sweep --prompt "a red apple" --negative-prompt "" --negative-prompt "purple background" --negative-prompt "yellow background" --seed 1-4 --decode final --out lecture/negative
 
 # %%
 Image("lecture/negative/exports/grid.png", width=640)
@@ -110,7 +110,7 @@ Image("lecture/negative/exports/grid.png", width=640)
 Image("lecture/strength/exports/grid.png", width=640)
 
 # %% [markdown]
-# ## 9. Ten ways to walk the same path · 同一条路，十种走法
+# ## 9. One noise, eight schedulers · 同一份噪声，八个调度器
 #
 # Ask first: the noise is the same. Will the pictures be? · 先问：噪声相同，画出来的图也相同吗？
 

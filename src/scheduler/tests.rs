@@ -1,4 +1,4 @@
-//! What a configuration means, what is refused, and the names. The numbers are tested in `tests/schedulers.rs`.
+//! What a configuration means, what is refused, and the names. The numbers are tested in `tests/suite/schedulers.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;

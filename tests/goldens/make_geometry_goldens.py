@@ -5,7 +5,7 @@
     python make_geometry_goldens.py pocket-run
 
 Writes geometry.safetensors. `pocket/…` holds the recorded tensors themselves, f32, so that the test measures the very same
-numbers; `synthetic` is the run that tests/synthetic_run makes with 96×64 pixels, 6 calls, seed 5, latents that grow with
+numbers; `synthetic` is the run that tests/suite/synthetic_run makes with 96×64 pixels, 6 calls, seed 5, latents that grow with
 sigma. All results are f64:
 
     NAME/plane/{along,across,outside,arc,two,all,angle}   x(k)·e1, x(k)·e2, the share outside; the ideal arc; the share of
@@ -36,7 +36,7 @@ def recorded(folder):
 
 
 def synthetic(height=8, width=12, calls=6, seed=5):
-    """tests/synthetic_run/mod.rs, number by number."""
+    """tests/suite/synthetic_run.rs, number by number."""
     state = seed
     f32 = np.float32
 

@@ -66,15 +66,18 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     super::cell("8");
     for seed in [1, 2, 3] {
         let run = sd.draw(prompt).scheduler("ddim").seed(seed).record(All).decode(Decode::Final).run()?;
-        let mut apart = vec![];
+        let (mut as_noise, mut as_picture) = (vec![], vec![]);
         for step in [1, 4, 12, 25] {
             let recorded = |what| run.tensors(step, what).map(|tensor| tensor.unwrap_or_default());
+            let length = |array: &Array4<f32>| f64::from(array.mapv(|x| x * x).sum().sqrt());
             let (without, with) = (recorded(Quantity::NoiseUncond)?, recorded(Quantity::NoiseText)?);
-            let squares = |array: &Array4<f32>| array.mapv(|x| x * x).sum();
-            apart.push(100.0 * (squares(&(&with - &without)) / squares(&without)).sqrt());
+            let apart = length(&(&with - &without));
+            as_noise.push(100.0 * apart / length(&without));
+            as_picture.push(100.0 * apart * scheduler.level(step - 1).sigma / length(&recorded(Quantity::PredictedOriginal)?));
         }
-        println!("seed {seed}: apart by {apart:.0?} % in steps 1, 4, 12, 25");
-        assert!(apart[1] < apart[0] && apart[1] < apart[2] && apart[2] < apart[3]);
+        println!("seed {seed}, steps 1, 4, 12, 25: apart by {as_noise:.0?} % as noise, {as_picture:.1?} % as picture");
+        assert!(as_noise[1] < as_noise[0] && as_noise[1] < as_noise[2] && as_noise[2] < as_noise[3]);
+        assert!(as_picture.windows(2).all(|pair| pair[0] > pair[1]));
     }
 
     super::cell("9");

@@ -77,7 +77,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let mut far = vec![];
         silenced.push((word.to_string(), whole.clone()));
         for steps in ["1-5", "6-15", "16-25", "1-25"] {
-            let picture = draw(&sd, prompt, *seed).edit(format!("zero **.attn2 steps={steps}")).run()?.image()?;
+            let picture = draw(&sd, prompt, *seed).edit(format!("zero **.attn2 steps={steps} branch=both")).run()?.image()?;
             far.push(picture.difference(&whole));
             silenced.push((format!("silent in {steps}"), picture));
         }

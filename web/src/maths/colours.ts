@@ -1,4 +1,4 @@
-// The colour maps of `src/viz/colour.rs`: 256 places of each, from the same crate (a test in `tests/report.rs` compares
+// The colour maps of `src/viz/colour.rs`: 256 places of each, from the same crate (a test in `tests/suite/report.rs` compares
 // them). Perceptually even ones for amounts, diverging ones for differences; safe for colour-blind eyes.
 import tables from "./colour_maps.json";
 import { toByte } from "./normalise";
