@@ -390,7 +390,9 @@ class Run:
         """Writes a step, with `images` as the pictures of its latents where they are there: the pictures."""
         pictures = []
         # In sdviz's order: the first that is decoded stands in the shape log.
-        for what, ending, level in (("predicted_original", "-x0", None), ("latents", "", self.record["schedule"][step])):
+        # What the run ends with is decoded as it is, though a last sigma above 0 is left in it.
+        ends = step == len(self.record["schedule"]) - 1
+        for what, ending, level in (("predicted_original", "-x0", None), ("latents", "", None if ends else self.record["schedule"][step])):
             if what in tensors and images != [] and self._decodes(what, step):
                 ready = images if images and not ending else self._decoded(tensors[what], level)
                 pictures = pictures if ending else ready

@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Pairs that are taken over, have a word of their own below, or make no difference to a picture.
-const HANDLED: [&str; 32] = [
+const HANDLED: [&str; 34] = [
     "Edits",
     "Steps",
     "Sampler",
@@ -48,7 +48,12 @@ const HANDLED: [&str; 32] = [
     "User",
     "Created Date",
     "Batch pos",
+    "Civitai resources",
+    "Civitai metadata",
 ];
+
+/// What a web UI says of its UniPC.
+const UNIPC: [&str; 4] = ["UniPC variant", "UniPC order", "UniPC skip type", "UniPC lower order final"];
 
 /// Pairs that only a picture that was repainted behind a mask has.
 const MASKED: [&str; 5] = ["Mask blur", "Mask mode", "Masked content", "Inpaint area", "Masked area padding"];
@@ -137,7 +142,14 @@ fn sampler(typed: &TraceArgs, said: &PictureSettings) -> Result<Option<String>> 
         ));
     }
     let eta = said.eta.filter(|eta| *eta != 0.0 && typed.eta.is_none() && !takes_eta(sampler.scheduler.as_deref()));
+    let unipc = said.own.is_none() && sampler.scheduler.as_deref() == Some("unipc");
     let words = [
+        unipc.then(|| {
+            let theirs = listed(said, |name| UNIPC.contains(&name));
+            let theirs = if theirs.is_empty() { "if nobody set it otherwise".into() } else { theirs };
+            format!("the web UI's UniPC is of order 3 in the variant bh1 ({theirs}), this one of order 2 and bh2 unless the \
+                     model's configuration says otherwise")
+        }),
         sampler.spacing.map(|spacing| {
             format!("the picture's noise levels were spaced as `{spacing}`: here the model's configuration says how")
         }),
@@ -247,6 +259,9 @@ fn beyond_settings(typed: &TraceArgs, said: &PictureSettings) -> Vec<String> {
         words
             .push(format!("the picture was enlarged with {}, which is not known here: see `--hires`", plain(upscaler)));
     }
+    if loading.lora.is_empty() {
+        words.extend(civitai_loras(said));
+    }
     let first = |names: [&str; 2]| names.iter().find_map(|name| said.parameters.get(*name)).map(plain);
     if let Some(loras) = first(["Lora", "Lora hashes"]).filter(|_| loading.lora.is_empty()) {
         words.push(format!("the picture was drawn with the LoRAs {loras}: name them with `--lora`"));
@@ -257,7 +272,8 @@ fn beyond_settings(typed: &TraceArgs, said: &PictureSettings) -> Vec<String> {
     if let Some(vae) = first(["VAE", "VAE hash"]).filter(|_| loading.vae.is_none()) {
         words.push(format!("the picture was decoded by the autoencoder {vae}: name it with `--vae`"));
     }
-    let others = listed(said, |name| !HANDLED.contains(&name) && !MASKED.contains(&name));
+    let known = |name: &str| HANDLED.contains(&name) || MASKED.contains(&name) || UNIPC.contains(&name);
+    let others = listed(said, |name| !known(name));
     if !others.is_empty() {
         words.push(format!("the picture also says, and this is not taken over: {others}"));
     }
@@ -265,6 +281,19 @@ fn beyond_settings(typed: &TraceArgs, said: &PictureSettings) -> Vec<String> {
         words.push(format!("what stands behind the picture's settings is not taken over: `{}`", said.behind));
     }
     words
+}
+
+/// The LoRAs that Civitai's generator names, in a list of JSON objects.
+fn civitai_loras(said: &PictureSettings) -> Option<String> {
+    let listed: Vec<Value> = serde_json::from_str(&plain(said.parameters.get("Civitai resources")?)).ok()?;
+    let loras = listed.iter().filter(|resource| resource["type"].as_str().is_some_and(|kind| kind.contains("lora")));
+    let name = |lora: &Value| {
+        let named = ["modelName", "modelVersionName", "modelVersionId", "air"].map(|key| lora[key].clone());
+        let name = named.iter().find(|name| !name.is_null()).map_or("one without a name".into(), plain);
+        lora["weight"].as_f64().map_or(name.clone(), |weight| format!("{name} (weight {weight})"))
+    };
+    let all = loras.map(name).reduce(|all, one| format!("{all}, {one}"))?;
+    Some(format!("the picture was drawn with the LoRAs {all}: name them with `--lora`"))
 }
 
 /// Whether the picture was drawn with another model, as far as names tell.

@@ -22,7 +22,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 /// CLIP's words: contractions, runs of letters, single digits, runs of anything else.
-const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// What CLIP's vocabulary appends to the last piece of a word.
 pub(crate) const WORD_END: &str = "</w>";
@@ -140,6 +140,11 @@ impl Tokenizer {
             all.iter().map(|id| (*id, *start..*end)).collect::<Vec<_>>()
         };
         Ok(found.flat_map(all).collect())
+    }
+
+    /// How many tokens stand for the word that this one begins: 1, unless it was learned with more vectors.
+    pub fn vectors(&self, id: u32) -> usize {
+        self.words.get(&id).map_or(1, Vec::len)
     }
 
     /// The id of the comma that ends a clause, if there is one.

@@ -79,8 +79,9 @@ impl<'a, 'p> StepReporter<'a, 'p> {
             if !self.probe.wants(Ask::Picture { what: *what, step: index, last: ends_pass }) {
                 continue;
             }
-            // The predicted original has the variance of clean latents whatever the scheduler's convention.
-            let scale = if *what == Quantity::Latents { level.latent_scale } else { 1.0 };
+            // The predicted original has the variance of clean latents whatever the scheduler's convention, and so has what
+            // a pass ends with: it is decoded as it is, though a last sigma above 0 is left in it.
+            let scale = if *what == Quantity::Latents && !ends_pass { level.latent_scale } else { 1.0 };
             let ahead = self.finished.take_if(|(step, _)| *step == index && *what == Quantity::Latents);
             let decoded = match known(self.record, *what)?.or(ahead.map(|(_, pictures)| pictures)) {
                 Some(pictures) => pictures,

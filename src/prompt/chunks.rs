@@ -11,29 +11,39 @@ const BACKTRACK: usize = 20;
 /// What chunks are filled with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unit {
-    /// A token.
-    Token(WeightedToken),
+    /// A token, or all those of a learned word, which stay together.
+    Word(Vec<WeightedToken>),
     /// The end of the chunk, full or not.
     Break,
 }
 
 /// Chunks of at most `size` tokens, one at least. Where a chunk is full and the last comma, whose id is `comma`, is at
-/// most 20 tokens back, what follows the comma goes to the next chunk.
+/// most 20 tokens back, what follows the comma goes to the next chunk. A word of several tokens that does not fit opens the
+/// next one; only a word longer than a chunk is cut.
 pub fn split(units: impl IntoIterator<Item = Unit>, size: usize, comma: Option<u32>) -> Vec<Vec<WeightedToken>> {
     let (mut chunks, mut chunk): (Vec<Vec<WeightedToken>>, Vec<WeightedToken>) = (vec![], vec![]);
     for unit in units {
-        let Unit::Token(token) = unit else {
+        let Unit::Word(word) = unit else {
             chunks.push(std::mem::take(&mut chunk));
             continue;
         };
         if chunk.len() == size {
             // Only commas within reach: a comma that opens the next chunk leaves this one as it is.
             let last = chunk.iter().rposition(|t| Some(t.id) == comma);
-            let near = last.filter(|at| size - at <= BACKTRACK && Some(token.id) != comma);
+            let opens = word.first().map(|token| token.id);
+            let near = last.filter(|at| size - at <= BACKTRACK && (opens.is_none() || opens != comma));
             let carried = near.map_or(vec![], |at| chunk.split_off(at + 1));
             chunks.push(std::mem::replace(&mut chunk, carried));
         }
-        chunk.push(token);
+        if chunk.len() + word.len() > size && !chunk.is_empty() {
+            chunks.push(std::mem::take(&mut chunk));
+        }
+        for token in word {
+            if chunk.len() == size {
+                chunks.push(std::mem::take(&mut chunk));
+            }
+            chunk.push(token);
+        }
     }
     if !chunk.is_empty() || chunks.is_empty() {
         chunks.push(chunk);
@@ -48,7 +58,11 @@ mod tests {
     const COMMA: u32 = 267;
 
     fn token(id: u32) -> Unit {
-        Unit::Token(WeightedToken { id, piece: String::new(), weight: 1.0 })
+        word(&[id])
+    }
+
+    fn word(ids: &[u32]) -> Unit {
+        Unit::Word(ids.iter().map(|id| WeightedToken { id: *id, piece: String::new(), weight: 1.0 }).collect())
     }
 
     /// The lengths of the chunks of `length` tokens with commas at these places.
@@ -71,6 +85,21 @@ mod tests {
         // A comma just behind a full chunk opens the next one.
         assert_eq!(lengths(100, &[60, 75]), [75, 25]);
         assert_eq!(lengths(160, &[60]), [61, 75, 24]);
+    }
+
+    /// As the web UI puts an embedding of several vectors: without going back to a comma.
+    #[test]
+    fn a_word_of_several_tokens_stays_whole() {
+        let behind = |before: u32, length: u32| {
+            let units = (0..before).map(|i| token(if i == 60 { COMMA } else { 1000 + i }));
+            let learned: Vec<u32> = (5000..5000 + length).collect();
+            split(units.chain([word(&learned), token(1)]), 75, Some(COMMA)).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(behind(71, 4), [61, 15]);
+        assert_eq!(behind(70, 4), [75]);
+        assert_eq!(behind(73, 4), [73, 5]);
+        assert_eq!(behind(75, 4), [61, 19]);
+        assert_eq!(behind(0, 80), [75, 6]);
     }
 
     #[test]

@@ -62,8 +62,12 @@ fn weighted(tokenizer: &Tokenizer, text: &str) -> Result<Vec<Vec<WeightedToken>>
             units.push(Unit::Break);
             continue;
         };
-        let tokens = tokenizer.tokens(&text)?.into_iter();
-        units.extend(tokens.map(|t| Unit::Token(WeightedToken { id: t.id, piece: t.piece, weight })));
+        let mut tokens =
+            tokenizer.tokens(&text)?.into_iter().map(|t| WeightedToken { id: t.id, piece: t.piece, weight });
+        while let Some(first) = tokens.next() {
+            let others = tokenizer.vectors(first.id) - 1;
+            units.push(Unit::Word([first].into_iter().chain(tokens.by_ref().take(others)).collect()));
+        }
     }
     Ok(chunks::split(units, tokenizer.window().saturating_sub(2), tokenizer.comma()))
 }

@@ -6,7 +6,7 @@
 
 use super::beta_quantile::beta_quantile;
 use super::resolved::BetaSchedule;
-use super::{Resolved, at};
+use super::{Resolved, SchedulerKind, at};
 use crate::record::sigmas::Sigmas;
 
 /// The steps' training timesteps and sigmas, from the noisiest down.
@@ -25,7 +25,10 @@ impl Levels {
         training: &[f32],
         steps: usize,
     ) -> Levels {
-        let (max, min) = (config.sigma_max.unwrap_or(max), config.sigma_min.unwrap_or(min));
+        // As in diffusers, where Karras' sigmas of these two do not ask for the configuration's ends.
+        let own_ends = how == Sigmas::Karras && matches!(config.kind, SchedulerKind::Lms | SchedulerKind::DpmppSde);
+        let asked = |end: Option<f64>, usual: f64| end.filter(|_| !own_ends).unwrap_or(usual);
+        let (max, min) = (asked(config.sigma_max, max), asked(config.sigma_min, min));
         let last = (training.len() - 1) as f64;
         match how {
             Sigmas::Karras => Levels::of_sigmas(karras(max, min, steps), training),

@@ -103,7 +103,9 @@ impl SchedulerKind {
             SchedulerKind::Pndm => "skip_prk_steps set_alpha_to_one",
             SchedulerKind::Ddim => "set_alpha_to_one clip_sample clip_sample_range thresholding rescale_betas_zero_snr",
             SchedulerKind::Ddpm => "variance_type clip_sample clip_sample_range thresholding rescale_betas_zero_snr",
-            SchedulerKind::Lms => "use_karras_sigmas use_exponential_sigmas use_beta_sigmas",
+            SchedulerKind::Lms | SchedulerKind::Dpm2 | SchedulerKind::Dpm2A | SchedulerKind::DpmppSde => {
+                "use_karras_sigmas use_exponential_sigmas use_beta_sigmas sigma_min sigma_max"
+            }
             SchedulerKind::Euler => {
                 "interpolation_type timestep_type use_karras_sigmas use_exponential_sigmas use_beta_sigmas \
                  sigma_min sigma_max final_sigmas_type rescale_betas_zero_snr"
@@ -113,9 +115,7 @@ impl SchedulerKind {
                 "use_karras_sigmas use_exponential_sigmas use_beta_sigmas sigma_min sigma_max clip_sample \
                  clip_sample_range"
             }
-            SchedulerKind::Dpm2 | SchedulerKind::Dpm2A | SchedulerKind::DpmppSde | SchedulerKind::Dpmpp2sA => {
-                "use_karras_sigmas use_exponential_sigmas use_beta_sigmas"
-            }
+            SchedulerKind::Dpmpp2sA => "use_karras_sigmas use_exponential_sigmas use_beta_sigmas",
             SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mKarras | SchedulerKind::Dpmpp2mSde => {
                 "solver_order algorithm_type solver_type lower_order_final euler_at_final thresholding \
                  use_karras_sigmas use_exponential_sigmas use_beta_sigmas use_lu_lambdas use_flow_sigmas \
@@ -129,7 +129,7 @@ impl SchedulerKind {
             }
             SchedulerKind::Deis => {
                 "solver_order algorithm_type solver_type lower_order_final thresholding use_karras_sigmas \
-                 use_exponential_sigmas use_beta_sigmas use_flow_sigmas use_dynamic_shifting"
+                 use_exponential_sigmas use_beta_sigmas use_flow_sigmas use_dynamic_shifting sigma_min sigma_max"
             }
             SchedulerKind::Lcm | SchedulerKind::Tcd => {
                 "original_inference_steps timestep_scaling clip_sample clip_sample_range set_alpha_to_one thresholding \

@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// `Name: value`, the value plain or a JSON string.
-const PAIR: &str = r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)"#;
+/// `Name: value`, the value plain, a JSON string, or a list of objects or an object as Civitai writes them.
+const PAIR: &str = r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|\[\{.*?\}\]|\{".*?\}|[^,]*)(?:,|$)"#;
 
 /// Names that only a line of settings has, and how many of them make one, whatever stands between them.
 const NAMES: [&str; 5] = ["Steps:", "Sampler:", "CFG scale:", "Seed:", "Size:"];

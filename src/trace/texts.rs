@@ -18,11 +18,14 @@ pub const PARAMETERS: &str = "parameters";
 pub const SDVIZ: &str = "sdviz";
 
 /// Programs with a form of their own, by the keywords of their texts.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 7] = [
     ("workflow", "ComfyUI"),
+    // Its `prompt` is no graph.
+    ("num_inference_steps", "Easy Diffusion"),
     ("prompt", "ComfyUI"),
     ("invokeai_metadata", "InvokeAI"),
     ("sd-metadata", "InvokeAI"),
+    ("Dream", "InvokeAI"),
     ("fooocus_scheme", "Fooocus"),
 ];
 

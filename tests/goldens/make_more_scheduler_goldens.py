@@ -251,6 +251,11 @@ def cases():
     for scheduler in ("ddim", "ddpm", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm", "tcd"):
         for steps in (1, 4, 12):
             yield case(scheduler, "zero-snr", steps, **zero)
+    # These constructors have no such fields; the converters find them in the configuration all the same.
+    limits = dict(sigma_min=0.1, sigma_max=10.0)
+    for scheduler in ("lms", "dpm2", "dpm2_a", "dpmpp_sde", "deis"):
+        for how in ("karras", "exponential", "beta"):
+            yield case(scheduler, f"limits-{how}", 12, sigmas=how, **limits)
     for steps in (1, 2, 4):
         # SD-Turbo's own.
         yield case("euler", "turbo", steps, timestep_spacing="trailing")

@@ -40,6 +40,20 @@ fn drawn(like: &str, out: &Path, more: &[&str]) -> (Value, String) {
 }
 
 #[test]
+fn a_web_uis_unipc_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |more: &str| {
+        let line = format!(
+            "a house\nSteps: 3, Sampler: UniPC, CFG scale: 7, Seed: 5, Size: 64x64, Model: tiny, RNG: CPU{more}"
+        );
+        warnings(&picture(folder.path(), &line), &[]).join("\n")
+    };
+    assert!(said("").contains("order 3 in the variant bh1 (if nobody set it otherwise)"), "{}", said(""));
+    let told = said(", UniPC variant: bh2");
+    assert!(told.contains("`UniPC variant: bh2`") && !told.contains("also says"), "{told}");
+}
+
+#[test]
 fn a_picture_that_gives_everything_needs_no_word() {
     let folder = tempfile::tempdir().unwrap();
     let like = picture(folder.path(), &format!("a house\n{LINE}, Model: tiny, Version: v1.10.1"));
@@ -61,6 +75,7 @@ fn what_is_not_taken_over_is_said() {
         "ENSD: 31337, Face restoration: GFPGAN, ADetailer model: \"face, 8n\"",
         "Eta: 0.7",
         "Schedule type: Uniform",
+        "Civitai resources: [{\"type\":\"lora\",\"modelName\":\"wood, old\",\"weight\":0.7},{\"type\":\"checkpoint\"}], Civitai metadata: {}",
     ];
     let said: Vec<String> = cases
         .iter()

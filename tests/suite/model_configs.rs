@@ -2,8 +2,9 @@
 //! is. The numbers are those of diffusers 0.42.1.
 
 use crate::common::{chosen, command, golden_file, stderr};
-use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::record::plan::Plan;
+use sdviz::pipeline::{LoadOptions, Pipeline, start};
+use sdviz::record::plan::{Decode, Plan, Quantity};
+use sdviz::trace::reservoir::Reservoir;
 use sdviz::watch::probe::Probe;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -104,6 +105,21 @@ mod schedulers {
         let levels = json["schedules"][0]["schedule"].as_array().unwrap();
         let shown: Vec<f64> = levels.iter().filter_map(|level| level["timestep"].as_f64()).collect();
         assert_eq!(shown, [801., 601., 401., 201., 1.]);
+    }
+
+    /// diffusers decodes what the last step leaves as it is, though some noise is left in it.
+    #[test]
+    fn a_last_sigma_above_0_does_not_shrink_the_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = tiny(folder.path());
+        let much_noise = json!({ "final_sigmas_type": "sigma_min", "beta_start": 0.005, "beta_end": 0.012 });
+        change(&model.join(SCHEDULER), much_noise);
+        let pipeline = load(&model, None).unwrap();
+        let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Final);
+        pipeline.generate(&plan(&pipeline, "euler"), &Probe::new(vec![&mut reservoir])).unwrap();
+        let last = reservoir.latents_reservoir.pop().unwrap() / pipeline.vae.config().scaling_factor;
+        let expected = start::to_picture(&(pipeline.vae.decode(&last, &Probe::silent()).unwrap() / 2.0 + 0.5)).unwrap();
+        assert_eq!(reservoir.images.pop().unwrap(), expected);
     }
 
     #[test]

@@ -107,6 +107,9 @@ fn a_special_token_says_how_it_is_looked_for() {
     let plain = load(clip(&[]).path()).unwrap();
     let expected = [49406, 320, 27, 347, 40786, 4160, 91, 285, 321, 49407, 49407];
     assert_eq!(plain.encode(text).unwrap().ids[..11], expected);
+    // In CLIP's split it is a word of its own, also in capitals and before a full stop.
+    let expected = [49406, 27, 347, 993, 6659, 4160, 91, 285, 269, 49407];
+    assert_eq!(plain.encode("<|STARTOFTEXT|>.").unwrap().ids[..10], expected);
 }
 
 #[test]
