@@ -59,6 +59,8 @@ impl Embedding {
     pub fn open(choice: &EmbeddingChoice, width: i64) -> Result<Embedding> {
         let path = &choice.path;
         let hint = "save its tensor once as safetensors, in Python: \
+                    `file = torch.load(\"name.pt\", weights_only=True)`, then \
+                    `tensor = file[\"string_to_param\"][\"*\"]`, or the one value in it of a `.bin`, and \
                     `safetensors.torch.save_file({\"emb_params\": tensor}, \"name.safetensors\")`";
         let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
         let file = WeightFile::new(path, bytes)?;
