@@ -125,6 +125,13 @@ describe("parts", () => {
     expect(screen.getAllByRole("cell").map((cell) => cell.textContent)).toEqual(["1", "0.50", "2", "0.25"]);
   });
 
+  it("a table looks each number up by its step, for curves need not begin together", async () => {
+    render(Chart, { title: "Lengths", series: [{ name: "latents", points: [[0, 9], [1, 8], [2, 7]] }, { name: "noise", points: [[1, 5], [2, 6]] }] });
+    await fireEvent.click(screen.getByText("As a table"));
+    const rows = [...document.querySelectorAll("tbody tr")].map((row) => row.textContent!.trim());
+    expect(rows).toEqual(["09.00–", "18.005.00", "27.006.00"]);
+  });
+
   it("a chart without numbers says so, with the flag", () => {
     render(Chart, { title: "Guidance", series: [{ name: "share", points: [] }] });
     expect(document.body.textContent).toContain("was not recorded");

@@ -45,6 +45,7 @@ export const en = {
     map: "There is no linear map from latents to colours: it is fitted on decoded pictures, and there are too few.",
     notLatents: "A noise prediction is no picture: neither the linear map nor the decoder can show it.",
     nearest: (step: number) => `shown: step ${step}, the nearest that is here`,
+    passBegins: "With this step the second pass begins: the latents were enlarged and noise was put over them. Nothing was predicted. Go on one step.",
     linear: "not decoded: colours estimated from the latents by a linear map",
     channels: "not decoded: three channels of the latents as colours",
     previewed: "preview decoder",
@@ -205,6 +206,10 @@ export const en = {
     difference: "The difference",
     guided: "The guided prediction",
     equation: "guided = without + s · (with − without)",
+    rescaled: (share: string, factor: string) =>
+      `× (1 − φ + φ · spread(with) / spread(guided)), φ = ${share}, here × ${factor}: brought back towards the spread of “with”`,
+    joined: "The prompt has parts that AND joins: “with” is “without” plus each part’s own difference from it, times the part’s weight.",
+    otherwise: "What the run used at this step is not what this equation gives, for it was changed on its way. So it cannot be told what another scale would have predicted.",
     norm: "length",
     angle: "angle between the two answers",
     whatIf: "What would another scale have predicted here?",
