@@ -3,7 +3,7 @@ import { agrees, guide, guidedBy } from "../src/data/derive";
 import { rms } from "../src/maths/vectors";
 import { search } from "../src/views/search";
 import { cellAt, cellName, firstLayout } from "../src/views/grid";
-import { apart, stepAt } from "../src/views/settings_of";
+import { apart, endedBefore, stepAt } from "../src/views/settings_of";
 import { en } from "../src/i18n/en";
 import { made, view } from "./made";
 
@@ -91,6 +91,9 @@ describe("several runs", () => {
     expect(apart(runs, en)).toEqual([[["seed", "1"]], [["seed", "2"]]]);
     expect(apart([runs[0]!, runs[0]!], en)).toEqual([[], []]);
     expect([0, 0.5, 1].map((share) => stepAt(runs[0]!, share))).toEqual([0, 13, 25]);
+    const killed = made();
+    killed.run.steps = [0, 1, 2, 3];
+    expect([0.08, 0.12, 0.5].map((share) => [stepAt(view(killed), share), endedBefore(view(killed), share)])).toEqual([[2, false], [3, false], [3, true]]);
   });
 
   it("stand on a grid whose other axes are flipped through", () => {

@@ -8,7 +8,13 @@ import { player } from "../src/state/player.svelte";
 import { session } from "../src/state/session.svelte";
 import { settings } from "../src/state/settings.svelte";
 import Channels from "../src/views/Channels.svelte";
+import Compare from "../src/views/Compare.svelte";
+import DifferenceMap from "../src/views/DifferenceMap.svelte";
 import Guidance from "../src/views/Guidance.svelte";
+import Sweep from "../src/views/Sweep.svelte";
+import Overview from "../src/overview/Overview.svelte";
+import Chart from "../src/parts/Chart.svelte";
+import Noise from "../src/parts/Noise.svelte";
 import { made, report, view, type Made } from "./made";
 
 function open(...runs: Made[]): void {
@@ -98,4 +104,84 @@ describe("another step than the one that was asked for", () => {
     await appears("the second pass begins");
     expect(document.querySelector("canvas")).toBeNull();
   });
+});
+
+describe("a run of two passes", () => {
+  it("has the picture's own size on the arrow, its calls counted, and a word for the step between", async () => {
+    const one = twice();
+    one.run.record.hires = { first_step: 10, width: 256, height: 256, scale: 2 };
+    open(one);
+    player.seek(10);
+    session.stage = "steps";
+    render(Overview);
+    expect(document.querySelector(".arrow.last")!.textContent).toBe("1×3×256×256");
+    expect(text()).toContain("24 times the model looks");
+    expect(text()).toContain("the second pass begins");
+    session.stage = "prompt";
+    await appears("128×128, then 256×256");
+    session.stage = null;
+    cleanup();
+    render(Noise, { run: session.run, step: 10, alt: "" });
+    expect(text()).toContain("the second pass begins");
+    expect(text()).not.toContain("--record all");
+  });
+
+  it("has no line from one pass to the other", () => {
+    const points: [number, number][] = [[8, 1], [9, 2], [11, 3], [12, 4]];
+    const lines = () => document.querySelector(".plot path")!.getAttribute("d")!.match(/[ML]/g)!.join("");
+    render(Chart, { title: "Change", series: [{ name: "change", points }] });
+    expect(lines()).toBe("MLLL");
+    cleanup();
+    render(Chart, { title: "Change", series: [{ name: "change", points }], cut: 10 });
+    expect(lines()).toBe("MLML");
+  });
+});
+
+describe("several runs", () => {
+  it("of transposed sizes have no difference that could be drawn", async () => {
+    const [wide, tall] = [made(), made({ id: "1" })];
+    Object.assign(wide.run.record.plan, { width: 256, height: 64 });
+    Object.assign(tall.run.record.plan, { width: 64, height: 256 });
+    open(wide, tall);
+    render(DifferenceMap, { a: session.runs[0]!, b: session.runs[1]!, steps: [5, 5], what: "latents" });
+    await appears("different sizes");
+    expect(document.querySelector("canvas")).toBeNull();
+  });
+
+  it("stand as far on their way as was planned, and one that ended early says so", async () => {
+    const killed = made({ id: "1" });
+    killed.run.steps = [0, 1, 2, 3];
+    killed.run.record.status = "killed";
+    open(made(), killed);
+    player.seek(20);
+    render(Compare);
+    expect(text()).toContain("run-2 ended early, and is shown at its last whole step, 3.");
+    expect(text()).toContain("step 3 of 25");
+    player.seek(2);
+    await vi.waitFor(() => expect(text()).not.toContain("ended early"));
+    expect(text()).toContain("step 2 of 25");
+    // Looked at, it is where it was, not as far among the steps that it has.
+    session.show(1);
+    expect(player.step).toBe(2);
+  });
+
+  it("of a sweep too", () => {
+    const killed = made({ id: "1" });
+    killed.run.steps = [0, 1, 2, 3];
+    open(made(), killed);
+    session.report = report(session.runs.map((run) => run.data), { name: "sweep", axes: [{ name: "seed", title: "seed", labels: ["1", "2"] }], cells: [{ id: "a", at: [0], run: "0" }, { id: "b", at: [1], run: "1" }] });
+    player.seek(20);
+    render(Sweep);
+    expect(text()).toContain("ended early, at step 3");
+  });
+});
+
+it("latents that a scheduler keeps larger are said to be", () => {
+  const one = made();
+  one.run.record.schedule[15]!.latent_scale = 1.47;
+  open(one);
+  session.stage = "steps";
+  render(Overview);
+  expect(text()).toContain("1.47 times that");
+  session.stage = null;
 });

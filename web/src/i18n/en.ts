@@ -94,6 +94,10 @@ export const en = {
       "The model’s first answers are vague. With fewer steps each one has to go further on such an answer, so the run arrives elsewhere: at a softer picture, often at another one, not at a coarse copy of the same.",
     stepsFormula:
       "The latents x are a mixture of a clean picture x₀ and noise ε. How much of each, ᾱ says: near 0 all is noise, near 1 all is picture. At this step:",
+    stepsScaled: (factor: string) =>
+      `This holds for the latents as the model sees them. This scheduler keeps them larger: those that were recorded at this step are ${factor} times that.`,
+    twoSizes: (first: string, second: string) => `${first}, then ${second}`,
+    twoPasses: (first: string, second: string) => `It takes two passes: the first draws ${first} pixels, and the second goes over the result, enlarged to ${second}.`,
     signal: "picture",
     noise: "noise",
     loop: "The loop",
@@ -258,6 +262,7 @@ export const en = {
     differenceAbout: "the latents at each place, root mean square over the channels, bright where they differ most",
     apart: (rms: string) => `apart by ${rms}`,
     steps: "The runs have different numbers of steps: each is shown as far on its way as the first.",
+    ended: (name: string, step: number) => `${name} ended early, and is shown at its last whole step, ${step}.`,
     sizes: "The runs have different sizes: no difference can be drawn.",
     curve: "How far they are apart",
   },
@@ -271,6 +276,7 @@ export const en = {
     what: "Shown",
     openCell: (name: string) => `Open the run: ${name}`,
     notMade: "not made",
+    ended: (step: number) => `ended early, at step ${step}`,
     perStep: "The slider at the bottom moves all cells from step to step.",
     cells: (count: number) => `${count} cells`,
   },

@@ -72,18 +72,21 @@ class Session {
 
   /** Takes what is newly known of a run. */
   replace(index: number, run: RunView): void {
-    const share = player.share;
     this.runs = this.runs.map((one, i) => (i === index ? run : one));
-    if (index === this.main) player.load(run.data.steps, share);
+    if (index !== this.main) return;
+    const { step } = player;
+    player.load(run.data.steps);
+    player.seek(step);
   }
 
   /** Looks at another run, as far on its way as the one before. */
   show(index: number): void {
     if (index === this.main || !this.runs[index]) return;
-    const share = player.share;
+    const share = player.step / Math.max(this.run.planned, 1);
     this.others = this.others.map((other) => (other === index ? this.main : other));
     this.main = index;
-    player.load(this.run.data.steps, share);
+    player.load(this.run.data.steps);
+    player.seek(Math.round(share * this.run.planned));
   }
 
   go(view: View): void {
