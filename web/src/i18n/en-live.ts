@@ -14,6 +14,10 @@ export const live = {
     qr: (code: string) => `QR code of the page with the join code ${code}`,
   },
   cutOff: "The server does not answer. The page goes on when it does.",
+  lost: {
+    none: (id: string) => `There is no run “${id}” here.`,
+    broken: (id: string) => `The run “${id}” cannot be read.`,
+  },
   readOnly: "This server shows recorded runs and makes none.",
   form: {
     label: "What to draw",
@@ -93,6 +97,8 @@ export const live = {
     filter: "Search",
     mine: "mine only",
     noPrompt: "without a prompt",
+    pictures: (count: number) => `${count} pictures`,
+    killed: "It was stopped from outside.",
     more: "More",
   },
   states: {
@@ -100,6 +106,7 @@ export const live = {
     running: "being made",
     complete: "done",
     failed: "failed",
+    killed: "ended early",
     cancelled: "cancelled",
   },
 };

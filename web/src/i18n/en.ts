@@ -19,6 +19,7 @@ export const en = {
     close: "Close",
     views: "Views",
     asTable: "As a table",
+    copy: "Picture of the batch",
     copyOf: (of: number, all: number) => `picture ${of} of a batch of ${all}`,
     failed: "This run failed. Everything up to its last whole step is here.",
     killed: "This run was stopped. Everything up to its last whole step is here.",

@@ -16,6 +16,10 @@ export const live: typeof english = {
     qr: (code) => `本页的二维码，加入码 ${code}`,
   },
   cutOff: "服务器没有回应。恢复之后，本页会自动继续。",
+  lost: {
+    none: (id) => `这里没有运行“${id}”。`,
+    broken: (id) => `运行“${id}”读不出来。`,
+  },
   readOnly: "这台服务器只展示已记录的运行，不生成新的。",
   form: {
     label: "要画什么",
@@ -95,6 +99,8 @@ export const live: typeof english = {
     filter: "搜索",
     mine: "只看我的",
     noPrompt: "没有提示词",
+    pictures: (count) => `共 ${count} 张`,
+    killed: "它被强行停止了。",
     more: "更多",
   },
   states: {
@@ -102,6 +108,7 @@ export const live: typeof english = {
     running: "正在生成",
     complete: "完成",
     failed: "出错",
+    killed: "提前结束",
     cancelled: "已取消",
   },
 };

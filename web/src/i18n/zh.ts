@@ -20,6 +20,7 @@ export const zh: Texts = {
     close: "关闭",
     views: "视图",
     asTable: "以表格显示",
+    copy: "这一批中的图像",
     copyOf: (of, all) => `一批 ${all} 张中的第 ${of} 张`,
     failed: "这次运行出错中止了。此前完整的各步都在这里。",
     killed: "这次运行被强行停止了。此前完整的各步都在这里。",
