@@ -209,7 +209,15 @@ export interface Plan {
   height: number;
   scheduler: string;
   eta: number;
+  /** Which layer of the text encoder counts; left out, the last, 1. */
+  clip_skip?: number;
   strength?: number;
+  init_image?: object | null;
+  resize?: "stretch" | "crop" | "pad";
+  mask?: object | null;
+  paste?: boolean;
+  hires?: { scale: number; strength: number; steps: number; upscaler: "latent" | "lanczos" } | null;
+  attention?: object | null;
   record: Quantity[];
   decode: string;
   decode_what: What[];
