@@ -41,6 +41,8 @@ class Live {
   lost = $state.raw<{ id: string; why: "none" | "broken" }[]>([]);
 
   #events: EventSource | null = null;
+  /** Where the address leads, until one is let in. */
+  #wanted: Place | null = null;
   #source = new HttpSource("");
   /** When the preview came that is shown, and whether decoded pictures follow so quickly that none is needed. */
   #previewed = 0;
@@ -76,8 +78,8 @@ class Live {
       await this.join(code);
     }
     document.addEventListener("visibilitychange", () => this.#seen());
+    this.#wanted = place(location.hash);
     await this.enter();
-    await this.goTo(place(location.hash));
   }
 
   /** Goes to a place that an address names. What is looked at already is not asked for again. */
@@ -120,6 +122,9 @@ class Live {
     }
     this.about = (await answer.json()) as Capabilities;
     if (!document.hidden) this.#listen();
+    const wanted = this.#wanted;
+    this.#wanted = null;
+    if (wanted) await this.goTo(wanted);
   }
 
   #listen(): void {
