@@ -6,6 +6,7 @@ import { HttpSource } from "../src/data/http";
 import { live } from "../src/live/live.svelte";
 import RunList from "../src/live/RunList.svelte";
 import type { Capabilities, Summary } from "../src/live/types";
+import Help from "../src/parts/Help.svelte";
 import StepPicture from "../src/parts/StepPicture.svelte";
 import { player } from "../src/state/player.svelte";
 import { place, session } from "../src/state/session.svelte";
@@ -216,6 +217,13 @@ describe("runs that did not come to their end", () => {
     expect(text()).toContain("It was stopped from outside.");
     expect(text()).toContain("out of memory");
   });
+});
+
+it("help says what is true of a server's page, before a run is opened too", () => {
+  render(Help);
+  expect(text()).toContain("Served by sdviz 0.1.0.");
+  expect(text()).not.toContain("Made by sdviz");
+  expect(text()).not.toContain("needs no network");
 });
 
 describe("a server that is gone", () => {

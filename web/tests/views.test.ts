@@ -11,6 +11,7 @@ import Channels from "../src/views/Channels.svelte";
 import Compare from "../src/views/Compare.svelte";
 import DifferenceMap from "../src/views/DifferenceMap.svelte";
 import Guidance from "../src/views/Guidance.svelte";
+import Player from "../src/views/Player.svelte";
 import Sweep from "../src/views/Sweep.svelte";
 import Overview from "../src/overview/Overview.svelte";
 import Chart from "../src/parts/Chart.svelte";
@@ -184,4 +185,17 @@ it("latents that a scheduler keeps larger are said to be", () => {
   render(Overview);
   expect(text()).toContain("1.47 times that");
   session.stage = null;
+});
+
+it("Chinese has its own marks between its words", async () => {
+  settings.language = "zh";
+  open(made());
+  for (const View of [Player, Guidance, Channels]) {
+    render(View);
+    await vi.waitFor(() => expect(document.querySelector("canvas, img")).not.toBeNull());
+    const said = [...document.querySelectorAll("[aria-label]")].map((one) => one.getAttribute("aria-label")!);
+    said.push(...[...document.querySelectorAll("[alt]")].map((one) => one.getAttribute("alt")!), text());
+    expect(said.flatMap((words) => words.match(/[一-鿿][,:;] ?.{0,8}/g) ?? [])).toEqual([]);
+    cleanup();
+  }
 });
