@@ -13,6 +13,8 @@ trace --prompt "a red apple on a blue background" --seed 3 --steps 8 --edit "mas
 trace --prompt "a red apple" --steps 4 --record latents --decode final --out bare
 trace --prompt '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1"><!-- a cat' \
     --negative-prompt '<script>window.hacked=1</script>' --steps 3 --out hostile
+trace --prompt "a red apple" --seed 3 --steps 4 --hires 2 --record all --out twice
+trace --prompt "a red apple" --seed 3 --steps 4 --guidance-rescale 0.7 --scheduler euler --record all --out rescaled
 "$sdviz" --quiet sweep --prompt "a red apple on a blue background" --steps 3,6 --guidance-scale 1,5 --seed 1 \
     --decode every --out sweep --no-grid
 "$sdviz" --quiet report run run-2 --out two.html

@@ -12,6 +12,8 @@ interface Server {
   address: string;
   /** What it said when it began. */
   said: string;
+  /** Ends it. */
+  end: () => void;
 }
 
 interface Fixtures {
@@ -33,7 +35,8 @@ const test = base.extend<Fixtures>({
         server.stderr!.on("data", (bytes) => {
           said += String(bytes);
           const address = /(?:the page is at|for the lecturer:) (http:\S+?)(?:;|\n)/.exec(said)?.[1];
-          if (address) found({ address, said });
+          const end = () => void (server.removeAllListeners("exit") && server.kill("SIGKILL"));
+          if (address) found({ address, said, end });
         });
         server.on("exit", () => failed(new Error(said)));
       });
@@ -111,7 +114,11 @@ test("noise levels are placed where the scheduler takes it", async ({ serve, vis
   const sigmas = page.getByRole("combobox", { name: /^Noise levels/ });
   await expect(scheduler).toBeVisible();
   await expect(sigmas).toHaveCount(0);
+  // Nor is eta, once it was written.
+  await scheduler.selectOption("ddim");
+  await page.getByLabel(/^Eta/).fill("0.5");
   await scheduler.selectOption("euler");
+  await expect(page.getByLabel(/^Eta/)).toHaveCount(0);
   await expect(sigmas.locator("option")).toHaveText(["the scheduler's own", "karras", "exponential", "beta", "sgm_uniform", "simple", "normal"]);
   await sigmas.selectOption("karras");
   await scheduler.selectOption("ddim");
@@ -151,11 +158,83 @@ test("a run is cancelled, the next one made, and two compared", async ({ serve, 
   await draw(page, "a star on a green background", 3);
   await expect(page.locator("ol li")).toHaveCount(2, patient);
   await page.locator(".tools").getByRole("button", { name: "Cancel" }).click();
-  await expect(page.locator(".ended")).toHaveText("cancelled", patient);
+  await expect(page.locator(".ended span")).toHaveText("cancelled", patient);
   await expect(done(page)).toHaveCount(2, patient);
-  for (const box of await page.locator("ul .tools input").all()) await box.check();
+  const whole = page.locator("ul li").filter({ has: page.locator(".open img") });
+  for (const box of await whole.locator(".tools input").all()) await box.check();
   await page.locator(".head").getByRole("button", { name: "Compare" }).click();
   await expect(page.locator("[data-guide=runs] figure")).toHaveCount(3);
+});
+
+test("a run that was cancelled is looked into as far as it came", async ({ serve, visit }) => {
+  const { address } = await serve();
+  const page = await visit(address);
+  await draw(page, "a fish", 150);
+  await expect(page.locator("[role=status]").first()).toHaveText(/^step ([3-9]|\d\d)/, patient);
+  await page.locator(".tools").getByRole("button", { name: "Cancel" }).click();
+  await expect(page.locator(".ended span")).toHaveText("cancelled", patient);
+  await page.locator(".ended").getByRole("button", { name: "Look inside: a fish" }).click();
+  await expect(page.locator("[data-guide=place]")).toContainText(/step \d+ of 150/);
+});
+
+test("a wrong field is shown, and what is taken over is everything", async ({ serve, visit }) => {
+  const { address } = await serve();
+  const page = await visit(address);
+  const folded = page.locator("details");
+  await page.locator("#prompt").fill("a red apple");
+  await page.getByLabel("Steps", { exact: true }).fill("3");
+  await page.locator("summary").click();
+  await page.getByLabel("Width").fill("130");
+  await page.locator("summary").click();
+  await page.getByRole("button", { name: "Draw" }).click();
+  await expect(folded).toHaveAttribute("open", "");
+  await expect(page.getByLabel("Width")).toBeFocused();
+  await page.getByLabel("Width").fill("128");
+  await page.getByLabel(/^Guidance rescale/).fill("0.7");
+  await page.getByLabel(/^A second pass/).check();
+  await page.getByRole("spinbutton", { name: "Pictures" }).fill("2");
+  await page.keyboard.press("Control+Enter");
+  await expect(done(page)).toHaveCount(1, patient);
+  await page.getByLabel(/^A second pass/).uncheck();
+  await page.getByLabel(/^Guidance rescale/).fill("");
+  await page.getByRole("button", { name: "The same settings" }).first().click();
+  await expect(page.getByLabel(/^A second pass/)).toBeChecked();
+  await expect(page.getByLabel(/^Guidance rescale/)).toHaveValue("0.7");
+  await expect(page.getByRole("spinbutton", { name: "Pictures" })).toHaveValue("2");
+  // The second picture of the two, and its address.
+  await expect(page.locator("main")).toContainText("picture 1 of a batch of 2");
+  await page.getByRole("button", { name: "Look inside", exact: true }).click();
+  await page.getByLabel("Picture of the batch").selectOption("1");
+  await expect(page.locator("[data-guide=large] img")).toHaveAttribute("src", /batch=1$/);
+  await expect(page).toHaveURL(/picture=2/);
+  await page.reload();
+  await expect(page.locator("[data-guide=large] img")).toHaveAttribute("src", /batch=1$/);
+});
+
+test("a link to what is not here says so, and so does a server that is gone", async ({ serve, visit, browser }) => {
+  const { address, end } = await serve();
+  const maker = await visit(address);
+  await draw(maker, "a red apple", 2);
+  await expect(done(maker)).toHaveCount(1, patient);
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const broken: string[] = [];
+  page.on("pageerror", (error) => broken.push(String(error)));
+  for (const id of ["nosuchrun", "../openapi.json?x="]) {
+    await page.goto(`${address}#run=${encodeURIComponent(id)}`);
+    await page.reload();
+    await expect(page.getByRole("alert")).toContainText(`There is no run “${id}” here.`);
+    await page.waitForTimeout(600);
+    expect(page.url()).toContain(encodeURIComponent(id));
+  }
+  await page.getByRole("alert").getByRole("button", { name: "Close" }).click();
+  await page.locator("ul .open").click();
+  await expect(page.getByRole("slider", { name: "Step" })).toBeVisible();
+  await maker.close();
+  end();
+  await expect(page.getByRole("alert")).toContainText("The server does not answer", patient);
+  expect(broken).toEqual([]);
+  await context.close();
 });
 
 test("a class comes in by the code", async ({ serve, visit, browser }) => {
@@ -193,7 +272,7 @@ for (const theme of ["light", "dark"] as const) {
       await page.keyboard.press("Control+Enter");
       await expect(done(page)).toHaveCount(1, patient);
       await page.locator("summary").click();
-      await page.getByRole("checkbox").last().check();
+      await page.getByRole("checkbox", { name: /second pass|再画一遍/ }).check();
       const { violations } = await new AxeBuilder({ page }).analyze();
       const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
       expect(serious.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)}`))).toEqual([]);

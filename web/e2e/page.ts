@@ -8,11 +8,13 @@ import { PNG } from "pngjs";
 
 const FOLDER = resolve(process.env.PAGES ?? "../target/web-test");
 
-export const PAGES = { run: "run/index.html", bare: "bare/index.html", hostile: "hostile/index.html", sweep: "sweep/index.html", two: "two.html", edits: "edits.html", small: "small.html" };
+export const PAGES = { run: "run/index.html", bare: "bare/index.html", hostile: "hostile/index.html", sweep: "sweep/index.html", two: "two.html", edits: "edits.html", small: "small.html", twice: "twice/index.html", rescaled: "rescaled/index.html" };
 
 export interface Settings {
   language?: "en" | "zh";
   theme?: "light" | "dark";
+  /** Of the type, 0 to 2. */
+  size?: number;
   hash?: string;
 }
 
@@ -31,10 +33,10 @@ export const test = base.extend<Fixtures>({
       if (!/^(file|data|blob):/.test(request.url())) said.push(`asked for ${request.url()}`);
     });
     await context.setOffline(true);
-    await use(async (name, { language = "en", theme = "light", hash = "" } = {}) => {
+    await use(async (name, { language = "en", theme = "light", size = 0, hash = "" } = {}) => {
       await page.addInitScript(
         (settings) => localStorage.setItem("sdviz", JSON.stringify(settings)),
-        { language, theme, size: 0 },
+        { language, theme, size },
       );
       await page.goto(pathToFileURL(resolve(FOLDER, PAGES[name])).href + hash);
       await expect(page.locator("main")).toBeVisible();

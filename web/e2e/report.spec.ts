@@ -141,6 +141,51 @@ test("a sweep is a grid, and a cell opens its run", async ({ open }) => {
   await expect(page.locator("section.player")).toBeVisible();
 });
 
+test("a second pass has its own size and begins without a prediction", async ({ open }) => {
+  const page = await open("twice", { hash: "#view=guidance&step=5" });
+  await expect(page.locator(".arrow.last")).toHaveText("1×3×256×256");
+  await expect(page.locator("main")).toContainText("With this step the second pass begins");
+  await page.locator("[data-guide=stage-prompt]").click();
+  await expect(page.locator("#stage")).toContainText("128×128, then 256×256");
+  await page.locator("[data-guide=stage-steps]").click();
+  await expect(page.locator("#stage")).toContainText("6 times the model looks");
+});
+
+test("guidance that is brought back is shown as the run used it", async ({ open }) => {
+  const page = await open("rescaled", { hash: "#view=guidance&step=3" });
+  await expect(page.locator("[data-guide=sum]")).toContainText("φ = 0.7");
+  const own = await page.evaluate(async () => {
+    const { run } = (window as unknown as { __sdviz: { session: { run: { tensor(key: string, step: number): Promise<{ data: Float32Array }> } } } }).__sdviz.session;
+    const { data } = await run.tensor("noise_guided", 3);
+    return Math.sqrt(data.reduce((sum, v) => sum + v * v, 0)).toFixed(1);
+  });
+  await expect(page.locator("[data-guide=parts] figure").last()).toContainText(`length ${own}`);
+  await page.locator("[data-guide=stage-steps]").click();
+  await expect(page.locator("#stage")).toContainText("This scheduler keeps them larger");
+});
+
+test("a curve's table has each number at its step", async ({ open }) => {
+  const page = await open("run", { hash: "#step=2" });
+  await page.getByText("Lengths").click();
+  const chart = page.locator("[data-guide=curves]");
+  const shown = await chart.locator("li .numbers").allInnerTexts();
+  await chart.getByText("As a table").click();
+  await expect(chart.locator("tbody tr").nth(2).locator("td")).toHaveText(["2", ...shown]);
+});
+
+test("an address that is put into an open page is followed", async ({ open }) => {
+  const page = await open("run", { hash: "#view=player&step=2" });
+  await page.evaluate(() => (location.hash = "#view=guidance&step=7"));
+  await expect(page.locator("[data-guide=place]")).toContainText("step 7 of");
+  await expect(page.locator("[data-guide=parts]")).toBeVisible();
+  // Its own writing does not bring it back.
+  await page.locator("body").press("ArrowLeft");
+  await page.waitForTimeout(450);
+  await page.locator("body").press("ArrowLeft");
+  await page.waitForTimeout(600);
+  await expect(page.locator("[data-guide=place]")).toContainText("step 5 of");
+});
+
 test("the address is a place that can be passed on", async ({ open }) => {
   const page = await open("run");
   await page.keyboard.press("g");

@@ -3,6 +3,7 @@ import { tick } from "svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import QuestionCard from "../src/lesson/QuestionCard.svelte";
 import type { Question } from "../src/lesson/questions";
+import Tour from "../src/lesson/Tour.svelte";
 import Chart from "../src/parts/Chart.svelte";
 import Help from "../src/parts/Help.svelte";
 import Missing from "../src/parts/Missing.svelte";
@@ -69,8 +70,7 @@ describe("the player", () => {
     player.seek(6);
     expect(player.step).toBe(5);
     player.move(9);
-    expect(player.step).toBe(10);
-    expect(player.share).toBe(1);
+    expect([player.step, player.index]).toEqual([10, 2]);
   });
 });
 
@@ -109,6 +109,43 @@ describe("keys", () => {
   });
 });
 
+describe("keys of the player", () => {
+  it("are the browser's while there is no player to be seen", () => {
+    player.seek(10);
+    session.served = true;
+    session.view = "live";
+    for (const key of ["Home", "End", " ", "ArrowRight", "5", "]"]) expect(press(key).defaultPrevented, key).toBe(false);
+    expect([player.step, player.playing, player.speed]).toEqual([10, false, player.speed]);
+    press("g");
+    expect(session.view).toBe("guidance");
+    session.served = false;
+  });
+});
+
+describe("the tour", () => {
+  it("takes the focus, gives it back, and is closed by Escape", async () => {
+    const opener = Object.assign(document.createElement("button"), { textContent: "begin" });
+    document.body.append(opener);
+    opener.focus();
+    lessonState.tour(opener);
+    render(Tour);
+    await tick();
+    expect(document.activeElement?.tagName).toBe("H2");
+    await fireEvent.click(screen.getByText("Show"));
+    // The same button goes on: the focus stays.
+    await fireEvent.click(screen.getByText("Next"));
+    expect(lessonState.page).toBe(1);
+    await fireEvent.click(screen.getByText("Back"));
+    expect(document.activeElement?.tagName).toBe("H2");
+    press("Escape");
+    expect(lessonState.page).toBeNull();
+    cleanup();
+    await tick();
+    expect(document.activeElement).toBe(opener);
+    opener.remove();
+  });
+});
+
 describe("parts", () => {
   it("one of a few is chosen", async () => {
     const chosen = vi.fn();
@@ -123,6 +160,13 @@ describe("parts", () => {
     expect(screen.getByRole("img").getAttribute("aria-label")).toBe("Change: change goes from 0.50 to 0.25");
     await fireEvent.click(screen.getByText("As a table"));
     expect(screen.getAllByRole("cell").map((cell) => cell.textContent)).toEqual(["1", "0.50", "2", "0.25"]);
+  });
+
+  it("a table looks each number up by its step, for curves need not begin together", async () => {
+    render(Chart, { title: "Lengths", series: [{ name: "latents", points: [[0, 9], [1, 8], [2, 7]] }, { name: "noise", points: [[1, 5], [2, 6]] }] });
+    await fireEvent.click(screen.getByText("As a table"));
+    const rows = [...document.querySelectorAll("tbody tr")].map((row) => row.textContent!.trim());
+    expect(rows).toEqual(["09.00–", "18.005.00", "27.006.00"]);
   });
 
   it("a chart without numbers says so, with the flag", () => {
@@ -237,7 +281,9 @@ describe("a question", () => {
     expect(commit.disabled).toBe(true);
     expect(document.querySelector(".truth")).toBeNull();
     await fireEvent.click(screen.getByLabelText("step 20"));
+    commit.focus();
     await fireEvent.click(commit);
+    await vi.waitFor(() => expect(document.activeElement?.textContent).toBe("Show why"));
     expect(document.querySelector(".truth")?.textContent).toContain("step 9");
     expect(document.querySelector(".wrong")?.textContent).toContain("step 20");
     await fireEvent.click(screen.getByLabelText("step 9"));
@@ -245,9 +291,19 @@ describe("a question", () => {
     expect(document.body.textContent).not.toContain("Our eyes need");
     await fireEvent.click(screen.getByText("Show why"));
     expect(document.body.textContent).toContain("Our eyes need");
+    await vi.waitFor(() => expect(document.activeElement?.textContent).toBe("Change it, and guess again"));
     await fireEvent.click(screen.getByText("Change it, and guess again"));
     expect(onagain).toHaveBeenCalledOnce();
     expect([lessonState.right, lessonState.answers.length, lessonState.missed]).toEqual([0, 1, true]);
+  });
+
+  it("that another one led to takes the focus, one that was there at first does not", async () => {
+    render(QuestionCard, { asked: asked(), onnext: vi.fn(), onagain: vi.fn() });
+    await tick();
+    expect(document.activeElement).toBe(document.body);
+    cleanup();
+    render(QuestionCard, { asked: asked(), onnext: vi.fn(), onagain: vi.fn(), goneOn: true });
+    await vi.waitFor(() => expect(document.activeElement?.classList.contains("choice")).toBe(true));
   });
 
   it("of an order is placed click by click, and taken back", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { brightest, correlation } from "../src/lesson/brightness";
-import { KINDS, offered, question, type Kind } from "../src/lesson/questions";
+import { KINDS, needed, offered, question, type Kind } from "../src/lesson/questions";
 import { PAGES } from "../src/lesson/tour";
 import { en } from "../src/i18n/en";
 import { made, view } from "./made";
@@ -24,6 +24,17 @@ describe("questions", () => {
     bare.run.tensors = {};
     bare.run.attention = null;
     expect(offered(view(bare), [])).toEqual([]);
+  });
+
+  it("name only what is missing for the others", () => {
+    expect(needed(lone, runs)).toEqual([]);
+    expect(needed(lone, [lone])).toEqual(["sdviz sweep --steps 4,8,25", "sdviz sweep --prompt A --prompt B"]);
+    const latents = made();
+    latents.run.tensors = { latents: latents.run.tensors.latents! };
+    latents.run.attention = null;
+    expect(needed(view(latents), runs)).toEqual(["--record all", "--attention"]);
+    latents.run.record.plan.record = ["latents", "noise_uncond", "noise_text", "noise_guided", "predicted_original"];
+    expect(needed(view(latents), runs)).toEqual(["sdviz report --full", "--attention"]);
   });
 
   it("are the same for a class with one number, and others with another", async () => {

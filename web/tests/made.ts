@@ -11,7 +11,7 @@ export interface Made {
   blocks: Record<string, string>;
 }
 
-export const made: (options?: { id?: string; seed?: number; prompt?: string }) => Made = madeUp;
+export const made: (options?: { id?: string; seed?: number; prompt?: string; rescale?: number }) => Made = madeUp;
 
 class MadeSource implements Source {
   constructor(readonly blocks: Record<string, string>) {}

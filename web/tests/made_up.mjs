@@ -55,6 +55,10 @@ function pack(values) {
 }
 
 const norm = (values) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
+const deviation = (values) => {
+  const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
+  return Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (values.length - 1));
+};
 const minus = (a, b) => a.map((v, i) => v - b[i]);
 
 /** Attention to a prompt's words: at each place shares of start, words, end and padding that add up to one. */
@@ -97,7 +101,7 @@ function attend(prompt, id, put) {
 }
 
 /** A run and its blocks. */
-export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue background" } = {}) {
+export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue background", rescale = 0 } = {}) {
   const gauss = random(seed);
   const target = blobs(seed);
   const eps = Float32Array.from({ length: target.length }, gauss);
@@ -118,7 +122,9 @@ export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue bac
     if (!step) continue;
     const uncond = eps.map((v) => 0.97 * v + 0.1 * gauss());
     const text = uncond.map((v, i) => v + 0.05 * (1 - target[i] / 2) * Math.sin(step / 3));
-    const guided = uncond.map((v, i) => v + GUIDANCE * (text[i] - v));
+    const pulled = uncond.map((v, i) => v + GUIDANCE * (text[i] - v));
+    const factor = 1 - rescale + (rescale * deviation(text)) / deviation(pulled);
+    const guided = pulled.map((v) => factor * v);
     const x0 = target.map((v) => v * (0.3 + 0.7 * (step / CALLS)) + (0.3 * (CALLS - step) * gauss()) / CALLS);
     for (const [key, values] of Object.entries({ noise_uncond: uncond, noise_text: text, noise_guided: guided, predicted_original: x0 })) {
       put("t", key, step, pack(values));
@@ -145,7 +151,7 @@ export function madeUp({ id = "0", seed = 1, prompt = "a red apple on a blue bac
     record: {
       status: "complete",
       sdviz_version: "0.1.0",
-      plan: { prompt, negative_prompt: "", seed, batch_size: 1, steps: CALLS, guidance_scale: GUIDANCE, width: 128, height: 128, scheduler: "ddim", eta: 0, record: [], decode: "every", decode_what: ["latents"] },
+      plan: { prompt, negative_prompt: "", seed, batch_size: 1, steps: CALLS, guidance_scale: GUIDANCE, width: 128, height: 128, scheduler: "ddim", eta: 0, record: [], decode: "every", decode_what: ["latents"], ...(rescale && { guidance_rescale: rescale }) },
       model: { id: "pocket", latent_channels: 4, vae_scale_factor: 8, scaling_factor: 0.9, prediction_type: "epsilon", components: [{ name: "text_encoder", parameters: 1234567, file_dtype: "f32" }, { name: "unet", parameters: 9876543, file_dtype: "f32" }, { name: "vae", parameters: 345678, file_dtype: "f32" }] },
       tokens: { window: 77, prompt: ["<|startoftext|>", ...prompt.split(" ").map((w) => `${w}</w>`), "<|endoftext|>"].map((piece, i) => ({ id: 320 + 17 * i, piece })), negative_prompt: [] },
       schedule: steps.map(level),

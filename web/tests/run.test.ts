@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { agrees, guide, guidedBy } from "../src/data/derive";
+import { rms } from "../src/maths/vectors";
 import { search } from "../src/views/search";
 import { cellAt, cellName, firstLayout } from "../src/views/grid";
-import { apart, stepAt } from "../src/views/settings_of";
+import { apart, endedBefore, stepAt } from "../src/views/settings_of";
 import { en } from "../src/i18n/en";
 import { made, view } from "./made";
 
@@ -45,12 +47,25 @@ describe("a run", () => {
     expect(run.nearest("latents", 5)).toBeNull();
   });
 
+  it("has another scale's prediction brought back as its own was", async () => {
+    const run = view(made({ rescale: 0.7 }));
+    const [uncond, text, guided] = await Promise.all((["noise_uncond", "noise_text", "noise_guided"] as const).map((key) => run.tensor(key, 15)));
+    expect(agrees(guided!.data, guidedBy(run.plan, uncond!.data, text!.data, run.plan.guidance_scale))).toBe(true);
+    const [far, brought] = [guide, guidedBy.bind(null, run.plan)].map((by) => by(uncond!.data, text!.data, 40));
+    expect(agrees(far!, brought!)).toBe(false);
+    const spread = (v: Float32Array) => rms(v, v.map(() => v.reduce((sum, one) => sum + one, 0) / v.length));
+    const whole = guidedBy({ ...run.plan, guidance_rescale: 1 }, uncond!.data, text!.data, 15);
+    expect(spread(whole)).toBeCloseTo(spread(text!.data), 4);
+  });
+
   it("has a second pass of another size", () => {
     const data = made();
     data.run.record.hires = { first_step: 20, width: 256, height: 192, scale: 2 };
     const run = view(data);
     expect(run.size(19)).toEqual({ channels: 4, height: 16, width: 16 });
     expect(run.size(20)).toEqual({ channels: 4, height: 24, width: 32 });
+    expect([run.planned, run.calls]).toEqual([25, 24]);
+    expect([0, 19, 20, 21].filter((step) => run.begins(step))).toEqual([0, 20]);
   });
 });
 
@@ -76,6 +91,9 @@ describe("several runs", () => {
     expect(apart(runs, en)).toEqual([[["seed", "1"]], [["seed", "2"]]]);
     expect(apart([runs[0]!, runs[0]!], en)).toEqual([[], []]);
     expect([0, 0.5, 1].map((share) => stepAt(runs[0]!, share))).toEqual([0, 13, 25]);
+    const killed = made();
+    killed.run.steps = [0, 1, 2, 3];
+    expect([0.08, 0.12, 0.5].map((share) => [stepAt(view(killed), share), endedBefore(view(killed), share)])).toEqual([[2, false], [3, false], [3, true]]);
   });
 
   it("stand on a grid whose other axes are flipped through", () => {

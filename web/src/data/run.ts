@@ -56,6 +56,21 @@ export class RunView {
     return second !== undefined && second !== null && step >= second.first_step;
   }
 
+  /** The step that the second pass begins with; null where there is one pass. */
+  get secondBegins(): number | null {
+    return this.record.hires?.first_step ?? null;
+  }
+
+  /** Whether a pass begins with a step: then nothing was predicted in it. */
+  begins(step: number): boolean {
+    return step === 0 || step === this.secondBegins;
+  }
+
+  /** How often the model looks: once a step, but for those that a pass begins with. */
+  get calls(): number {
+    return this.planned - (this.secondBegins === null ? 0 : 1);
+  }
+
   /** Height and width of a step's latents. */
   size(step: number): { channels: number; height: number; width: number } {
     const { latent_channels, vae_scale_factor } = this.record.model;

@@ -10,6 +10,11 @@ export interface Tensor {
   width: number;
 }
 
+/** Whether two tensors lie on one another: as many numbers can be laid out in another way. */
+export function sameShape(a: Tensor, b: Tensor): boolean {
+  return a.channels === b.channels && a.height === b.height && a.width === b.width;
+}
+
 export interface Source {
   /** The numbers of a tensor that the run's record says is there. */
   numbers(run: string, step: number, key: Quantity, kept: Kept): Promise<Float32Array>;

@@ -161,6 +161,8 @@ export interface RunRecord {
     negative_prompt_cut?: string | null;
   };
   schedule: Level[];
+  /** What the prompts mean where they are not plain: the parts that `AND` joins. */
+  conditions?: { prompt: { weight: number }[] } | null;
   hires?: { first_step: number; width: number; height: number; scale: number };
   begin?: { first_call: number; scheduled_calls: number; why: string };
   attention?: AttentionRecord | null;
@@ -201,11 +203,21 @@ export interface Plan {
   batch_size: number;
   steps: number;
   guidance_scale: number;
+  /** How far the guided prediction is brought back to the deviation of the one with the prompt; left out, not at all. */
+  guidance_rescale?: number;
   width: number;
   height: number;
   scheduler: string;
   eta: number;
+  /** Which layer of the text encoder counts; left out, the last, 1. */
+  clip_skip?: number;
   strength?: number;
+  init_image?: object | null;
+  resize?: "stretch" | "crop" | "pad";
+  mask?: object | null;
+  paste?: boolean;
+  hires?: { scale: number; strength: number; steps: number; upscaler: "latent" | "lanczos" } | null;
+  attention?: object | null;
   record: Quantity[];
   decode: string;
   decode_what: What[];

@@ -5,7 +5,7 @@ export const words: typeof englishWords = {
   label: "词语",
   about:
     "模型从画面的每个位置去看提示词里的各个词，把注意力分给它们。每张图画的是一个词分到多少：最暗处是它在所有步骤中最少的，最亮处最多。图说的是模型在看哪里，而不是这个词起了什么作用。",
-  maps: "各个词是从哪里被看的",
+  maps: "画面的哪些位置在关注各个词",
   choose: "词语，最多六个",
   kinds: { start: "起始标记", word: "词", end: "结束标记", padding: "填充" },
   others: "其余的词",
@@ -20,7 +20,7 @@ export const words: typeof englishWords = {
   allHeads: "所有头的平均，逐步显示",
   oneHead: (layer, head) => `${layer}，第 ${head} 个头`,
   headAbout: "这是单独一个头在所有步骤上的平均，不随滑块变化。",
-  map: (word, place) => `“${word}”是从哪里被看的，${place}`,
+  map: (word, place) => `画面哪些位置在关注“${word}”，${place}`,
   mean: (share) => `平均 ${share}`,
   here: (share) => `此处 ${share}`,
   colours: (lo, hi) => `最暗 ${lo}，最亮 ${hi}`,

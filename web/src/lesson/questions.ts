@@ -1,7 +1,7 @@
 // Questions made of a page's own runs, by a seed: each is something to look at, choices, and the truth. A kind that the
 // runs cannot give is left out.
 import type { RunView } from "../data/run";
-import type { What } from "../data/types";
+import type { Quantity, What } from "../data/types";
 import { mix, Random } from "../maths/random";
 import { brightest } from "./brightness";
 import { looked, most, parts, telling, word } from "./about_words";
@@ -68,6 +68,24 @@ function fits(kind: Kind, run: RunView, runs: readonly RunView[]): boolean {
   if (kind === "most") return run.attention !== null && parts(run.attention).length >= 3;
   if (kind === "steps") return alike(run, runs, "steps").length >= 2;
   return alike(run, runs, "prompt").length >= 2;
+}
+
+/** What to type for the kinds that these runs cannot give. */
+export function needed(run: RunView, runs: readonly RunView[]): string[] {
+  const flags = new Set<string>();
+  const missing = KINDS.filter((kind) => !fits(kind, run, runs));
+  const lacks = (...kinds: Kind[]) => kinds.some((kind) => missing.includes(kind));
+  if (lacks("order", "where", "first", "scale", "channel") && run.data.map === null) flags.add("--decode every");
+  if (lacks("scale", "first")) {
+    if (lacks("scale") && run.plan.guidance_scale <= 1) flags.add("--guidance-scale 7.5");
+    const wanted: Quantity[] = lacks("scale") ? ["latents", "noise_uncond", "noise_text"] : ["predicted_original"];
+    const gone = wanted.filter((key) => !run.has(key));
+    if (gone.length) flags.add(gone.every((key) => run.plan.record.includes(key)) ? "sdviz report --full" : "--record all");
+  }
+  if (lacks("word", "most") && !run.attention?.mapped) flags.add(run.attention ? "sdviz report --full" : "--attention");
+  if (lacks("steps")) flags.add("sdviz sweep --steps 4,8,25");
+  if (lacks("prompt")) flags.add("sdviz sweep --prompt A --prompt B");
+  return [...flags];
 }
 
 /** The question of this number in the lesson of this seed. */

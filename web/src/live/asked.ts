@@ -1,5 +1,6 @@
 // The form's fields, and what is sent of them: nothing that was left as it is.
-import type { Summary } from "./types";
+import type { Plan } from "../data/types";
+import type { Capabilities, Summary } from "./types";
 
 export interface Fields {
   prompt: string;
@@ -14,6 +15,7 @@ export interface Fields {
   scheduler: string;
   sigmas: string;
   eta: number | null;
+  rescale: number | null;
   pictures: number | null;
   image: string | null;
   mask: string | null;
@@ -44,6 +46,7 @@ export function empty(): Fields {
     scheduler: "",
     sigmas: "",
     eta: null,
+    rescale: null,
     pictures: null,
     image: null,
     mask: null,
@@ -61,10 +64,36 @@ export function empty(): Fields {
   };
 }
 
-/** The same settings as a run's, as far as its summary has them. */
-export function like(run: Summary): Partial<Fields> {
+/** Whether a scheduler takes eta. */
+export function takesEta(about: Capabilities, scheduler: string): boolean {
+  return about.schedulers.find(({ name }) => name === scheduler)?.takes_eta ?? scheduler === "ddim";
+}
+
+/** What the model decodes of itself is no choice of its own in the form. */
+function decoded(decode: string, about: Capabilities): string {
+  return decode === (about.model!.small ? "every" : "final") ? "" : decode;
+}
+
+/** The same settings as a run's: all of its plan, but for pictures, which the record does not hold; of a run that waits, those of its summary. */
+export function like(run: Summary, plan: Plan | null, about: Capabilities): Fields {
   const { prompt, seed, steps, width, height, scheduler, sigmas = "", pictures } = run;
-  return { prompt, negative: run.negative_prompt, seed, steps, scale: run.guidance_scale, width, height, scheduler, sigmas, pictures };
+  const all: Fields = { ...empty(), prompt, negative: run.negative_prompt, seed, steps, scale: run.guidance_scale, width, height, scheduler, sigmas, pictures };
+  if (!plan) return all;
+  const { hires } = plan;
+  return {
+    ...all,
+    syntax: plan.prompt_syntax === "a1111" ? "a1111" : "plain",
+    clipSkip: plan.clip_skip ?? 1,
+    eta: takesEta(about, plan.scheduler) ? plan.eta : null,
+    rescale: plan.guidance_rescale ?? null,
+    strength: plan.strength ?? all.strength,
+    resize: plan.resize ?? all.resize,
+    paste: plan.paste ?? false,
+    ...(hires && { hires: true, hiresScale: hires.scale, hiresStrength: hires.strength, hiresSteps: hires.steps, upscaler: hires.upscaler }),
+    record: plan.record,
+    decode: decoded(plan.decode, about),
+    attention: Boolean(plan.attention),
+  };
 }
 
 /** What is sent: the server has its own for what is not. */
@@ -82,6 +111,7 @@ export function asked(fields: Fields): Record<string, unknown> {
     scheduler: fields.scheduler || null,
     sigmas: fields.sigmas || null,
     eta: fields.eta,
+    guidance_rescale: fields.rescale,
     pictures: fields.pictures,
     record: fields.record,
     decode: fields.decode || null,

@@ -1,8 +1,11 @@
 // The server as the page knows it: what it offers, its runs and their order, what is being made. One stream of events keeps
 // it so; the browser comes back by itself when it was cut off.
-import { HttpSource } from "../data/http";
+import { HttpSource, runAddress } from "../data/http";
 import { RunView } from "../data/run";
-import { session } from "../state/session.svelte";
+import { t } from "../i18n/index.svelte";
+import { place, session, type Place, type View } from "../state/session.svelte";
+import { player } from "../state/player.svelte";
+import type { Plan } from "../data/types";
 import type { Capabilities, Preview, Refused, Stand, StepTold, Summary } from "./types";
 
 /** What is seen of the run that is being made. */
@@ -18,6 +21,8 @@ export interface Seen {
 const QUICK = 600;
 /** How long a finished picture stays before somebody else's run takes its place. */
 const LOOKED_AT = 10_000;
+/** How long a page that nobody sees goes on to listen. A browser has six connections to a server, for all its tabs. */
+const UNSEEN = 5_000;
 
 class Live {
   /** The interface's root; empty in a report. */
@@ -32,12 +37,18 @@ class Live {
   seen = $state.raw<Seen | null>(null);
   /** The run that is followed: the one that was asked for last here, else whichever is being made. */
   followed = $state<string | null>(null);
+  /** What was to be opened and is not here; empty when all was. */
+  lost = $state.raw<{ id: string; why: "none" | "broken" }[]>([]);
 
+  #events: EventSource | null = null;
+  /** Where the address leads, until one is let in. */
+  #wanted: Place | null = null;
   #source = new HttpSource("");
   /** When the preview came that is shown, and whether decoded pictures follow so quickly that none is needed. */
   #previewed = 0;
   #quick = false;
   #ended = 0;
+  #unseen: ReturnType<typeof setTimeout> | undefined;
 
   get sorted(): Summary[] {
     return Object.values(this.runs).sort((a, b) => b.asked_unix - a.asked_unix || (a.id < b.id ? 1 : -1));
@@ -66,11 +77,32 @@ class Live {
       history.replaceState(null, "", location.pathname);
       await this.join(code);
     }
+    document.addEventListener("visibilitychange", () => this.#seen());
+    this.#wanted = place(location.hash);
     await this.enter();
-    const named = words.get("run")?.split(",").filter(Boolean) ?? [];
-    if (named.length && !this.locked) {
-      await this.open(named, words.get("view") ?? undefined, words.get("step") ?? undefined);
-    }
+  }
+
+  /** Goes to a place that an address names. What is looked at already is not asked for again. */
+  async goTo({ runs, picture, view, step }: Place): Promise<void> {
+    if (this.locked) return;
+    const shown = [session.main, ...(runs.length > 1 ? session.others : [])].map((i) => session.runs[i]);
+    const same = runs.length > 0 && runs.join("/") === shown.map((run) => run?.id).join("/");
+    const batch = picture === null ? 0 : picture - 1;
+    if (runs.length && !(same && shown[0]!.data.batch === batch)) return this.open(runs, view, step, batch);
+    if (view) session.go(view);
+    if (step !== null && session.runs.length) player.seek(step);
+  }
+
+  /** Listens while the page is seen. Who comes back is told how it all stands, as at first. */
+  #seen(): void {
+    clearTimeout(this.#unseen);
+    if (document.hidden) this.#unseen = setTimeout(() => this.#hush(), UNSEEN);
+    else if (this.about && !this.#events) this.#listen();
+  }
+
+  #hush(): void {
+    this.#events?.close();
+    this.#events = null;
   }
 
   /** Sends the code. Gives what is wrong with it, if anything is. */
@@ -89,18 +121,25 @@ class Live {
       return;
     }
     this.about = (await answer.json()) as Capabilities;
-    this.#listen();
+    if (!document.hidden) this.#listen();
+    const wanted = this.#wanted;
+    this.#wanted = null;
+    if (wanted) await this.goTo(wanted);
   }
 
   #listen(): void {
+    this.#hush();
     const events = new EventSource(`${this.api}/events`);
+    this.#events = events;
     const on = <T>(kind: string, take: (told: T) => void) =>
       events.addEventListener(kind, (event) => take(JSON.parse((event as MessageEvent<string>).data) as T));
     events.onopen = () => (this.connected = true);
     events.onerror = () => {
       this.connected = false;
+      if (events.readyState !== EventSource.CLOSED || this.#events !== events) return;
       // A refusal ends the stream for good: ask again from the beginning.
-      if (events.readyState === EventSource.CLOSED) setTimeout(() => void this.enter(), 2000);
+      this.#events = null;
+      setTimeout(() => void this.enter(), 2000);
     };
     on<Stand>("stand", (stand) => {
       this.runs = Object.fromEntries(stand.runs.map((run) => [run.id, run]));
@@ -109,6 +148,11 @@ class Live {
       // Another server knows nothing of a run that this page follows, or has made it meanwhile.
       const followed = this.runs[this.followed ?? ""];
       if (followed?.state === "complete") this.#finish(followed);
+      // What was opened while it was made may have come to its end unseen.
+      for (const { id, record } of session.runs) {
+        const now = this.runs[id]?.state;
+        if (record.status === "running" && now !== "running" && now !== "queued") void this.#refresh(id);
+      }
     });
     on<Summary>("run", (run) => this.#takeRun(run));
     on<{ running: string | null; order: string[] }>("queue", (queue) => {
@@ -140,7 +184,7 @@ class Live {
 
   #finish(run: Summary): void {
     this.#ended = Date.now();
-    const image = `${this.api}/runs/${run.id}/final`;
+    const image = `${runAddress(this.api, run.id)}/final`;
     this.seen = { run: run.id, step: run.last_step, last: run.last_step, image, kind: "final" };
   }
 
@@ -172,12 +216,27 @@ class Live {
 
   /** A run that was opened while it was made has more to show now. */
   async #refresh(id: string): Promise<void> {
-    const index = session.runs.findIndex((run) => run.id === id);
-    if (index >= 0) session.replace(index, await this.#view(id));
+    const known = session.runs.find((run) => run.id === id);
+    if (known) await this.look(id, known.data.batch);
   }
 
-  async #view(id: string): Promise<RunView> {
-    return new RunView(await this.#source.describe(id), this.#source);
+  /** Looks at a picture of the batch of a run that is open. */
+  async look(id: string, batch: number): Promise<void> {
+    const run = await this.#view(id, batch).catch(() => null);
+    const index = session.runs.findIndex((one) => one.id === id);
+    if (run && index >= 0) session.replace(index, run);
+  }
+
+  async #view(id: string, batch = 0): Promise<RunView | null> {
+    const source = batch > 0 ? new HttpSource(this.api, batch) : this.#source;
+    const told = await source.describe(id);
+    return told && new RunView(told, source);
+  }
+
+  /** What was asked for of a run that is recorded; null where that cannot be read. */
+  async plan(id: string): Promise<Plan | null> {
+    const told = await this.#source.describe(id).catch(() => null);
+    return told?.record.plan ?? null;
   }
 
   /** Queues a run. Gives what is wrong, if anything is. */
@@ -195,13 +254,20 @@ class Live {
   }
 
   async cancel(id: string): Promise<void> {
-    await this.#send(`${this.api}/runs/${id}/cancel`, {});
+    await this.#send(`${runAddress(this.api, id)}/cancel`, {});
   }
 
-  /** Looks into runs that are recorded, the first one in front. */
-  async open(ids: string[], view?: string, step?: string): Promise<void> {
-    const views = await Promise.all(ids.map((id) => this.#view(id).catch(() => null)));
+  /** Looks into runs that are recorded, the first one in front, at a picture of its batch. What is not here is said. */
+  async open(ids: string[], view: View | null = null, step: number | null = null, batch = 0): Promise<void> {
+    const lost: { id: string; why: "none" | "broken" }[] = [];
+    const read = async (id: string, i: number): Promise<RunView | null> => {
+      const run = await this.#view(id, i === 0 ? batch : 0).catch(() => "broken" as const);
+      if (run === null || run === "broken") lost.push({ id, why: run ?? "none" });
+      return run === "broken" ? null : run;
+    };
+    const views = await Promise.all(ids.map(read));
     const found = views.filter((run) => run !== null);
+    this.lost = lost;
     if (!found.length) return;
     session.look(found, view, step);
     window.scrollTo(0, 0);
@@ -216,7 +282,9 @@ class Live {
 
 async function refusal(answer: Response): Promise<Refused> {
   const told = (await answer.json().catch(() => ({}))) as Partial<Refused>;
-  return { error: told.error || `${answer.status} ${answer.statusText}`, ...(told.hint ? { hint: told.hint } : {}) };
+  // Nothing answered at all, unless it says why.
+  const cut = answer.status === 503 ? t().live.cutOff : `${answer.status} ${answer.statusText}`;
+  return { error: told.error || cut, ...(told.hint ? { hint: told.hint } : {}) };
 }
 
 export const live = new Live();

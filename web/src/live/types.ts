@@ -53,8 +53,8 @@ export interface Capabilities {
   read_only: boolean;
   model: { id: string; name: string; size: number; factor: number; guidance_scale: number; steps: number; scheduler: string; small: boolean } | null;
   limits: { steps: number; size: number; pictures: number; queue_per_visitor: number; seconds: number; prompt: number };
-  /** With the ways to place noise levels that each takes. */
-  schedulers: { name: string; about: string; sigmas: string[] }[];
+  /** With the ways to place noise levels that each takes, and whether it takes eta; an older server does not say. */
+  schedulers: { name: string; about: string; sigmas: string[]; takes_eta?: boolean }[];
   visitor: string;
   role: "guest" | "host";
   join: { code: string; address: string } | null;

@@ -13,7 +13,9 @@ export function stack(curves: readonly Curve[]): [step: number, from: number, to
   );
 }
 
-/** The sum of some curves of the same steps. */
+/** The sum of some curves at each step that one of them has. */
 export function added(curves: readonly Curve[]): Curve {
-  return (curves[0] ?? []).map(([step], i) => [step, curves.reduce((sum, curve) => sum + (curve[i]?.[1] ?? 0), 0)]);
+  const sums = new Map<number, number>();
+  for (const [step, value] of curves.flat()) sums.set(step, (sums.get(step) ?? 0) + value);
+  return [...sums].sort(([a], [b]) => a - b);
 }

@@ -15,13 +15,15 @@ export function site(run: RunView, name: string): SiteRow | null {
 }
 
 export function shapes(run: RunView): Shapes {
-  const { channels, height, width } = run.size(run.last);
+  // Of a run with two passes the log has the first one's picture.
+  const { hires } = run.record;
+  const { channels, height, width } = run.size(run.planned);
   const guided = run.plan.guidance_scale > 1 ? 2 : 1;
   const { window } = run.record.tokens;
   return {
     tokens: site(run, "tokens")?.shape ?? (window ? [guided * run.plan.batch_size, window] : null),
     embeddings: site(run, "text_embeddings")?.shape ?? null,
     latents: [run.plan.batch_size, channels, height, width],
-    picture: site(run, "image")?.shape ?? null,
+    picture: hires ? [run.plan.batch_size, 3, hires.height, hires.width] : (site(run, "image")?.shape ?? null),
   };
 }

@@ -1,4 +1,5 @@
 // The keyboard: everything on the page can be reached by a key, none of which fires while something is typed.
+import { lessonState } from "./lesson.svelte";
 import { player } from "./player.svelte";
 import { session } from "./session.svelte";
 
@@ -41,7 +42,8 @@ const MOVES: Record<string, () => void> = {
   l: () => session.go("lesson"),
   m: () => session.go("live"),
   "?": () => (session.help = !session.help),
-  Escape: () => (session.stage = null),
+  // The tour's card lies over everything else.
+  Escape: () => (lessonState.page === null ? (session.stage = null) : (lessonState.page = null)),
 };
 
 /** Whether a key belongs to what has the focus. */
@@ -69,6 +71,8 @@ export function onKey(event: KeyboardEvent): void {
 
 function act(event: KeyboardEvent): boolean {
   const { key } = event;
+  // Without a player on the screen its keys are the browser's: they scroll.
+  if ((session.view === "live" || session.runs.length === 0) && !/^[a-z?]$/i.test(key)) return false;
   if (key === "ArrowLeft" || key === "ArrowRight") {
     player.move((key === "ArrowLeft" ? -1 : 1) * (event.shiftKey ? 10 : 1));
     return true;

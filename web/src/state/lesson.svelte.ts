@@ -18,6 +18,13 @@ class LessonState {
   notes = $state(false);
   /** The page of the tour; null while there is none. */
   page = $state<number | null>(null);
+  /** The button that began the tour: the focus goes back to it. */
+  opener: HTMLElement | null = null;
+
+  tour(opener: HTMLElement): void {
+    this.opener = opener;
+    this.page = 0;
+  }
 
   get right(): number {
     return this.answers.filter((answer) => answer.right).length;

@@ -28,15 +28,10 @@ class Player {
     return Math.max(this.steps.indexOf(this.step), 0);
   }
 
-  /** Takes another run's steps: as far on its way as before, or at the beginning of the page at a half-made picture. */
+  /** Takes a run's steps, and goes to one of them: at the beginning of the page to a half-made picture. */
   load(steps: readonly number[], share = 0.6): void {
     this.steps = steps.length ? steps : [0];
     this.seek(this.steps[Math.round(share * (this.steps.length - 1))]!);
-  }
-
-  /** How far on the way the step is, 0..=1. */
-  get share(): number {
-    return this.steps.length > 1 ? this.index / (this.steps.length - 1) : 0;
   }
 
   /** Shows the nearest step there is. */

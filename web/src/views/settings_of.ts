@@ -13,7 +13,7 @@ function settings(run: RunView, texts: Texts): [string, string][] {
     [o.steps, String(plan.steps)],
     [o.scale, String(plan.guidance_scale)],
     [o.scheduler, plan.scheduler],
-    [o.size, `${plan.width}×${plan.height}`],
+    [o.size, run.record.hires ? o.twoSizes(`${plan.width}×${plan.height}`, `${run.record.hires.width}×${run.record.hires.height}`) : `${plan.width}×${plan.height}`],
     [o.model, model.id],
     [o.strength, plan.strength === undefined ? "–" : String(plan.strength)],
     ["η", String(plan.eta)],
@@ -28,8 +28,18 @@ export function apart(runs: readonly RunView[], texts: Texts): [string, string][
   return all.map((one) => one.filter((_, i) => differs(i)));
 }
 
-/** The step of a run that is as far on its way as `share`, 0..=1. */
+/** The step that would be as far on its way as `share`, 0..=1, if a run came to its end. */
+function meant(run: RunView, share: number): number {
+  return Math.round(share * run.planned);
+}
+
+/** The step of a run that is as far on its way as `share`: the last before it where that is not here. */
 export function stepAt(run: RunView, share: number): number {
-  const { steps } = run.data;
-  return steps[Math.round(share * (steps.length - 1))] ?? 0;
+  const step = meant(run, share);
+  return run.data.steps.filter((own) => own <= step).at(-1) ?? 0;
+}
+
+/** Whether a run ended before it was so far on its way. */
+export function endedBefore(run: RunView, share: number): boolean {
+  return run.last < meant(run, share);
 }
