@@ -52,6 +52,8 @@ pub struct Capabilities {
 struct SchedulerAbout {
     name: &'static str,
     about: &'static str,
+    /// Whether `eta` means something to it: with others a run that names one is refused.
+    takes_eta: bool,
     /// The ways to place its noise levels that can be asked for.
     sigmas: Vec<&'static str>,
 }
@@ -70,7 +72,7 @@ struct JoinAbout {
 pub async fn capabilities(State(desk): State<Arc<Desk>>, caller: Caller) -> Json<Capabilities> {
     let about = |kind: SchedulerKind| {
         let sigmas = kind.sigmas().into_iter().map(Sigmas::name).collect();
-        SchedulerAbout { name: kind.name(), about: kind.about(), sigmas }
+        SchedulerAbout { name: kind.name(), about: kind.about(), takes_eta: kind.takes_eta(), sigmas }
     };
     let join = desk.door.codes().map(|codes| JoinAbout { code: codes.join.clone(), address: desk.address(None) });
     Json(Capabilities {
@@ -105,7 +107,7 @@ pub struct Placed {
     (status = 202, body = Placed), (status = 422, body = Refused, description = "it cannot be made"),
     (status = 413, body = Refused, description = "too much was sent"),
     (status = 429, body = Refused, description = "too many of the visitor's runs wait"),
-    (status = 503, body = Refused, description = "the queue is full"),
+    (status = 503, body = Refused, description = "the queue is full, or many large pictures are being sent"),
     (status = 403, body = Refused, description = "the server only shows")))]
 pub async fn submit(
     State(desk): State<Arc<Desk>>,
@@ -113,7 +115,8 @@ pub async fn submit(
     sent: Sent<Asked, LARGE>,
 ) -> Result<(StatusCode, Json<Placed>), Refusal> {
     blocking(move || {
-        let summary = queue(&desk, &caller, &sent.value)?;
+        let Sent { value, place: _place } = sent;
+        let summary = queue(&desk, &caller, &value)?;
         let place = desk.summary(&summary.id).and_then(|(_, place)| place);
         Ok((StatusCode::ACCEPTED, Json(Placed { summary, place })))
     })

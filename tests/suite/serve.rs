@@ -4,6 +4,7 @@
 
 mod client;
 mod clients;
+mod crowd;
 mod doors;
 mod lost;
 mod watching;
