@@ -8,7 +8,7 @@ use super::id::RunId;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::settings::{Model, Settings};
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Stamp};
 use super::store::{Entry, Pictures, Store};
 use super::summary::{State, Summary};
 use super::visitor::{Door, Role, Visitor};
@@ -107,6 +107,7 @@ impl Desk {
             books.shelf.put(Summary::of_entry(&entry));
             books.entries.insert(entry.id.clone(), entry);
         }
+        books.look();
         Ok(Desk {
             settings,
             model,
@@ -243,6 +244,7 @@ impl Desk {
     fn end(&self, books: &mut Books, id: &RunId, state: State, failure: Option<String>) {
         books.entries.remove(id);
         let recorded = Shelf::open(&self.settings.runs, id);
+        books.shelf.settle(id);
         self.change(books, id, |summary| {
             (summary.state, summary.failure) = (state, failure);
             summary.seconds = recorded.as_ref().map(|run| run.record().timings.total_seconds);
@@ -300,6 +302,16 @@ impl Desk {
     /// A recorded run's file; `name` is one that the record's layout gives.
     pub fn run_file(&self, id: &RunId, name: &str) -> Option<Vec<u8>> {
         Shelf::file(&self.settings.runs, id, name)
+    }
+
+    /// The folders with runs that are not shown, each with why.
+    pub fn passed_over(&self) -> Vec<String> {
+        self.books().shelf.passed_over()
+    }
+
+    /// What changes when a run, or one of its files, is another than before; none where it is not there.
+    pub fn stamps(&self, id: &RunId, name: &str) -> Option<[Stamp; 2]> {
+        Shelf::stamps(&self.settings.runs, id, name)
     }
 
     /// The order of the queue.

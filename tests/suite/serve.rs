@@ -6,5 +6,6 @@ mod client;
 mod clients;
 mod crowd;
 mod doors;
+mod folders;
 mod lost;
 mod watching;
