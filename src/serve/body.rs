@@ -95,7 +95,7 @@ async fn place() -> Result<Place, Refusal> {
     let free = tokio::time::timeout(FOR_A_PLACE, LARGE_ONES.acquire()).await.ok().and_then(Result::ok);
     free.ok_or_else(|| {
         let message = "many large pictures are being sent at this moment";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message, "send it again in a moment")
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message, "send it again in a moment").coded("many_large")
     })
 }
 
@@ -137,10 +137,9 @@ impl Coming {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| Refusal {
-        status: StatusCode::UNPROCESSABLE_ENTITY,
-        error: format!("this is not what is asked for here: {error}"),
-        hint: Some("`/api/openapi.json` describes it".into()),
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("this is not what is asked for here: {error}");
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message, "`/api/openapi.json` describes it")
     })
 }
 
@@ -162,13 +161,14 @@ pub fn picture(text: &str) -> Result<Vec<u8>, Refusal> {
         .and_then(|head| head.into_dimensions().ok())
         .ok_or_else(|| unusable("a picture is neither PNG nor JPEG nor WebP", "open it in a picture viewer"))?;
     if width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(unusable(format!("a picture of {width}×{height} is too large"), "make it 16 megapixels at most"));
+        return Err(unusable(format!("a picture of {width}×{height} is too large"), "make it 16 megapixels at most")
+            .coded("picture_too_large"));
     }
     Ok(bytes)
 }
 
 fn unusable(error: impl Into<String>, hint: &str) -> Refusal {
-    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error, hint)
+    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error, hint).coded("picture_unreadable")
 }
 
 #[cfg(test)]

@@ -154,10 +154,12 @@ impl Desk {
         let (books, limits) = (self.books(), &self.settings.limits);
         if books.queue.count(visitor) >= limits.queue_per_visitor {
             let message = format!("{} runs of yours wait already, which is the most", limits.queue_per_visitor);
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "wait for one, or cancel one"));
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "wait for one, or cancel one")
+                .coded("too_many_waiting"));
         }
         if books.queue.len() >= limits.queue {
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the queue is full", "try again in a while"));
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the queue is full", "try again in a while")
+                .coded("queue_full"));
         }
         Ok(())
     }
@@ -172,7 +174,8 @@ impl Desk {
             return books.shelf.get(id).cloned().ok_or_else(|| Refusal::not_found("run"));
         };
         if owner != *visitor && role != Role::Host {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "this run is somebody else's", "you can cancel your own"));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "this run is somebody else's", "you can cancel your own")
+                .coded("not_yours"));
         }
         // Before it stops: a server that is killed in between must not make it again.
         self.store.as_ref().map_or(Ok(()), |store| store.remove(id))?;
@@ -351,4 +354,5 @@ impl Books {
 /// The refusal of a server that only shows.
 pub fn read_only() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "this server only shows recorded runs", "it was started with `--read-only`")
+        .coded("read_only")
 }

@@ -143,11 +143,12 @@ pub async fn try_code(desk: &Desk, code: &str, from: IpAddr) -> Result<Role, Ref
         Answer::Welcome(role) => Ok(role),
         Answer::Wrong => {
             tokio::time::sleep(WRONG_CODE).await;
-            Err(Refusal::new(StatusCode::UNAUTHORIZED, "this is not the code", "the lecturer has it"))
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, "this is not the code", "the lecturer has it")
+                .coded("wrong_code"))
         }
         Answer::TooMany => {
             let message = "many wrong codes came from this address: none is looked at for a minute";
-            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "try again later"))
+            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "try again later").coded("too_many_codes"))
         }
     }
 }

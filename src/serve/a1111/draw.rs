@@ -93,7 +93,9 @@ pub async fn make(desk: &Arc<Desk>, caller: &Caller, id: &RunId) -> Result<Summa
         () = raised(&mut closing) => None,
     };
     leaving.id = None;
-    ended.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends", "the run stays in its queue"))
+    ended.ok_or_else(|| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends", "the run stays in its queue").coded("ends")
+    })
 }
 
 /// Cancels a run if it is dropped while it has one.
