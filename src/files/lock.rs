@@ -28,6 +28,14 @@ impl Hold {
     /// # Errors
     /// When another process has it, or the folder cannot be written in.
     pub fn take(folder: &Path) -> Result<Hold> {
+        Hold::take_or(folder, || busy(folder))
+    }
+
+    /// The same, with another error for a folder that another process has.
+    ///
+    /// # Errors
+    /// As [`Hold::take`].
+    pub fn take_or(folder: &Path, busy: impl FnOnce() -> Error) -> Result<Hold> {
         let path = folder.join(LOCK_FILE);
         for _ in 0..TRIES.0 {
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("create", &path)?;
@@ -39,7 +47,7 @@ impl Hold {
                 Err(TryLockError::Error(_)) => return Ok(Hold { path, locked: false, file }),
             }
         }
-        Err(busy(folder))
+        Err(busy())
     }
 
     /// Whether others are kept out: not where the file system knows no locks.

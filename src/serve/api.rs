@@ -18,14 +18,15 @@ use crate::scheduler::SchedulerKind;
 use crate::trace::reader::Run;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// What is whole on disk stays as it is.
-const KEEP: &str = "private, max-age=3600";
+/// A browser may keep what is whole on disk, but asks each time whether it is still that: folders are replaced, and their
+/// names used again.
+const ASK: &str = "private, no-cache";
 
 /// What the server offers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,6 +53,8 @@ pub struct Capabilities {
 struct SchedulerAbout {
     name: &'static str,
     about: &'static str,
+    /// Whether `eta` means something to it: with others a run that names one is refused.
+    takes_eta: bool,
     /// The ways to place its noise levels that can be asked for.
     sigmas: Vec<&'static str>,
 }
@@ -70,7 +73,7 @@ struct JoinAbout {
 pub async fn capabilities(State(desk): State<Arc<Desk>>, caller: Caller) -> Json<Capabilities> {
     let about = |kind: SchedulerKind| {
         let sigmas = kind.sigmas().into_iter().map(Sigmas::name).collect();
-        SchedulerAbout { name: kind.name(), about: kind.about(), sigmas }
+        SchedulerAbout { name: kind.name(), about: kind.about(), takes_eta: kind.takes_eta(), sigmas }
     };
     let join = desk.door.codes().map(|codes| JoinAbout { code: codes.join.clone(), address: desk.address(None) });
     Json(Capabilities {
@@ -105,7 +108,7 @@ pub struct Placed {
     (status = 202, body = Placed), (status = 422, body = Refused, description = "it cannot be made"),
     (status = 413, body = Refused, description = "too much was sent"),
     (status = 429, body = Refused, description = "too many of the visitor's runs wait"),
-    (status = 503, body = Refused, description = "the queue is full"),
+    (status = 503, body = Refused, description = "the queue is full, or many large pictures are being sent"),
     (status = 403, body = Refused, description = "the server only shows")))]
 pub async fn submit(
     State(desk): State<Arc<Desk>>,
@@ -113,7 +116,8 @@ pub async fn submit(
     sent: Sent<Asked, LARGE>,
 ) -> Result<(StatusCode, Json<Placed>), Refusal> {
     blocking(move || {
-        let summary = queue(&desk, &caller, &sent.value)?;
+        let Sent { value, place: _place } = sent;
+        let summary = queue(&desk, &caller, &value)?;
         let place = desk.summary(&summary.id).and_then(|(_, place)| place);
         Ok((StatusCode::ACCEPTED, Json(Placed { summary, place })))
     })
@@ -171,7 +175,7 @@ pub struct OfBatch {
 #[utoipa::path(get, path = "/api/runs/{id}/record", tag = "looking",
     params(("id" = String, Path), ("batch" = Option<usize>, Query, description = "which picture, from 0")),
     responses((status = 200, description = "`RunData` of `web/src/data/types.ts`", body = serde_json::Value),
-        (status = 404, body = Refused)))]
+        (status = 404, body = Refused), (status = 422, body = Refused, description = "the batch has no such picture")))]
 pub async fn record(
     State(desk): State<Arc<Desk>>,
     _: Caller,
@@ -190,21 +194,27 @@ pub async fn record(
     params(("id" = String, Path), ("step" = usize, Path),
         ("quantity" = String, Path, description = "`latents`, `noise_uncond`, `noise_text`, `noise_guided`, `predicted_original`"),
         ("batch" = Option<usize>, Query, description = "which picture, from 0")),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Refused)))]
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 304, description = "`If-None-Match` has its `ETag`"), (status = 404, body = Refused),
+        (status = 422, body = Refused, description = "the batch has no such picture")))]
 pub async fn tensor(
     State(desk): State<Arc<Desk>>,
     _: Caller,
     Path((id, step, quantity)): Path<(String, String, String)>,
     Query(of): Query<OfBatch>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     blocking(move || {
         let missing = || Refusal::not_found("tensor");
-        let (run, what) = (open(&desk, &id)?, quantity.parse::<Quantity>().map_err(|_| missing())?);
+        let what = quantity.parse::<Quantity>().map_err(|_| missing())?;
         let step: usize = step.parse().map_err(|_| missing())?;
-        // Not every number is a step: what is read is one that the folder lists.
-        let there = run.steps()?.contains(&step);
-        let tensor = there.then(|| run.tensor(step, what, of.batch)).transpose()?.flatten().ok_or_else(missing)?;
-        Ok(numbers(tensor.iter()))
+        kept(&desk, &id, &schema::step_file(step), &headers, NUMBERS, || {
+            let run = open(&desk, &id)?;
+            // Not every number is a step: what is read is one that the folder lists.
+            let there = run.steps()?.contains(&step);
+            let tensor = there.then(|| run.tensor(step, what, of.batch)).transpose()?.flatten().ok_or_else(missing)?;
+            Ok(bytes_of(tensor.iter()))
+        })
     })
     .await
 }
@@ -214,18 +224,23 @@ pub async fn tensor(
 #[utoipa::path(get, path = "/api/runs/{id}/attention/{step}", tag = "looking",
     params(("id" = String, Path), ("step" = usize, Path),
         ("batch" = Option<usize>, Query, description = "which picture, from 0")),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Refused)))]
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 304, description = "`If-None-Match` has its `ETag`"), (status = 404, body = Refused),
+        (status = 422, body = Refused, description = "the batch has no such picture")))]
 pub async fn word_maps(
     State(desk): State<Arc<Desk>>,
     _: Caller,
     Path((id, step)): Path<(String, String)>,
     Query(of): Query<OfBatch>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     blocking(move || {
         let missing = || Refusal::not_found("step's attention");
-        let (run, step) = (open(&desk, &id)?, step.parse().map_err(|_| missing())?);
-        let maps = maps_of(&run, step, of.batch)?.ok_or_else(missing)?;
-        Ok(numbers(maps.iter().flatten()))
+        let step = step.parse().map_err(|_| missing())?;
+        kept(&desk, &id, schema::RECORD_FILE, &headers, NUMBERS, || {
+            let maps = maps_of(&open(&desk, &id)?, step, of.batch)?.ok_or_else(missing)?;
+            Ok(bytes_of(maps.iter().flatten()))
+        })
     })
     .await
 }
@@ -235,27 +250,33 @@ pub async fn word_maps(
 #[utoipa::path(get, path = "/api/runs/{id}/heads/{layer}", tag = "looking",
     params(("id" = String, Path), ("layer" = usize, Path, description = "its place in the record, from 0"),
         ("batch" = Option<usize>, Query, description = "which picture, from 0")),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Refused)))]
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 304, description = "`If-None-Match` has its `ETag`"), (status = 404, body = Refused),
+        (status = 422, body = Refused, description = "the batch has no such picture")))]
 pub async fn head_maps(
     State(desk): State<Arc<Desk>>,
     _: Caller,
     Path((id, layer)): Path<(String, String)>,
     Query(of): Query<OfBatch>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     blocking(move || {
         let missing = || Refusal::not_found("layer's heads");
-        let (run, layer) = (open(&desk, &id)?, layer.parse().map_err(|_| missing())?);
-        let maps = heads_of(&run, layer, of.batch)?.ok_or_else(missing)?;
-        Ok(numbers(maps.iter()))
+        let layer = layer.parse().map_err(|_| missing())?;
+        kept(&desk, &id, schema::RECORD_FILE, &headers, NUMBERS, || {
+            let maps = heads_of(&open(&desk, &id)?, layer, of.batch)?.ok_or_else(missing)?;
+            Ok(bytes_of(maps.iter()))
+        })
     })
     .await
 }
 
+/// What numbers are sent as.
+const NUMBERS: &str = "application/octet-stream";
+
 /// Numbers as they are, f32, little-endian.
-fn numbers<'a>(all: impl Iterator<Item = &'a f32>) -> Response {
-    let bytes: Vec<u8> = all.flat_map(|number| number.to_le_bytes()).collect();
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEEP)];
-    (headers, bytes).into_response()
+fn bytes_of<'a>(all: impl Iterator<Item = &'a f32>) -> Vec<u8> {
+    all.flat_map(|number| number.to_le_bytes()).collect()
 }
 
 /// A step's decoded picture, PNG.
@@ -263,17 +284,19 @@ fn numbers<'a>(all: impl Iterator<Item = &'a f32>) -> Response {
     params(("id" = String, Path), ("step" = usize, Path),
         ("what" = String, Path, description = "`latents` or `predicted_original`"),
         ("batch" = Option<usize>, Query, description = "which picture, from 0")),
-    responses((status = 200, content_type = "image/png"), (status = 404, body = Refused)))]
+    responses((status = 200, content_type = "image/png"),
+        (status = 304, description = "`If-None-Match` has its `ETag`"), (status = 404, body = Refused)))]
 pub async fn step_picture(
     State(desk): State<Arc<Desk>>,
     _: Caller,
     Path((id, step, what)): Path<(String, String, String)>,
     Query(of): Query<OfBatch>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     blocking(move || {
         let missing = || Refusal::not_found("picture");
         let (step, what) = (step.parse().map_err(|_| missing())?, what.parse().map_err(|_| missing())?);
-        png(&desk, &id, &schema::picture_file(step, what, of.batch))
+        png(&desk, &id, &schema::picture_file(step, what, of.batch), &headers)
     })
     .await
 }
@@ -281,14 +304,16 @@ pub async fn step_picture(
 /// The finished picture, PNG, with the settings that it carries.
 #[utoipa::path(get, path = "/api/runs/{id}/final", tag = "looking",
     params(("id" = String, Path), ("batch" = Option<usize>, Query, description = "which picture, from 0")),
-    responses((status = 200, content_type = "image/png"), (status = 404, body = Refused)))]
+    responses((status = 200, content_type = "image/png"),
+        (status = 304, description = "`If-None-Match` has its `ETag`"), (status = 404, body = Refused)))]
 pub async fn final_picture(
     State(desk): State<Arc<Desk>>,
     _: Caller,
     Path(id): Path<String>,
     Query(of): Query<OfBatch>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    blocking(move || png(&desk, &id, &schema::final_file(of.batch))).await
+    blocking(move || png(&desk, &id, &schema::final_file(of.batch), &headers)).await
 }
 
 /// A recorded run.
@@ -297,10 +322,39 @@ fn open(desk: &Desk, id: &str) -> Result<Run, Refusal> {
 }
 
 /// A picture of a run as it stands on disk. Its name is made here of numbers.
-fn png(desk: &Desk, id: &str, file: &str) -> Result<Response, Refusal> {
-    let bytes =
-        RunId::parse(id).and_then(|id| desk.run_file(&id, file)).ok_or_else(|| Refusal::not_found("picture"))?;
-    Ok(([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, KEEP)], bytes).into_response())
+fn png(desk: &Desk, id: &str, file: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
+    kept(desk, id, file, headers, "image/png", || {
+        RunId::parse(id).and_then(|id| desk.run_file(&id, file)).ok_or_else(|| Refusal::not_found("picture"))
+    })
+}
+
+/// What is made of a run's file, of this kind; or word that the asker has it already, if neither file nor record were
+/// written since.
+fn kept(
+    desk: &Desk,
+    id: &str,
+    file: &str,
+    headers: &HeaderMap,
+    kind: &str,
+    make: impl FnOnce() -> Result<Vec<u8>, Refusal>,
+) -> Result<Response, Refusal> {
+    // Before it is read: what is replaced in between is asked for once more, and not kept under the new one's tag.
+    let stamps = RunId::parse(id).and_then(|id| desk.stamps(&id, file));
+    let Some(tag) = stamps.map(|[run, file]| format!("\"{}-{}\"", run.text(), file.text())) else {
+        return Ok(([(header::CONTENT_TYPE, kind)], make()?).into_response());
+    };
+    let own = [(header::CACHE_CONTROL, ASK), (header::ETAG, tag.as_str())];
+    if is_known(headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, own).into_response());
+    }
+    Ok((own, [(header::CONTENT_TYPE, kind)], make()?).into_response())
+}
+
+/// Whether the asker has what goes by this tag.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
 /// Does what takes the disk's time where it keeps no other request waiting.

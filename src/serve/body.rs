@@ -1,7 +1,7 @@
 //! Reading what is sent: JSON of a limited size, within a limited time, a few large ones at once.
 
 use super::refusal::Refusal;
-use axum::body::{Bytes, HttpBody, to_bytes};
+use axum::body::{BodyDataStream, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use base64::Engine;
@@ -9,8 +9,9 @@ use base64::prelude::BASE64_STANDARD;
 use image::ImageReader;
 use serde::de::DeserializeOwned;
 use std::io::Cursor;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_stream::StreamExt;
 
 /// The most bytes of a request without pictures.
 pub const SMALL: usize = 1 << 20;
@@ -24,6 +25,12 @@ const LONGEST_SIDE: u32 = 8192;
 const MOST_PIXELS: u64 = 16 << 20;
 /// How long a body may be on its way.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a large body waits for its place among those that are in memory.
+const FOR_A_PLACE: Duration = Duration::from_secs(15);
+
+/// A place among the large bodies. Whoever has taken out of a body what is needed gives it back at once, and keeps it
+/// through no queue: eight runs that wait would keep everybody else's pictures out.
+pub type Place = SemaphorePermit<'static>;
 
 /// Something that was sent as JSON, at most `MOST` bytes of it. An empty body is an empty object.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ pub struct Sent<T, const MOST: usize> {
     /// What was sent.
     pub value: T,
     /// Held while something large is in memory.
-    pub permit: Option<SemaphorePermit<'static>>,
+    pub place: Option<Place>,
 }
 
 impl<T: DeserializeOwned, S: Send + Sync, const MOST: usize> FromRequest<S> for Sent<T, MOST> {
@@ -41,50 +48,98 @@ impl<T: DeserializeOwned, S: Send + Sync, const MOST: usize> FromRequest<S> for 
         let kind =
             request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-        let (permit, bytes) = read(request, MOST).await?;
+        let (place, bytes) = read(request, MOST).await?;
         if bytes.is_empty() {
-            return Ok(Sent { value: parse(b"{}")?, permit });
+            return Ok(Sent { value: parse(b"{}")?, place });
         }
         if !is_json {
             let (status, message) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "this is not sent as JSON");
             return Err(Refusal::new(status, message, "send `Content-Type: application/json`"));
         }
-        Ok(Sent { value: parse(&bytes)?, permit })
+        Ok(Sent { value: parse(&bytes)?, place })
     }
 }
 
-async fn read(request: Request, most: usize) -> Result<(Option<SemaphorePermit<'static>>, Bytes), Refusal> {
-    let too_large = || {
-        let message = format!("more than {} MiB were sent", most >> 20);
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message, "send smaller pictures")
-    };
-    let hint = request.body().size_hint();
-    if hint.lower() > most as u64 {
-        return Err(too_large());
+/// Reads a body. One that is large, by what it says or because it has come to be so, waits for a place first; that time is
+/// not counted as its sender's.
+async fn read(request: Request, most: usize) -> Result<(Option<Place>, Vec<u8>), Refusal> {
+    let least = request.body().size_hint().lower();
+    if least > most as u64 {
+        return Err(too_large(most));
     }
-    let reading = async {
-        let large = hint.upper().is_none_or(|bytes| bytes > SMALL as u64);
-        // It is closed never.
-        let permit = if large { LARGE_ONES.acquire().await.ok() } else { None };
-        (permit, to_bytes(request.into_body(), most).await)
-    };
-    match tokio::time::timeout(PATIENCE, reading).await {
-        Ok((permit, Ok(bytes))) => Ok((permit, bytes)),
-        Ok((_, Err(error))) if is_limit(&error) => Err(too_large()),
-        Ok((_, Err(_))) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the request broke off", "send it again")),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to come", "send it faster")),
+    let mut coming = Coming { body: request.into_body().into_data_stream(), bytes: vec![], left: PATIENCE };
+    if least <= SMALL as u64 && coming.read(SMALL.min(most)).await? {
+        return Ok((None, coming.bytes));
+    }
+    if coming.bytes.len() > most {
+        return Err(too_large(most));
+    }
+    let place = place().await?;
+    match coming.read(most).await? {
+        true => Ok((Some(place), coming.bytes)),
+        false => Err(too_large(most)),
     }
 }
 
-fn is_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"))
+fn too_large(most: usize) -> Refusal {
+    let message = format!("more than {} MiB were sent", most >> 20);
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message, "send smaller pictures")
+}
+
+/// A place for a large body.
+///
+/// # Errors
+/// When none comes free for a while.
+async fn place() -> Result<Place, Refusal> {
+    // Nobody closes the semaphore.
+    let free = tokio::time::timeout(FOR_A_PLACE, LARGE_ONES.acquire()).await.ok().and_then(Result::ok);
+    free.ok_or_else(|| {
+        let message = "many large pictures are being sent at this moment";
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message, "send it again in a moment").coded("many_large")
+    })
+}
+
+/// A body on its way.
+struct Coming {
+    body: BodyDataStream,
+    bytes: Vec<u8>,
+    /// How long the rest may take.
+    left: Duration,
+}
+
+impl Coming {
+    /// Reads until the end, or until there are more than so many bytes; says whether it was the end.
+    ///
+    /// # Errors
+    /// When it breaks off, or takes too long.
+    async fn read(&mut self, most: usize) -> Result<bool, Refusal> {
+        let began = Instant::now();
+        let reading = async {
+            while let Some(piece) = self.body.next().await {
+                self.bytes.extend_from_slice(&piece?);
+                if self.bytes.len() > most {
+                    return Ok(false);
+                }
+            }
+            Ok::<bool, axum::Error>(true)
+        };
+        let read = tokio::time::timeout(self.left, reading).await;
+        self.left = self.left.saturating_sub(began.elapsed());
+        match read {
+            Ok(Ok(ended)) => Ok(ended),
+            Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the request broke off", "send it again")),
+            Err(_) => {
+                let message = "the request took too long to come";
+                Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message, "send it faster"))
+            }
+        }
+    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| Refusal {
-        status: StatusCode::UNPROCESSABLE_ENTITY,
-        error: format!("this is not what is asked for here: {error}"),
-        hint: Some("`/api/openapi.json` describes it".into()),
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("this is not what is asked for here: {error}");
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message, "`/api/openapi.json` describes it")
     })
 }
 
@@ -106,13 +161,14 @@ pub fn picture(text: &str) -> Result<Vec<u8>, Refusal> {
         .and_then(|head| head.into_dimensions().ok())
         .ok_or_else(|| unusable("a picture is neither PNG nor JPEG nor WebP", "open it in a picture viewer"))?;
     if width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(unusable(format!("a picture of {width}×{height} is too large"), "make it 16 megapixels at most"));
+        return Err(unusable(format!("a picture of {width}×{height} is too large"), "make it 16 megapixels at most")
+            .coded("picture_too_large"));
     }
     Ok(bytes)
 }
 
 fn unusable(error: impl Into<String>, hint: &str) -> Refusal {
-    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error, hint)
+    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error, hint).coded("picture_unreadable")
 }
 
 #[cfg(test)]

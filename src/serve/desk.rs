@@ -8,7 +8,7 @@ use super::id::RunId;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::settings::{Model, Settings};
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Stamp};
 use super::store::{Entry, Pictures, Store};
 use super::summary::{State, Summary};
 use super::visitor::{Door, Role, Visitor};
@@ -107,6 +107,7 @@ impl Desk {
             books.shelf.put(Summary::of_entry(&entry));
             books.entries.insert(entry.id.clone(), entry);
         }
+        books.look();
         Ok(Desk {
             settings,
             model,
@@ -153,10 +154,12 @@ impl Desk {
         let (books, limits) = (self.books(), &self.settings.limits);
         if books.queue.count(visitor) >= limits.queue_per_visitor {
             let message = format!("{} runs of yours wait already, which is the most", limits.queue_per_visitor);
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "wait for one, or cancel one"));
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "wait for one, or cancel one")
+                .coded("too_many_waiting"));
         }
         if books.queue.len() >= limits.queue {
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the queue is full", "try again in a while"));
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the queue is full", "try again in a while")
+                .coded("queue_full"));
         }
         Ok(())
     }
@@ -171,7 +174,8 @@ impl Desk {
             return books.shelf.get(id).cloned().ok_or_else(|| Refusal::not_found("run"));
         };
         if owner != *visitor && role != Role::Host {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "this run is somebody else's", "you can cancel your own"));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "this run is somebody else's", "you can cancel your own")
+                .coded("not_yours"));
         }
         // Before it stops: a server that is killed in between must not make it again.
         self.store.as_ref().map_or(Ok(()), |store| store.remove(id))?;
@@ -243,6 +247,7 @@ impl Desk {
     fn end(&self, books: &mut Books, id: &RunId, state: State, failure: Option<String>) {
         books.entries.remove(id);
         let recorded = Shelf::open(&self.settings.runs, id);
+        books.shelf.settle(id);
         self.change(books, id, |summary| {
             (summary.state, summary.failure) = (state, failure);
             summary.seconds = recorded.as_ref().map(|run| run.record().timings.total_seconds);
@@ -302,6 +307,16 @@ impl Desk {
         Shelf::file(&self.settings.runs, id, name)
     }
 
+    /// The folders with runs that are not shown, each with why.
+    pub fn passed_over(&self) -> Vec<String> {
+        self.books().shelf.passed_over()
+    }
+
+    /// What changes when a run, or one of its files, is another than before; none where it is not there.
+    pub fn stamps(&self, id: &RunId, name: &str) -> Option<[Stamp; 2]> {
+        Shelf::stamps(&self.settings.runs, id, name)
+    }
+
     /// The order of the queue.
     pub fn order(&self) -> (Option<RunId>, Vec<RunId>) {
         let books = self.books();
@@ -339,4 +354,5 @@ impl Books {
 /// The refusal of a server that only shows.
 pub fn read_only() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "this server only shows recorded runs", "it was started with `--read-only`")
+        .coded("read_only")
 }

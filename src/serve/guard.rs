@@ -17,8 +17,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The cookie by which a visitor is known.
-pub const COOKIE: &str = "sdviz";
+/// Begins the name of the cookie by which a visitor is known.
+const COOKIE: &str = "sdviz";
 /// What may be read before the door is opened: the page, which asks for the code.
 const OPEN: [&str; 5] = ["/", "/page.js", "/page.css", "/join", "/api/openapi.json"];
 /// How long a wrong code waits for its answer.
@@ -115,7 +115,7 @@ pub async fn identify(State(desk): State<Arc<Desk>>, mut request: Request, next:
 }
 
 async fn caller(desk: &Desk, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Refusal> {
-    if let Some(token) = cookie(headers)
+    if let Some(token) = cookie(headers, desk.settings.port)
         && let Some(role) = desk.door.role(token)
     {
         return Ok(Caller { visitor: Visitor::of_token(token), role });
@@ -129,36 +129,45 @@ async fn caller(desk: &Desk, headers: &HeaderMap, peer: Option<Peer>) -> Result<
     if password.is_empty() {
         return Err(no_code());
     }
-    Ok(Caller { visitor, role: try_code(desk, &password).await? })
+    Ok(Caller { visitor, role: try_code(desk, &password, address).await? })
 }
 
-/// What a code opens; a wrong one waits for its answer.
+/// What a code opens that comes from this address; a wrong one waits for its answer, and where there were many wrong ones
+/// every code but the lecturer's waits to be looked at.
 ///
 /// # Errors
 /// When it opens nothing.
-pub async fn try_code(desk: &Desk, code: &str) -> Result<Role, Refusal> {
-    match desk.door.try_code(code) {
+pub async fn try_code(desk: &Desk, code: &str, from: IpAddr) -> Result<Role, Refusal> {
+    tokio::time::sleep(desk.door.pause(code)).await;
+    match desk.door.try_code(code, from) {
         Answer::Welcome(role) => Ok(role),
         Answer::Wrong => {
             tokio::time::sleep(WRONG_CODE).await;
-            Err(Refusal::new(StatusCode::UNAUTHORIZED, "this is not the code", "the lecturer has it"))
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, "this is not the code", "the lecturer has it")
+                .coded("wrong_code"))
         }
         Answer::TooMany => {
-            let message = "there were many wrong codes: none is looked at for a minute";
-            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "try again later"))
+            let message = "many wrong codes came from this address: none is looked at for a minute";
+            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, message, "try again later").coded("too_many_codes"))
         }
     }
 }
 
-/// The token in a request's cookie.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The token in a request's cookie for the server at this port.
+pub fn cookie(headers: &HeaderMap, port: u16) -> Option<&str> {
+    let name = cookie_name(port);
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    all.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix(&name)?.strip_prefix('='))
 }
 
 /// The header that gives a visitor a cookie. No script reads it, no other site's request carries it.
-pub fn set_cookie(token: &str) -> String {
-    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000")
+pub fn set_cookie(token: &str, port: u16) -> String {
+    format!("{}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000", cookie_name(port))
+}
+
+/// The port is in the name: browsers send a host's cookies to all its ports, and another server there would take ours away.
+fn cookie_name(port: u16) -> String {
+    format!("{COOKIE}-{port}")
 }
 
 /// User and password of HTTP's simplest way to log in.
@@ -203,9 +212,9 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, "a=b; sdvizard=x".parse().unwrap());
-        assert_eq!(cookie(&headers), None);
-        headers.append(header::COOKIE, "c=d;sdviz=0123".parse().unwrap());
-        assert_eq!(cookie(&headers), Some("0123"));
+        headers.append(header::COOKIE, "a=b; sdviz=x; sdviz-78601=y; sdviz-7861=z".parse().unwrap());
+        assert_eq!(cookie(&headers, 7860), None);
+        headers.append(header::COOKIE, "c=d;sdviz-7860=0123".parse().unwrap());
+        assert_eq!(cookie(&headers, 7860), Some("0123"));
     }
 }

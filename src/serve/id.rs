@@ -1,5 +1,5 @@
-//! Ids of runs: ULIDs, 26 letters and digits that sort by when they were given out. An id from a request is a name to look
-//! up, never a path.
+//! Ids of runs: the names of their folders. Those that are given out here are ULIDs, 26 letters and digits that sort by when
+//! they were given out; folders that others made have any name. An id from a request is a name to look up, never a path.
 
 use super::chance;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Crockford's digits.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Bytes of a folder's name, which is what file systems take.
+const LONGEST: usize = 255;
 /// Random bits behind the time.
 const RANDOM_BITS: u32 = 80;
 
@@ -29,11 +31,11 @@ impl RunId {
         RunId((0..26).map(|place| char::from(DIGITS[(*last >> (125 - 5 * place)) as usize & 31])).collect())
     }
 
-    /// A name from a request or a folder, if it can be a run's: letters, digits, `-`, `_` and dots, none of them first.
+    /// A name from a request or a folder, if it can be a run's: that of one folder, not hidden. Whether there is such a run
+    /// the folder's listing says.
     pub fn parse(name: &str) -> Option<RunId> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        (first && name.len() <= 100 && name.chars().all(allowed)).then(|| RunId(name.into()))
+        let one_folder = !name.is_empty() && name.len() <= LONGEST && !name.contains(['/', '\\', '\0']);
+        (one_folder && !name.starts_with('.')).then(|| RunId(name.into()))
     }
 
     /// The name.
@@ -63,11 +65,11 @@ mod tests {
 
     #[test]
     fn what_could_lead_out_of_the_folder_is_no_id() {
-        for bad in
-            ["", ".", "..", "../run", "a/b", "a\\b", ".queue", "-rf", "a\0", "a b", "%2e%2e", "é", &"a".repeat(101)]
-        {
+        for bad in ["", ".", "..", "../run", "a/b", "a\\b", "/", ".queue", "a\0", &"a".repeat(256)] {
             assert_eq!(RunId::parse(bad), None, "{bad:?}");
         }
-        assert_eq!(RunId::parse("run-2").unwrap().as_str(), "run-2");
+        for name in ["run-2", "my run", "苹果", "_x", "-rf", "%2e%2e", "a..b"] {
+            assert_eq!(RunId::parse(name).unwrap().as_str(), name);
+        }
     }
 }

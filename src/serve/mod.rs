@@ -36,11 +36,15 @@ pub use visitor::Codes;
 use crate::error::{Error, IoContext, Result};
 use crate::model::resolve::ModelChoice;
 use crate::pipeline::Pipeline;
+use crate::say::say;
 use desk::Desk;
 use preview::Painter;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use tokio::net::TcpListener;
+
+/// Folders with runs that are not shown, as far as they are named.
+const NAMED: usize = 5;
 
 /// A server that is ready to answer.
 #[derive(Debug)]
@@ -54,8 +58,13 @@ impl Server {
     /// Opens the runs folder with what the last server has left in its queue, and the port.
     ///
     /// # Errors
-    /// When the folder cannot be used, another server has it, or the port is taken.
+    /// When the folder cannot be used, is not there although runs are only to be shown, another server has it, or the port is
+    /// taken.
     pub fn open(mut settings: Settings, pipeline: Option<&Pipeline>) -> Result<Server> {
+        if settings.read_only && !settings.runs.is_dir() {
+            let message = format!("there is no folder `{}` to show runs of", settings.runs.display());
+            return Err(Error::invalid(message, "name the folder that your runs are in with `--runs`"));
+        }
         let model = pipeline.map(settings::Model::of).transpose()?;
         let address = SocketAddr::new(settings.address, settings.port);
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
@@ -66,6 +75,7 @@ impl Server {
         listener.set_nonblocking(true).at("open", &settings.runs)?;
         settings.port = port;
         let desk = Arc::new(Desk::open(settings, model)?);
+        tell_passed_over(&desk.passed_over());
         Ok(Server { desk, listener, port })
     }
 
@@ -126,6 +136,20 @@ impl Desk {
             (None, address) => SocketAddr::new(address, port).to_string(),
         };
         code.map_or(format!("http://{host}/"), |code| format!("http://{host}/#code={code}"))
+    }
+}
+
+/// Says which folders with runs are not shown, and why: the page cannot miss what it does not know of.
+fn tell_passed_over(lines: &[String]) {
+    let said = match lines.len() {
+        0 => return,
+        1 => "1 folder with a run is passed over".into(),
+        many => format!("{many} folders with runs are passed over"),
+    };
+    say(format!("warning: {said}"));
+    lines.iter().take(NAMED).for_each(|line| say(format!("  {line}")));
+    if lines.len() > NAMED {
+        say(format!("  … and {} more", lines.len() - NAMED));
     }
 }
 

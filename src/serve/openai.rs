@@ -81,7 +81,7 @@ async fn generate(desk: Arc<Desk>, caller: Caller, sent: &Generation, host: &str
     let made = make(&desk, &caller, &queued.id).await?;
     if made.state != RunState::Complete {
         let why = made.failure.unwrap_or_else(|| "the run was cancelled".into());
-        return Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, error: why, hint: None });
+        return Err(Refusal::without_hint(StatusCode::INTERNAL_SERVER_ERROR, why));
     }
     let as_address = sent.response_format.as_deref() == Some("url");
     let image = |batch: usize| {

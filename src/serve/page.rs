@@ -2,14 +2,14 @@
 
 use super::body::{SMALL, Sent};
 use super::desk::Desk;
-use super::guard::{Caller, cookie, set_cookie, try_code};
+use super::guard::{Caller, Peer, cookie, set_cookie, try_code};
 use super::refusal::{Refusal, Refused};
 use super::visitor::Role;
 use crate::export::report::{PAGE_SCRIPT, PAGE_STYLE};
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::{Extension, Json};
 use qrcode::{Color, QrCode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -44,9 +44,9 @@ pub async fn page(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<R
          <script type=\"application/json\" id=\"server\">{{\"api\":\"/api\"}}</script>\n\
          <script src=\"/page.js?{version}\"></script>\n</body>\n</html>\n"
     );
-    let known = cookie(&headers).is_some_and(|token| desk.door.role(token).is_some());
+    let known = cookie(&headers, desk.settings.port).is_some_and(|token| desk.door.role(token).is_some());
     let given = match desk.door.is_open() && !known {
-        true => Some((header::SET_COOKIE, set_cookie(&desk.door.admit(Role::Host)?))),
+        true => Some((header::SET_COOKIE, set_cookie(&desk.door.admit(Role::Host)?, desk.settings.port))),
         false => None,
     };
     let own = [
@@ -94,10 +94,15 @@ pub struct Joined {
 #[utoipa::path(post, path = "/join", tag = "page", request_body = Join, responses(
     (status = 200, body = Joined), (status = 401, body = Refused, description = "not the code"),
     (status = 429, body = Refused, description = "too many wrong codes")))]
-pub async fn join(State(desk): State<Arc<Desk>>, sent: Sent<Join, SMALL>) -> Result<Response, Refusal> {
-    let role = try_code(&desk, &sent.value.code).await?;
+pub async fn join(
+    State(desk): State<Arc<Desk>>,
+    Extension(peer): Extension<Peer>,
+    sent: Sent<Join, SMALL>,
+) -> Result<Response, Refusal> {
+    let role = try_code(&desk, &sent.value.code, peer.address).await?;
     let token = desk.door.admit(role)?;
-    Ok(([(header::SET_COOKIE, set_cookie(&token))], Json(Joined { role: role_name(role).into() })).into_response())
+    let given = set_cookie(&token, desk.settings.port);
+    Ok(([(header::SET_COOKIE, given)], Json(Joined { role: role_name(role).into() })).into_response())
 }
 
 /// A role in JSON.

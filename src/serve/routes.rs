@@ -21,7 +21,7 @@ use utoipa_axum::routes;
     title = "sdviz serve",
     description = "Runs of Stable Diffusion, made one after the other and watched while they are made. A visitor is known \
                    by the cookie that the page or `/join` gives. Where a join code is asked for, programs send it as the \
-                   password of HTTP Basic. Refusals are JSON with `error` and mostly `hint`."
+                   password of HTTP Basic. Refusals are JSON with `code`, `error` and mostly `hint`."
 ))]
 struct About;
 

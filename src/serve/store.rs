@@ -5,7 +5,7 @@
 
 use super::id::RunId;
 use super::visitor::Visitor;
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::files::atomic::{is_temporary, write_durably};
 use crate::files::lock::Hold;
 use crate::pipeline::init_image::InitImage;
@@ -56,7 +56,10 @@ impl Store {
     pub fn open(runs: &Path) -> Result<Store> {
         let folder = runs.join(FOLDER);
         std::fs::create_dir_all(&folder).at("create", &folder)?;
-        let hold = Hold::take(&folder)?;
+        let hold = Hold::take_or(&folder, || {
+            let message = format!("another server has the runs folder `{}`", runs.display());
+            Error::invalid(message, "name another folder with `--runs`, end that server, or look at its page")
+        })?;
         Ok(Store { folder, _hold: hold })
     }
 
@@ -121,7 +124,7 @@ impl Store {
             entry.plan.mask = input.mask.map(|(_, about)| about);
         }
         let path = self.entry(&entry.id);
-        let json = serde_json::to_vec(entry).map_err(|e| crate::error::Error::bad_file(&path, "queue entry", e))?;
+        let json = serde_json::to_vec(entry).map_err(|e| Error::bad_file(&path, "queue entry", e))?;
         write_durably(&path, &json)?;
         self.sync()
     }

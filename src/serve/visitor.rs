@@ -8,15 +8,19 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::atomic::write_atomically;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
-/// Wrong codes that are answered in a minute, from all visitors together.
+/// Wrong codes that are answered in a minute to one address.
 const GUESSES: usize = 30;
+/// Wrong codes in a minute, from all addresses together, after which every code waits before it is looked at.
+const MANY: usize = 60;
+/// How long it waits.
+const SLOW: Duration = Duration::from_secs(1);
 /// The most who may join: more than any lecture hall holds.
 const MOST_JOINED: usize = 2000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -66,7 +70,7 @@ pub enum Answer {
     Welcome(Role),
     /// Nothing.
     Wrong,
-    /// There were too many wrong ones: no code is looked at for a while.
+    /// There were too many wrong ones from this address: the room's code is not looked at for a while.
     TooMany,
 }
 
@@ -87,7 +91,42 @@ pub struct Door {
     file: Option<PathBuf>,
     /// Digests of the tokens that were given out for a code.
     joined: Mutex<HashMap<String, Role>>,
-    wrong: Mutex<Vec<Instant>>,
+    wrong: Mutex<Wrong>,
+}
+
+/// The wrong codes of the last minute. They are counted by address: one visitor who guesses must not shut out the room.
+#[derive(Debug, Default)]
+struct Wrong {
+    /// When and from where, the oldest first.
+    all: VecDeque<(Instant, IpAddr)>,
+    of: HashMap<IpAddr, usize>,
+}
+
+impl Wrong {
+    fn forget_old(&mut self) {
+        while let Some((_, from)) = self.all.pop_front_if(|(when, _)| when.elapsed() >= MINUTE) {
+            let left = self.of.get_mut(&from).map(|count| {
+                *count -= 1;
+                *count
+            });
+            if left == Some(0) {
+                self.of.remove(&from);
+            }
+        }
+    }
+
+    fn note(&mut self, from: IpAddr) {
+        self.all.push_back((Instant::now(), from));
+        *self.of.entry(from).or_default() += 1;
+    }
+}
+
+/// The address that wrong codes are counted for: whoever has one of IPv6 has all 2⁶⁴ beside it too.
+fn counted(from: IpAddr) -> IpAddr {
+    match from {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V4(_) => from,
+    }
 }
 
 impl Door {
@@ -110,24 +149,33 @@ impl Door {
         self.codes.as_ref()
     }
 
-    /// What a code opens.
-    pub fn try_code(&self, code: &str) -> Answer {
-        let Some(codes) = &self.codes else { return Answer::Welcome(Role::Host) };
+    /// How long a code waits before it is looked at: guesses from many addresses are slowed down, and so is everybody
+    /// else, for who guesses would know a right code by its quick answer. The lecturer's code is too long to be guessed and
+    /// waits for nothing.
+    pub fn pause(&self, code: &str) -> Duration {
+        let Some(codes) = &self.codes else { return Duration::ZERO };
         let mut wrong = lock(&self.wrong);
-        wrong.retain(|when| when.elapsed() < MINUTE);
-        if wrong.len() >= GUESSES {
+        wrong.forget_old();
+        if wrong.all.len() < MANY || is(&codes.host, code) { Duration::ZERO } else { SLOW }
+    }
+
+    /// What a code opens that comes from this address.
+    pub fn try_code(&self, code: &str, from: IpAddr) -> Answer {
+        let Some(codes) = &self.codes else { return Answer::Welcome(Role::Host) };
+        if is(&codes.host, code) {
+            return Answer::Welcome(Role::Host);
+        }
+        let from = counted(from);
+        let mut wrong = lock(&self.wrong);
+        wrong.forget_old();
+        if wrong.of.get(&from).is_some_and(|count| *count >= GUESSES) {
             return Answer::TooMany;
         }
-        let code = code.trim().to_ascii_uppercase();
-        let is = |right: &str| bool::from(right.to_ascii_uppercase().as_bytes().ct_eq(code.as_bytes()));
-        match (is(&codes.host), is(&codes.join)) {
-            (true, _) => Answer::Welcome(Role::Host),
-            (_, true) => Answer::Welcome(Role::Guest),
-            _ => {
-                wrong.push(Instant::now());
-                Answer::Wrong
-            }
+        if is(&codes.join, code) {
+            return Answer::Welcome(Role::Guest);
         }
+        wrong.note(from);
+        Answer::Wrong
     }
 
     /// A token for somebody who had the right code, kept on disk.
@@ -161,6 +209,11 @@ impl Door {
     }
 }
 
+/// Whether somebody typed this code, in however large letters. It takes as long for every wrong one of a length.
+fn is(right: &str, typed: &str) -> bool {
+    right.to_ascii_uppercase().as_bytes().ct_eq(typed.trim().to_ascii_uppercase().as_bytes()).into()
+}
+
 fn read_joined(file: &Path) -> Result<HashMap<String, Role>> {
     match std::fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::bad_file(file, "list of visitors", e)),
@@ -187,8 +240,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
     fn door(file: &Path) -> Door {
-        let codes = Codes { join: "ABC234".into(), host: "HOST99".into() };
+        let codes = Codes { join: "ABC234".into(), host: "HOST99HOST99".into() };
         Door::new(Some(codes), Some(file.into())).unwrap()
     }
 
@@ -197,8 +254,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("joined.json");
         let first = door(&file);
-        assert_eq!(first.try_code(" abc234 "), Answer::Welcome(Role::Guest));
-        assert_eq!(first.try_code("HOST99"), Answer::Welcome(Role::Host));
+        assert_eq!(first.try_code(" abc234 ", address(1)), Answer::Welcome(Role::Guest));
+        assert_eq!(first.try_code("host99HOST99", address(1)), Answer::Welcome(Role::Host));
         let token = first.admit(Role::Guest).unwrap();
         assert!(!std::fs::read_to_string(&file).unwrap().contains(&token), "who reads the file cannot come in");
         assert_eq!(door(&file).role(&token), Some(Role::Guest));
@@ -206,12 +263,37 @@ mod tests {
     }
 
     #[test]
-    fn codes_cannot_be_tried_out() {
+    fn who_tries_codes_out_is_shut_out_alone() {
         let folder = tempfile::tempdir().unwrap();
         let door = door(&folder.path().join("joined.json"));
         for _ in 0..GUESSES {
-            assert_eq!(door.try_code("ABC235"), Answer::Wrong);
+            assert_eq!(door.try_code("ABC235", address(1)), Answer::Wrong);
         }
-        assert_eq!(door.try_code("ABC234"), Answer::TooMany);
+        assert_eq!(door.try_code("ABC234", address(1)), Answer::TooMany);
+        assert_eq!(door.try_code("ABC234", address(2)), Answer::Welcome(Role::Guest));
+        assert_eq!(door.try_code("HOST99HOST99", address(1)), Answer::Welcome(Role::Host));
+        // From many addresses: nobody is shut out, but all are slowed down.
+        assert_eq!(door.pause("ABC234"), Duration::ZERO);
+        for other in 0..MANY - GUESSES {
+            assert_eq!(door.try_code("ABC235", address(3 + other as u8)), Answer::Wrong);
+        }
+        assert_eq!((door.pause("ABC234"), door.pause("HOST99HOST99")), (SLOW, Duration::ZERO));
+        assert_eq!(door.try_code("ABC234", address(2)), Answer::Welcome(Role::Guest));
+    }
+
+    #[test]
+    fn wrong_codes_are_forgotten_and_a_network_counts_as_one() {
+        let (mut wrong, from) = (Wrong::default(), address(1));
+        wrong.note(from);
+        wrong.all[0].0 = Instant::now().checked_sub(MINUTE).unwrap();
+        wrong.note(from);
+        wrong.forget_old();
+        assert_eq!((wrong.all.len(), wrong.of.get(&from)), (1, Some(&1)));
+        wrong.all[0].0 = Instant::now().checked_sub(MINUTE).unwrap();
+        wrong.forget_old();
+        assert!(wrong.all.is_empty() && wrong.of.is_empty());
+        let network = |address: &str| counted(address.parse().unwrap());
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2:ffff::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
     }
 }

@@ -128,17 +128,25 @@ pub trait Source: fmt::Debug + Send + Sync {
 pub struct Run {
     source: Arc<dyn Source>,
     record: Arc<RunRecord>,
+    /// What messages call it, where that is not what its source does.
+    called: Option<Arc<Path>>,
 }
 
 impl Run {
     /// What a source holds, and what its record says.
     pub(super) fn of(source: impl Source + 'static, record: RunRecord) -> Run {
-        Run { source: Arc::new(source), record: Arc::new(record) }
+        Run { source: Arc::new(source), record: Arc::new(record), called: None }
     }
 
-    /// What messages call it: the run directory, or `memory`.
+    /// What messages call it: the run directory, or `memory`, unless it was given a name.
     pub fn name(&self) -> &Path {
-        self.source.name()
+        self.called.as_deref().unwrap_or(self.source.name())
+    }
+
+    /// The same run under another name, for those who must not learn where it lies. Errors about its files name them still.
+    #[must_use]
+    pub fn called(self, name: impl AsRef<Path>) -> Run {
+        Run { called: Some(name.as_ref().into()), ..self }
     }
 
     /// The run directory, if it has one.

@@ -85,6 +85,19 @@ fn the_range_is_the_one_that_the_exporter_found() {
     assert_eq!((&range[0], &range[1]), (&record["range"]["lo"], &record["range"]["hi"]));
 }
 
+/// The script comes last: of a file that was cut short nothing else is left to say so.
+#[test]
+fn a_page_that_was_cut_short_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let html = page_of(&[&Made::default().write(&home.path().join("run"))], None);
+    for whole in [html.len() * 6 / 10, html.len() - 50_000] {
+        let cut = String::from_utf8_lossy(&html.as_bytes()[..whole]).into_owned();
+        let shown = cut.split_once("<div id=\"page\">").and_then(|(_, rest)| rest.split_once("</div>")).unwrap().0;
+        assert!(shown.contains("If this stays, the file was cut short, or scripts are switched off."), "{shown}");
+        assert!(shown.contains("文件不完整") && !shown.contains("<noscript"), "{shown}");
+    }
+}
+
 #[test]
 fn a_prompt_becomes_no_markup() {
     const HOSTILE: &str = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u{2028} & \"q\"";

@@ -4,6 +4,8 @@
 
 mod client;
 mod clients;
+mod crowd;
 mod doors;
+mod folders;
 mod lost;
 mod watching;

@@ -18,6 +18,10 @@ use std::path::Path;
 pub const PAGE_SCRIPT: &str = include_str!("../../../web/dist/page.js");
 /// Its style sheet.
 pub const PAGE_STYLE: &str = include_str!("../../../web/dist/page.css");
+/// What the page shows until its script, which comes last, puts itself in its place: in a file that was cut short it never
+/// does.
+const UNTIL_THE_SCRIPT: &str = "<p>This page draws a recorded run with a script at its end. If this stays, the file was cut short, or scripts are switched off.</p>\
+     <p lang=\"zh\">此页面由文件末尾的脚本绘制一次记录的运行。如果一直停在这里，说明文件不完整，或脚本已被禁用。</p>";
 /// For what stands around the data, and what may yet come to it.
 const MARGIN: u64 = 8_192;
 
@@ -60,8 +64,7 @@ pub(super) fn write(title: &str, report: &Report, blocks: &[Block]) -> Result<Ve
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
          <title>{}</title>\n<style>{PAGE_STYLE}</style>\n</head>\n<body>\n\
-         <div id=\"page\"><noscript>This page draws a recorded run with a script that is in it; scripts are off here.\
-         </noscript></div>\n<script type=\"application/json\" id=\"report\">{}</script>\n",
+         <div id=\"page\">{UNTIL_THE_SCRIPT}</div>\n<script type=\"application/json\" id=\"report\">{}</script>\n",
         policy(),
         escaped(title),
         json(report)?

@@ -34,7 +34,7 @@ type Fields = Map<String, Value>;
     (status = 404, description = "there is no such sampler"), (status = 422, description = "it cannot be made"),
     (status = 500, description = "the run failed")))]
 pub async fn txt2img(State(desk): State<Arc<Desk>>, caller: Caller, sent: Sent<Fields, SMALL>) -> Answer {
-    draw(desk, caller, sent.value, ask::from_words).await
+    draw(desk, caller, sent, ask::from_words).await
 }
 
 /// Pictures from a picture.
@@ -42,24 +42,43 @@ pub async fn txt2img(State(desk): State<Arc<Desk>>, caller: Caller, sent: Sent<F
     (status = 200, description = "`images` in base64, `parameters`, `info`", body = serde_json::Value),
     (status = 404, description = "there is no such sampler, or no picture"),
     (status = 413, description = "too much was sent"), (status = 422, description = "it cannot be made"),
-    (status = 500, description = "the run failed")))]
+    (status = 500, description = "the run failed"), (status = 503, description = "many large pictures are being sent")))]
 pub async fn img2img(State(desk): State<Arc<Desk>>, caller: Caller, sent: Sent<Fields, LARGE>) -> Answer {
-    draw(desk, caller, sent.value, ask::from_picture).await
+    draw(desk, caller, sent, ask::from_picture).await
 }
 
 type Read = fn(&Fields, &Model) -> Result<Wanted, Failure>;
 
-async fn draw(desk: Arc<Desk>, caller: Caller, request: Fields, read: Read) -> Answer {
+async fn draw<const MOST: usize>(desk: Arc<Desk>, caller: Caller, sent: Sent<Fields, MOST>, read: Read) -> Answer {
     let (at, who) = (desk.clone(), caller.clone());
     let queued = blocking(move || {
+        let Sent { value: mut request, place: _place } = sent;
         let model = at.model.as_ref().ok_or_else(read_only)?;
-        let queued = read(&request, model).and_then(|wanted| Ok((queue(&at, &who, &wanted.asked)?, wanted, request)));
-        Ok(queued)
+        Ok(read(&request, model).and_then(|mut wanted| {
+            let queued = queue(&at, &who, &std::mem::take(&mut wanted.asked))?;
+            lighten(&mut request);
+            Ok((queued, wanted, request))
+        }))
     });
     let (queued, wanted, request) = queued.await??;
     let made = make(&desk, &caller, &queued.id).await?;
     let answer = blocking(move || Ok(answer(&desk, &made, &wanted, request)));
     answer.await?.map(Json)
+}
+
+/// Takes out of a request what is not sent back: its pictures, and whatever is so large that many requests which wait for
+/// their runs would fill the memory.
+fn lighten(request: &mut Fields) {
+    for sent in ["init_images", "mask"] {
+        request.contains_key(sent).then(|| request.insert(sent.into(), Value::Null));
+    }
+    let mut room = SMALL;
+    request.retain(|name, value| {
+        let size = name.len() + value.to_string().len();
+        let fits = size <= room;
+        room -= if fits { size } else { 0 };
+        fits
+    });
 }
 
 /// Waits for the end of a run. When nobody waits any more, because the client has gone, the run is cancelled.
@@ -74,7 +93,9 @@ pub async fn make(desk: &Arc<Desk>, caller: &Caller, id: &RunId) -> Result<Summa
         () = raised(&mut closing) => None,
     };
     leaving.id = None;
-    ended.ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends", "the run stays in its queue"))
+    ended.ok_or_else(|| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends", "the run stays in its queue").coded("ends")
+    })
 }
 
 /// Cancels a run if it is dropped while it has one.
@@ -93,7 +114,7 @@ impl Drop for Leaving {
 }
 
 /// The answer to a request whose run has ended. An interrupted one gives what there is of it, as a web UI does.
-fn answer(desk: &Desk, made: &Summary, wanted: &Wanted, mut request: Fields) -> Result<Value, Failure> {
+fn answer(desk: &Desk, made: &Summary, wanted: &Wanted, request: Fields) -> Result<Value, Failure> {
     if made.state == RunState::Failed {
         let why = made.failure.clone().unwrap_or_default();
         return Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, why));
@@ -104,9 +125,6 @@ fn answer(desk: &Desk, made: &Summary, wanted: &Wanted, mut request: Fields) -> 
         true => pictures.map(|png| BASE64_STANDARD.encode(png)).collect(),
         false => vec![],
     };
-    for sent in ["init_images", "mask"] {
-        request.contains_key(sent).then(|| request.insert(sent.into(), Value::Null));
-    }
     let info = info(made, run.as_ref().map(Run::record), wanted);
     Ok(json!({ "images": images, "parameters": request, "info": info.to_string() }))
 }
@@ -193,4 +211,21 @@ pub async fn interrupt(State(desk): State<Arc<Desk>>, caller: Caller) -> Answer 
     responses((status = 200, description = "`{}`", body = serde_json::Value)))]
 pub async fn skip(state: State<Arc<Desk>>, caller: Caller) -> Answer {
     interrupt(state, caller).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_its_run_is_light() {
+        let large = "x".repeat(SMALL);
+        let request = json!({
+            "prompt": "a cat", "init_images": [large], "mask": large, "steps": 4, "alwayson_scripts": { "controlnet": large },
+        });
+        let mut fields = request.as_object().cloned().unwrap_or_default();
+        lighten(&mut fields);
+        let light = json!({ "prompt": "a cat", "init_images": null, "mask": null, "steps": 4 });
+        assert_eq!(Value::Object(fields), light);
+    }
 }

@@ -95,11 +95,11 @@ pub async fn latent_upscale_modes(_: Caller) -> Json<Value> {
 /// How a picture was made, as it says itself.
 #[utoipa::path(post, path = "/sdapi/v1/png-info", tag = "other clients", request_body = serde_json::Value, responses(
     (status = 200, description = "`info`, `items`, `parameters`", body = serde_json::Value),
-    (status = 422, description = "it is no picture")))]
+    (status = 422, description = "it is no picture"), (status = 503, description = "many large pictures are being sent")))]
 pub async fn png_info(_: Caller, sent: Sent<Map<String, Value>, LARGE>) -> Answer {
     let told = blocking(move || {
-        let _permit = sent.permit;
-        Ok(told(sent.value.get("image").and_then(Value::as_str).unwrap_or_default()))
+        let Sent { value, place: _place } = sent;
+        Ok(told(value.get("image").and_then(Value::as_str).unwrap_or_default()))
     });
     told.await?.map(Json)
 }

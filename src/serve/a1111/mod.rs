@@ -54,7 +54,7 @@ pub struct Failure(Refusal);
 impl Failure {
     /// With this status.
     fn new(status: StatusCode, text: impl Into<String>) -> Failure {
-        Failure(Refusal { status, error: text.into(), hint: None })
+        Failure(Refusal::without_hint(status, text))
     }
 }
 
@@ -66,7 +66,7 @@ impl<E: Into<Refusal>> From<E> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Failure(Refusal { status, error, hint }) = self;
+        let Failure(Refusal { status, error, hint, .. }) = self;
         let detail = hint.map_or(error.clone(), |hint| format!("{error} ({hint})"));
         let name = status.canonical_reason().unwrap_or("Error");
         (status, Json(json!({ "error": name, "detail": detail, "body": "", "errors": detail }))).into_response()

@@ -225,7 +225,7 @@ const LINES: &str = "commands.json";
 fn together(home: &Path, all: &[Vec<String>]) -> Vec<String> {
     std::fs::write(home.join(LINES), serde_json::to_string(all).unwrap()).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "running::runs_what_stands_in_a_file"]).current_dir(home);
+    command.args(["--ignored", "--exact", "docs::running::runs_what_stands_in_a_file"]).current_dir(home);
     command.env("HF_HUB_CACHE", home.join("no-cache"));
     let output = command.env("DOCS_LINES", home.join(LINES)).output().unwrap();
     if std::env::var_os("DOCS_TIMES").is_some() {

@@ -4,7 +4,7 @@ use crate::common::command;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -65,14 +65,28 @@ impl Server {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        self.connect_from(Ipv4Addr::LOCALHOST)
+    }
+
+    /// As another machine would: Linux has all of 127.0.0.0/8.
+    pub fn connect_from(&self, address: Ipv4Addr) -> TcpStream {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from((address, 0))).unwrap();
+            socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     /// Sends bytes as they are, and reads until the other side is done.
     pub fn raw(&self, bytes: &[u8]) -> Answer {
-        let mut stream = self.connect();
+        self.raw_on(self.connect(), bytes)
+    }
+
+    fn raw_on(&self, mut stream: TcpStream, bytes: &[u8]) -> Answer {
         // A server may have refused before it has read all.
         let _ = stream.write_all(bytes);
         let mut answer = vec![];
@@ -84,12 +98,17 @@ impl Server {
     pub fn visitor(&self, name: &str) -> Visitor<'_> {
         // Any token of the right form is a visitor's where the door is open.
         let token: String = Sha256::digest(name).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Visitor { server: self, cookie: Some(format!("sdviz={token}")), more: String::new() }
+        Visitor {
+            server: self,
+            cookie: Some(format!("sdviz-{}={token}", self.port)),
+            more: String::new(),
+            from: Ipv4Addr::LOCALHOST,
+        }
     }
 
     /// Somebody without a cookie, with these header lines.
     pub fn stranger(&self, more: &str) -> Visitor<'_> {
-        Visitor { server: self, cookie: None, more: more.into() }
+        Visitor { server: self, cookie: None, more: more.into(), from: Ipv4Addr::LOCALHOST }
     }
 }
 
@@ -107,17 +126,50 @@ pub struct Visitor<'a> {
     pub cookie: Option<String>,
     /// More header lines, each with its end.
     pub more: String,
+    /// The address of their machine.
+    pub from: Ipv4Addr,
 }
 
 impl Visitor<'_> {
     pub fn get(&self, path: &str) -> Answer {
-        self.server.raw(self.head("GET", path, "").as_bytes())
+        self.get_with(path, "")
+    }
+
+    /// With more header lines.
+    pub fn get_with(&self, path: &str, more: &str) -> Answer {
+        self.raw(&self.head("GET", path, more))
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.raw(&self.posted(path, body))
+    }
+
+    /// The same without waiting for the answer.
+    pub fn begin(&self, path: &str, body: &Value) -> TcpStream {
+        let mut stream = self.server.connect_from(self.from);
+        stream.write_all(self.posted(path, body).as_bytes()).unwrap();
+        stream
+    }
+
+    /// In pieces of so many bytes, without saying first how many there will be.
+    pub fn post_chunked(&self, path: &str, body: &Value, piece: usize) -> Answer {
+        let head = self.head("POST", path, "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n");
+        let body = body.to_string();
+        let pieces = body
+            .as_bytes()
+            .chunks(piece)
+            .map(|piece| format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece)));
+        self.raw(&(head + &pieces.collect::<String>() + "0\r\n\r\n"))
+    }
+
+    fn raw(&self, request: &str) -> Answer {
+        self.server.raw_on(self.server.connect_from(self.from), request.as_bytes())
+    }
+
+    fn posted(&self, path: &str, body: &Value) -> String {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        self.server.raw((self.head("POST", path, &length) + &body).as_bytes())
+        self.head("POST", path, &length) + &body
     }
 
     /// The request's head.
@@ -229,9 +281,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// A header line's value, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     /// The cookie that it gives.
     pub fn cookie(&self) -> Option<String> {
-        let line = self.head.lines().find_map(|line| line.strip_prefix("set-cookie: "))?;
+        let line = self.header("set-cookie")?;
         line.split(';').next().map(String::from)
     }
 }
