@@ -36,15 +36,11 @@ pub use visitor::Codes;
 use crate::error::{Error, IoContext, Result};
 use crate::model::resolve::ModelChoice;
 use crate::pipeline::Pipeline;
-use crate::say::say;
 use desk::Desk;
 use preview::Painter;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use tokio::net::TcpListener;
-
-/// Folders with runs that are not shown, as far as they are named.
-const NAMED: usize = 5;
 
 /// A server that is ready to answer.
 #[derive(Debug)]
@@ -75,13 +71,17 @@ impl Server {
         listener.set_nonblocking(true).at("open", &settings.runs)?;
         settings.port = port;
         let desk = Arc::new(Desk::open(settings, model)?);
-        tell_passed_over(&desk.passed_over());
         Ok(Server { desk, listener, port })
     }
 
     /// The page's address; with a code, the one that opens the door.
     pub fn address(&self, code: Option<&str>) -> String {
         self.desk.address(code)
+    }
+
+    /// Which folders with runs are not shown, and why, a line for each.
+    pub fn passed_over(&self) -> Vec<String> {
+        self.desk.passed_over()
     }
 
     /// Its port.
@@ -136,20 +136,6 @@ impl Desk {
             (None, address) => SocketAddr::new(address, port).to_string(),
         };
         code.map_or(format!("http://{host}/"), |code| format!("http://{host}/#code={code}"))
-    }
-}
-
-/// Says which folders with runs are not shown, and why: the page cannot miss what it does not know of.
-fn tell_passed_over(lines: &[String]) {
-    let said = match lines.len() {
-        0 => return,
-        1 => "1 folder with a run is passed over".into(),
-        many => format!("{many} folders with runs are passed over"),
-    };
-    say(format!("warning: {said}"));
-    lines.iter().take(NAMED).for_each(|line| say(format!("  {line}")));
-    if lines.len() > NAMED {
-        say(format!("  … and {} more", lines.len() - NAMED));
     }
 }
 

@@ -18,6 +18,9 @@ const QUEUE: usize = 1000;
 /// Letters of a prompt: some pages.
 const PROMPT: usize = 8000;
 
+/// How many folders that are passed over are named.
+const NAMED: usize = 5;
+
 /// Loads the model, opens the door, and answers until Ctrl-C.
 pub fn run(args: &ServeArgs, talk: Talk) -> Result<ExitCode> {
     let settings = settings(args)?;
@@ -79,6 +82,14 @@ fn settings(args: &ServeArgs) -> LibResult<Settings> {
 fn tell(server: &Server, settings: &Settings, talk: Talk) {
     if server.left() > 0 {
         talk.say(format!("queue: {} left by the last server", server.left()));
+    }
+    // The page cannot miss what it does not know of.
+    let passed_over = server.passed_over();
+    if !passed_over.is_empty() {
+        let named: Vec<&str> = passed_over.iter().take(NAMED).map(String::as_str).collect();
+        let more = passed_over.len() - named.len();
+        let more = if more > 0 { format!("; … and {more} more") } else { String::new() };
+        talk.warn(format!("{} folders with runs are not shown: {}{more}", passed_over.len(), named.join("; ")));
     }
     let Some(codes) = &settings.codes else {
         talk.say(format!("the page is at {}; Ctrl-C ends the server", server.address(None)));
