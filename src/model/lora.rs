@@ -1,13 +1,24 @@
-//! LoRAs: small additions to a model's layers, merged into the weights when the model is loaded.
+//! LoRAs and their kin: small additions to a model's layers, merged into the weights when the model is loaded.
 //!
 //! Enters: files, each with a weight. Leaves: [`Adapters`], which hands out a component's weights with the additions in
-//! them: W' = W + weight · alpha / rank · up · down (Hu et al., 2021), computed in f32 and cast to the model's dtype
-//! afterwards. A layer without an alpha counts once, as if its alpha were its rank, whatever the others have. For a
-//! convolution the product is that of its kernels. Every key of a file must have its place in the model: what fits only
-//! in part was made for another.
+//! them: W' = W + weight · alpha / rank · ΔW, computed in f32 and cast to the model's dtype afterwards, where ΔW is what a
+//! kind of file has ([`delta`]): up · down for a LoRA (Hu et al., 2021). A layer without an alpha counts once, as if its
+//! alpha were its rank, whatever the others have. For a convolution the product is that of its kernels. Differences of whole
+//! weights, of norms and of biases are added as they are, times the weight.
+//!
+//! A DoRA (Liu et al., 2024) brings the length of each row of V = W + alpha / rank · ΔW, or of each column, as the shape of
+//! its magnitudes m says: W' = W + weight · (m · V / ‖V‖ − W). The norm is that of V, as in the paper, in LyCORIS and in
+//! peft; that the weight leads from W to the DoRA on a straight line is as in AUTOMATIC1111's and ComfyUI's. Several files
+//! are merged one after another, each into what those before it have made.
+//!
+//! Every key of a file must have its place in the model: what fits only in part was made for another.
 
+mod delta;
+mod peft;
 pub mod write;
 
+use self::delta::{Delta, Factors, Misfit, Named, load};
+use self::peft::PeftSettings;
 use super::components::Component;
 use super::contents::{self, Role};
 use super::fingerprint;
@@ -16,10 +27,8 @@ use super::weights::{Bytes, Entry, WeightFile, Weights};
 use crate::error::{Error, Result};
 use crate::model::config::UNetConfig;
 use crate::record::model::LoraRecord;
-use regex::Regex;
-use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use safetensors::Dtype;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +41,12 @@ const KIND: &str = "LoRA";
 
 const FIT_HINT: &str =
     "a LoRA fits models of the kind that it was trained with: Stable Diffusion 1.x, 2.x and XL differ";
+
+const NAME_HINT: &str = "layers are known by the names of kohya's scripts, diffusers, peft and ComfyUI: the LoRA may be for \
+                         another model, or be written by a program that calls them otherwise";
+
+/// Types of a factor's numbers.
+const DTYPES: [Dtype; 6] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64, Dtype::F8_E4M3, Dtype::F8_E5M2];
 
 /// A LoRA that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,15 +78,26 @@ impl LoraChoice {
     }
 }
 
-/// What a file adds to one layer.
+/// What a file adds to one weight or bias.
 #[derive(Debug, Clone)]
 struct Addition {
     file: Arc<WeightFile>,
-    down: Entry,
-    up: Entry,
-    mid: Option<Entry>,
-    /// weight · alpha / rank.
+    delta: Delta,
+    /// alpha / rank.
     scale: f64,
+    /// How strongly the file counts.
+    weight: f64,
+    magnitude: Option<Magnitude>,
+}
+
+/// The lengths that a DoRA gives the rows or columns of a weight.
+#[derive(Debug, Clone)]
+struct Magnitude {
+    lengths: Named,
+    /// The dimensions over which each is the norm.
+    over: Vec<i64>,
+    /// The shape in which they stand beside the weight.
+    beside: Vec<i64>,
 }
 
 /// The LoRAs of a model.
@@ -117,21 +143,44 @@ impl Adapters {
             weight: choice.weight,
             layers: layers.len(),
         });
-        for ((component, layer), pieces) in layers {
-            let (Some((_, down)), Some((_, up))) = (&pieces.down, &pieces.up) else {
-                return Err(pieces.half(path));
-            };
-            pieces.check(path, component, &layer, names.shape(component, &layer))?;
-            let rank = down.shape[0] as f64;
-            let scale = match &pieces.alpha {
-                Some((key, alpha)) => number(&file, key, alpha)? / rank,
-                None => settings.scale(component, &layer, rank),
-            };
-            let mid = pieces.mid.clone().map(|(_, entry)| entry);
-            let scale = choice.weight * scale;
-            let addition = Addition { file: file.clone(), down: down.clone(), up: up.clone(), mid, scale };
+        for ((component, layer), mut factors) in layers {
+            let incomplete = |reason| Error::bad_file(path, KIND, reason);
             let of_component = self.additions.entry(component).or_default();
-            of_component.entry(format!("{layer}.weight")).or_default().push(addition);
+            let mut push = |key, delta, scale, magnitude| {
+                let addition = Addition { file: file.clone(), delta, scale, weight: choice.weight, magnitude };
+                of_component.entry(key).or_default().push(addition);
+            };
+            let bias = factors.remove(&LoraFactor::DiffBias);
+            if let Some(bias) = &bias {
+                let (key, delta) = (format!("{layer}.bias"), Delta::Whole(bias.clone()));
+                let Some(shape) = names.shape(component, &key) else {
+                    let message =
+                        does_not_fit(path, format!("`{}` is for `{component}.{key}`, and there is none", bias.0));
+                    return Err(Error::invalid(message, FIT_HINT));
+                };
+                delta.check(shape).map_err(|misfit| misfits(path, misfit, component, &layer, ("bias", shape)))?;
+                push(key, delta, 1.0, None);
+            }
+            let (alpha, lengths) = (factors.remove(&LoraFactor::Alpha), factors.remove(&LoraFactor::Magnitude));
+            let (key, delta) = (format!("{layer}.weight"), Delta::take(&mut factors).map_err(incomplete)?);
+            let Some(delta) = delta.filter(|delta| lengths.is_none() || !delta.is_whole()) else {
+                match lengths.or(alpha.filter(|_| bias.is_none())) {
+                    Some((key, _)) => {
+                        return Err(incomplete(format!("`{key}` stands there without factors of its layer")));
+                    }
+                    None => continue,
+                }
+            };
+            let shape = names.shape(component, &key).unwrap_or_default();
+            let refuse = |misfit| misfits(path, misfit, component, &layer, ("weight", shape));
+            delta.check(shape).map_err(refuse)?;
+            let scale = match (delta.rank().map(|rank| rank as f64), &alpha) {
+                (None, _) => 1.0,
+                (Some(rank), Some((key, alpha))) => number(&file, key, alpha)? / rank,
+                (Some(rank), None) => settings.scale(path, component, &layer, rank)?,
+            };
+            let magnitude = lengths.map(|lengths| Magnitude::new(lengths, shape)).transpose().map_err(refuse)?;
+            push(key, delta, scale, magnitude);
         }
         Ok(())
     }
@@ -150,13 +199,13 @@ impl Adapters {
             let Some(additions) = additions.get(key) else { return Ok(tensor) };
             let mut sum = tensor.to_kind(Kind::Float);
             for addition in additions {
-                let delta = addition.delta(device)?.reshape(sum.size());
-                if !delta.sum(Kind::Double).double_value(&[]).is_finite() {
+                let added = addition.to(&sum)?;
+                if !added.sum(Kind::Double).double_value(&[]).is_finite() {
                     let reason = format!("what it adds to `{component}.{key}` is not finite");
                     return Err(Error::bad_file(addition.file.path(), KIND, reason));
                 }
                 // Not in place: the numbers may lie in the mapped file.
-                sum = sum.f_add(&(delta * addition.scale))?;
+                sum = sum.f_add(&added)?;
             }
             Ok(sum)
         };
@@ -165,109 +214,81 @@ impl Adapters {
 }
 
 impl Addition {
-    /// The product of its kernels in f32, with as many numbers as the layer's weight and in their order. Not scaled.
-    fn delta(&self, device: Device) -> Result<Tensor> {
-        let load = |entry: &Entry| Ok::<_, Error>(self.file.tensor("", entry)?.to_device(device).to_kind(Kind::Float));
-        let (down, up) = (load(&self.down)?, load(&self.up)?);
-        let (rank, outputs) = (self.down.shape[0], self.up.shape[0]);
-        let up = up.reshape([outputs, self.up.shape[1]]);
-        let Some(mid) = &self.mid else { return Ok(up.matmul(&down.reshape([rank, -1]))) };
-        // up[o, a] · mid[a, b, hw] · down[b, i], as a convolution has it: [o, i, hw].
-        let mid = load(mid)?.reshape([mid.shape[0], mid.shape[1], -1]);
-        let down = down.reshape([rank, -1]);
-        Ok(Tensor::einsum("oa,abk,bi->oik", &[up, mid, down], None::<&[i64]>))
+    /// What is added to a weight, in f32 and its shape.
+    fn to(&self, weight: &Tensor) -> Result<Tensor> {
+        let delta = self.delta.product(&self.file, weight.device())?.reshape(weight.size());
+        let Some(magnitude) = &self.magnitude else { return Ok(delta * (self.weight * self.scale)) };
+        let merged = weight.f_add(&(delta * self.scale))?;
+        let norm = merged.norm_scalaropt_dim(2.0, &magnitude.over[..], true);
+        let lengths = load(&self.file, &magnitude.lengths, weight.device())?.reshape(&magnitude.beside);
+        // As LyCORIS and ComfyUI have it: a row of zeros stays one.
+        let scaled = merged * (lengths / (norm + f64::from(f32::EPSILON)));
+        Ok((scaled - weight) * self.weight)
     }
 }
 
-/// The tensors of a file for one layer, with their keys.
-#[derive(Debug, Default)]
-struct Pieces {
-    down: Option<(String, Entry)>,
-    up: Option<(String, Entry)>,
-    mid: Option<(String, Entry)>,
-    alpha: Option<(String, Entry)>,
-}
-
-impl Pieces {
-    fn half(&self, path: &Path) -> Error {
-        let known = [&self.down, &self.up, &self.mid, &self.alpha].into_iter().flatten().next();
-        let key = known.map(|(key, _)| key.as_str()).unwrap_or_default();
-        Error::bad_file(path, KIND, format!("a layer needs `down` and `up`; of this one there is only `{key}`"))
-    }
-
-    /// Checks the shapes against that of the layer's weight.
-    fn check(&self, path: &Path, component: &str, layer: &str, weight: &[i64]) -> Result<()> {
-        let (Some((down_key, down)), Some((up_key, up))) = (&self.down, &self.up) else { return Err(self.half(path)) };
-        // A linear layer and a convolution of one pixel are the same.
-        let kernel = |shape: &[i64]| shape.iter().skip(2).copied().filter(|n| *n != 1).collect::<Vec<_>>();
-        let (at, up_at) = (|shape: &[i64], i: usize| shape.get(i).copied().unwrap_or(0), &up.shape);
-        let refuse = |key: &str, found: &[i64], wanted: String| {
-            Err(Error::invalid(
-                format!(
-                    "the LoRA `{}` does not fit the model: `{key}` has shape {found:?}, and `{component}.{layer}` with \
-                     its weight of {weight:?} takes {wanted}",
-                    path.display()
-                ),
-                FIT_HINT,
-            ))
-        };
-        let rank = at(&down.shape, 0);
-        let (width, inner) = match &self.mid {
-            Some((_, mid)) => (vec![], at(&mid.shape, 0)),
-            None => (kernel(weight), rank),
-        };
-        if rank == 0 || at(&down.shape, 1) != weight[1] || kernel(&down.shape) != width {
-            let width = if width.is_empty() { String::new() } else { format!(", {}, {}", weight[2], weight[3]) };
-            return refuse(down_key, &down.shape, format!("[rank, {}{width}]", weight[1]));
+impl Magnitude {
+    /// Of a weight of this shape. As ComfyUI has it, lengths that begin with as many numbers as the weight has rows are
+    /// those of its rows, and others those of its columns; those of peft, `[rows]` or `[1, rows, 1, 1]`, are of the rows
+    /// always.
+    fn new(lengths: Named, weight: &[i64]) -> std::result::Result<Magnitude, Misfit> {
+        let (rows, columns) = (weight[0], weight.get(1).copied().unwrap_or(1));
+        let found = &lengths.1.shape;
+        let count: i64 = found.iter().product();
+        let of_peft = lengths.0.contains(".lora_magnitude_vector");
+        let dimensions = weight.len() as i64;
+        let mut beside = vec![1; weight.len()];
+        let of_rows = of_peft || found.first() == Some(&rows);
+        if weight.len() < 2 || count != if of_rows { rows } else { columns } {
+            let wanted = format!("[{rows}, 1] or [1, {columns}]");
+            return Err(Misfit { key: lengths.0, found: lengths.1.shape, wanted });
         }
-        if at(up_at, 0) != weight[0] || at(up_at, 1) != inner || !kernel(up_at).is_empty() {
-            return refuse(up_key, up_at, format!("[{}, {inner}]", weight[0]));
-        }
-        match &self.mid {
-            Some((key, mid))
-                if mid.shape.len() != weight.len() || mid.shape[1] != rank || mid.shape[2..] != weight[2..] =>
-            {
-                refuse(key, &mid.shape, format!("[{inner}, {rank}] with the kernel of its weight"))
-            }
-            _ => Ok(()),
-        }
+        beside[usize::from(!of_rows)] = count;
+        let over = (0..dimensions).filter(|i| *i != i64::from(!of_rows)).collect();
+        Ok(Magnitude { lengths, over, beside })
     }
 }
 
-type Layers = BTreeMap<(&'static str, String), Pieces>;
+fn does_not_fit(path: &Path, why: String) -> String {
+    format!("the LoRA `{}` does not fit the model: {why}", path.display())
+}
+
+/// The error for factors of another shape than a layer takes.
+fn misfits(path: &Path, misfit: Misfit, component: &str, layer: &str, (part, shape): (&str, &[i64])) -> Error {
+    let Misfit { key, found, wanted } = misfit;
+    let why =
+        format!("`{key}` has shape {found:?}, and `{component}.{layer}` with its {part} of {shape:?} takes {wanted}");
+    Error::invalid(does_not_fit(path, why), FIT_HINT)
+}
+
+type Layers = BTreeMap<(&'static str, String), Factors>;
 
 /// The tensors of a file by the layer of the model that they belong to.
 fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
     let path = file.path();
     let mut layers = Layers::new();
     check_contents(file, names)?;
+    check_adapters(file)?;
     for (key, entry) in file.entries() {
-        let Some((stem, part)) = lora_names::split(key) else {
+        let Some((stem, factor)) = lora_names::split(key) else {
             let message = format!("`{}` is no LoRA: its key `{key}` is none of a LoRA's", path.display());
             return Err(Error::invalid(
                 message,
                 "a LoRA has `lora_down` and `lora_up`, or `lora_A` and `lora_B`, for each layer",
             ));
         };
-        if part != LoraFactor::Alpha && ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&entry.dtype) {
+        if factor != LoraFactor::Alpha && !DTYPES.contains(&entry.dtype) {
             let reason = format!("`{key}` holds {:?} numbers, expected F32, F16 or BF16", entry.dtype);
             return Err(Error::bad_file(path, KIND, reason));
         }
         let Some(place) = names.find(stem) else {
-            let message = format!(
-                "the LoRA `{}` does not fit the model: `{key}` is for a layer that the model has not",
-                path.display()
-            );
-            return Err(Error::invalid(message, FIT_HINT));
+            if lora_names::is_unused(stem) {
+                continue;
+            }
+            let message = does_not_fit(path, format!("`{key}` is for a layer that the model has not"));
+            return Err(Error::invalid(message, NAME_HINT));
         };
-        let pieces = layers.entry(place).or_default();
-        let slot = match part {
-            LoraFactor::Down => &mut pieces.down,
-            LoraFactor::Up => &mut pieces.up,
-            LoraFactor::Mid => &mut pieces.mid,
-            LoraFactor::Alpha => &mut pieces.alpha,
-        };
-        if let Some((other, _)) = slot.replace((key.clone(), entry.clone())) {
+        if let Some((other, _)) = layers.entry(place).or_default().insert(factor, (key.clone(), entry.clone())) {
             return Err(Error::bad_file(path, KIND, format!("`{other}` and `{key}` are for the same layer")));
         }
     }
@@ -277,6 +298,17 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
     Ok(layers)
 }
 
+/// Refuses a file with two of peft's adapters: which of them is meant it does not say.
+fn check_adapters(file: &WeightFile) -> Result<()> {
+    let adapters: BTreeSet<&str> = file.entries().keys().filter_map(|key| lora_names::adapter(key)).collect();
+    let mut adapters = adapters.into_iter();
+    let (Some(one), Some(other)) = (adapters.next(), adapters.next()) else { return Ok(()) };
+    Err(Error::invalid(
+        format!("`{}` holds two LoRAs, peft's adapters `{one}` and `{other}`", file.path().display()),
+        "save each to a file of its own, and name both with `--lora`",
+    ))
+}
+
 /// Refuses what is something else than a LoRA, or a LoRA for something else, unless each of its keys has its place in this
 /// model all the same.
 fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
@@ -284,32 +316,6 @@ fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
     let Some(other) = contents::of(tensors).filter(|contents| contents.role != Role::Lora) else { return Ok(()) };
     let fits = |key: &String| lora_names::split(key).is_some_and(|(stem, _)| names.find(stem).is_some());
     if file.entries().keys().all(fits) { Ok(()) } else { Err(other.refused(file.path())) }
-}
-
-/// peft's settings in a file's header, where diffusers puts them.
-struct PeftSettings(Value);
-
-impl PeftSettings {
-    fn read(file: &WeightFile) -> Result<PeftSettings> {
-        let bad = |e: &dyn ToString| Error::bad_file(file.path(), KIND, e.to_string());
-        let (_, header) = SafeTensors::read_metadata(file.bytes()).map_err(|e| bad(&e))?;
-        let text = header.metadata().as_ref().and_then(|all| all.get(METADATA_KEY));
-        Ok(PeftSettings(text.map_or(Ok(Value::Null), |text| serde_json::from_str(text)).map_err(|e| bad(&e))?))
-    }
-
-    /// alpha / rank for a layer: the pattern that fits it, else the component's number, else 1. Rank-stabilised LoRAs
-    /// divide by the root of the rank.
-    fn scale(&self, component: &str, layer: &str, rank: f64) -> f64 {
-        let get = |name: &str| &self.0[format!("{component}.{name}")];
-        let fits = |pattern: &str| Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|p| p.is_match(layer));
-        let of_pattern = get("alpha_pattern").as_object().into_iter().flatten().find(|(pattern, _)| fits(pattern));
-        let alpha = of_pattern.map_or(get("lora_alpha"), |(_, alpha)| alpha).as_f64();
-        match (alpha, get("use_rslora").as_bool()) {
-            (Some(alpha), Some(true)) => alpha / rank.sqrt(),
-            (Some(alpha), _) => alpha / rank,
-            (None, _) => 1.0,
-        }
-    }
 }
 
 /// The one number of a tensor.
