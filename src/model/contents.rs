@@ -92,11 +92,11 @@ const FORMS: &[Marks] = &[
     (&["lllite_"], "a ControlNet-LLLite"),
 ];
 
-/// What is read of LoRAs and their kin.
+/// What is read of LoRAs and their kin. A DoRA comes first, for it has the keys of one of the others too.
 const LORAS: &[Marks] = &[
+    (&[".dora_scale$", ".lora_magnitude_vector"], "a DoRA, an addition to a model"),
     (&[".hada_w"], "a LoHa, an addition to a model"),
     (&[".lokr_w"], "a LoKr, an addition to a model"),
-    (&[".dora_scale$", ".lora_magnitude_vector"], "a DoRA, an addition to a model"),
     (&[".lora", "_lora"], "a LoRA, an addition to a model"),
     (&[".diff$", ".diff_b$", ".w_norm$"], "differences of whole weights, an addition to a model"),
 ];

@@ -13,17 +13,19 @@
 //!
 //! Every key of a file must have its place in the model: what fits only in part was made for another.
 
+mod addition;
 mod delta;
 mod peft;
 pub mod write;
 
-use self::delta::{Delta, Factors, Misfit, Named, load};
+use self::addition::{Addition, Source};
+use self::delta::Factors;
 use self::peft::PeftSettings;
 use super::components::Component;
 use super::contents::{self, Role};
 use super::fingerprint;
 use super::lora_names::{self, LoraFactor, Names};
-use super::weights::{Bytes, Entry, WeightFile, Weights};
+use super::weights::{Bytes, WeightFile, Weights};
 use crate::error::{Error, Result};
 use crate::model::config::UNetConfig;
 use crate::record::model::LoraRecord;
@@ -45,13 +47,16 @@ const FIT_HINT: &str =
 const NAME_HINT: &str = "layers are known by the names of kohya's scripts, diffusers, peft and ComfyUI: the LoRA may be for \
                          another model, or be written by a program that calls them otherwise";
 
+/// What peft and diffusers call the file with a LoRA's weights in a folder.
+const SAVED_AS: [&str; 2] = ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"];
+
 /// Types of a factor's numbers.
 const DTYPES: [Dtype; 6] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64, Dtype::F8_E4M3, Dtype::F8_E5M2];
 
 /// A LoRA that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraChoice {
-    /// The file.
+    /// The file, or the folder that peft or diffusers saved it into.
     pub path: PathBuf,
     /// How strongly it counts; 1 is as it was trained.
     pub weight: f64,
@@ -76,28 +81,6 @@ impl LoraChoice {
             )),
         }
     }
-}
-
-/// What a file adds to one weight or bias.
-#[derive(Debug, Clone)]
-struct Addition {
-    file: Arc<WeightFile>,
-    delta: Delta,
-    /// alpha / rank.
-    scale: f64,
-    /// How strongly the file counts.
-    weight: f64,
-    magnitude: Option<Magnitude>,
-}
-
-/// The lengths that a DoRA gives the rows or columns of a weight.
-#[derive(Debug, Clone)]
-struct Magnitude {
-    lengths: Named,
-    /// The dimensions over which each is the norm.
-    over: Vec<i64>,
-    /// The shape in which they stand beside the weight.
-    beside: Vec<i64>,
 }
 
 /// The LoRAs of a model.
@@ -130,7 +113,7 @@ impl Adapters {
     }
 
     fn add(&mut self, choice: &LoraChoice, names: &Names) -> Result<()> {
-        let path = &choice.path;
+        let path = &file_of(&choice.path)?;
         let hint = "take the same LoRA as .safetensors, or load and save it once with diffusers";
         let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
         let file = Arc::new(WeightFile::new(path, bytes)?);
@@ -143,44 +126,12 @@ impl Adapters {
             weight: choice.weight,
             layers: layers.len(),
         });
-        for ((component, layer), mut factors) in layers {
-            let incomplete = |reason| Error::bad_file(path, KIND, reason);
+        let source = Source { file, settings, weight: choice.weight, names };
+        for ((component, layer), factors) in layers {
             let of_component = self.additions.entry(component).or_default();
-            let mut push = |key, delta, scale, magnitude| {
-                let addition = Addition { file: file.clone(), delta, scale, weight: choice.weight, magnitude };
+            for (key, addition) in source.additions(component, &layer, factors)? {
                 of_component.entry(key).or_default().push(addition);
-            };
-            let bias = factors.remove(&LoraFactor::DiffBias);
-            if let Some(bias) = &bias {
-                let (key, delta) = (format!("{layer}.bias"), Delta::Whole(bias.clone()));
-                let Some(shape) = names.shape(component, &key) else {
-                    let message =
-                        does_not_fit(path, format!("`{}` is for `{component}.{key}`, and there is none", bias.0));
-                    return Err(Error::invalid(message, FIT_HINT));
-                };
-                delta.check(shape).map_err(|misfit| misfits(path, misfit, component, &layer, ("bias", shape)))?;
-                push(key, delta, 1.0, None);
             }
-            let (alpha, lengths) = (factors.remove(&LoraFactor::Alpha), factors.remove(&LoraFactor::Magnitude));
-            let (key, delta) = (format!("{layer}.weight"), Delta::take(&mut factors).map_err(incomplete)?);
-            let Some(delta) = delta.filter(|delta| lengths.is_none() || !delta.is_whole()) else {
-                match lengths.or(alpha.filter(|_| bias.is_none())) {
-                    Some((key, _)) => {
-                        return Err(incomplete(format!("`{key}` stands there without factors of its layer")));
-                    }
-                    None => continue,
-                }
-            };
-            let shape = names.shape(component, &key).unwrap_or_default();
-            let refuse = |misfit| misfits(path, misfit, component, &layer, ("weight", shape));
-            delta.check(shape).map_err(refuse)?;
-            let scale = match (delta.rank().map(|rank| rank as f64), &alpha) {
-                (None, _) => 1.0,
-                (Some(rank), Some((key, alpha))) => number(&file, key, alpha)? / rank,
-                (Some(rank), None) => settings.scale(path, component, &layer, rank)?,
-            };
-            let magnitude = lengths.map(|lengths| Magnitude::new(lengths, shape)).transpose().map_err(refuse)?;
-            push(key, delta, scale, magnitude);
         }
         Ok(())
     }
@@ -202,7 +153,7 @@ impl Adapters {
                 let added = addition.to(&sum)?;
                 if !added.sum(Kind::Double).double_value(&[]).is_finite() {
                     let reason = format!("what it adds to `{component}.{key}` is not finite");
-                    return Err(Error::bad_file(addition.file.path(), KIND, reason));
+                    return Err(Error::bad_file(addition.path(), KIND, reason));
                 }
                 // Not in place: the numbers may lie in the mapped file.
                 sum = sum.f_add(&added)?;
@@ -213,52 +164,20 @@ impl Adapters {
     }
 }
 
-impl Addition {
-    /// What is added to a weight, in f32 and its shape.
-    fn to(&self, weight: &Tensor) -> Result<Tensor> {
-        let delta = self.delta.product(&self.file, weight.device())?.reshape(weight.size());
-        let Some(magnitude) = &self.magnitude else { return Ok(delta * (self.weight * self.scale)) };
-        let merged = weight.f_add(&(delta * self.scale))?;
-        let norm = merged.norm_scalaropt_dim(2.0, &magnitude.over[..], true);
-        let lengths = load(&self.file, &magnitude.lengths, weight.device())?.reshape(&magnitude.beside);
-        // As LyCORIS and ComfyUI have it: a row of zeros stays one.
-        let scaled = merged * (lengths / (norm + f64::from(f32::EPSILON)));
-        Ok((scaled - weight) * self.weight)
+/// The file that a path means: itself, or what peft or diffusers saved into a folder.
+fn file_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
     }
-}
-
-impl Magnitude {
-    /// Of a weight of this shape. As ComfyUI has it, lengths that begin with as many numbers as the weight has rows are
-    /// those of its rows, and others those of its columns; those of peft, `[rows]` or `[1, rows, 1, 1]`, are of the rows
-    /// always.
-    fn new(lengths: Named, weight: &[i64]) -> std::result::Result<Magnitude, Misfit> {
-        let (rows, columns) = (weight[0], weight.get(1).copied().unwrap_or(1));
-        let found = &lengths.1.shape;
-        let count: i64 = found.iter().product();
-        let of_peft = lengths.0.contains(".lora_magnitude_vector");
-        let dimensions = weight.len() as i64;
-        let mut beside = vec![1; weight.len()];
-        let of_rows = of_peft || found.first() == Some(&rows);
-        if weight.len() < 2 || count != if of_rows { rows } else { columns } {
-            let wanted = format!("[{rows}, 1] or [1, {columns}]");
-            return Err(Misfit { key: lengths.0, found: lengths.1.shape, wanted });
-        }
-        beside[usize::from(!of_rows)] = count;
-        let over = (0..dimensions).filter(|i| *i != i64::from(!of_rows)).collect();
-        Ok(Magnitude { lengths, over, beside })
-    }
+    SAVED_AS.iter().map(|name| path.join(name)).find(|file| file.is_file()).ok_or_else(|| {
+        let [peft, diffusers] = SAVED_AS;
+        let message = format!("`{}` is a folder with neither `{peft}` nor `{diffusers}`", path.display());
+        Error::invalid(message, "name the LoRA's file")
+    })
 }
 
 fn does_not_fit(path: &Path, why: String) -> String {
     format!("the LoRA `{}` does not fit the model: {why}", path.display())
-}
-
-/// The error for factors of another shape than a layer takes.
-fn misfits(path: &Path, misfit: Misfit, component: &str, layer: &str, (part, shape): (&str, &[i64])) -> Error {
-    let Misfit { key, found, wanted } = misfit;
-    let why =
-        format!("`{key}` has shape {found:?}, and `{component}.{layer}` with its {part} of {shape:?} takes {wanted}");
-    Error::invalid(does_not_fit(path, why), FIT_HINT)
 }
 
 type Layers = BTreeMap<(&'static str, String), Factors>;
@@ -316,22 +235,6 @@ fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
     let Some(other) = contents::of(tensors).filter(|contents| contents.role != Role::Lora) else { return Ok(()) };
     let fits = |key: &String| lora_names::split(key).is_some_and(|(stem, _)| names.find(stem).is_some());
     if file.entries().keys().all(fits) { Ok(()) } else { Err(other.refused(file.path())) }
-}
-
-/// The one number of a tensor.
-fn number(file: &WeightFile, key: &str, entry: &Entry) -> Result<f64> {
-    let bytes = file.data(entry);
-    let number = match entry.dtype {
-        Dtype::I64 => bytes.try_into().ok().map(|b| i64::from_le_bytes(b) as f64),
-        Dtype::I32 => bytes.try_into().ok().map(|b| i32::from_le_bytes(b) as f64),
-        _ if entry.shape.iter().product::<i64>() == 1 => {
-            Some(file.tensor(key, entry)?.double_value(&[0][..entry.shape.len()]))
-        }
-        _ => None,
-    };
-    number
-        .filter(|n| n.is_finite())
-        .ok_or_else(|| Error::bad_file(file.path(), KIND, format!("`{key}` is not one number")))
 }
 
 #[cfg(test)]

@@ -123,6 +123,20 @@ fn a_kind_that_does_not_fit_or_is_not_whole_is_refused_by_its_key() {
     insta::assert_snapshot!("bad_kinds", all.join("\n\n"));
 }
 
+#[test]
+fn an_alpha_is_one_number_of_whatever_shape_and_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let loha = golden_file("lora/loha.safetensors");
+    let expected = merged(&[lora(&loha, 1.0)]).unwrap();
+    for (shape, kind) in [(&[1, 1][..], Kind::Float), (&[1], Kind::Half), (&[], Kind::Int64)] {
+        let path = rewritten(&loha, &folder.path().join("x.safetensors"), |key, tensor| {
+            let tensor = if key.ends_with(".alpha") { tensor.reshape(shape).to_kind(kind) } else { tensor };
+            Some((key, tensor))
+        });
+        assert_eq!(merged(&[lora(&path, 1.0)]).unwrap(), expected, "{shape:?}");
+    }
+}
+
 /// A row that the model has as zeros, and to which a DoRA's factors add nothing, has no direction to be given a length.
 #[test]
 fn a_norm_takes_no_factors_and_a_dora_leaves_zeros_alone() {

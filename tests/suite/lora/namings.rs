@@ -52,6 +52,16 @@ fn names_of_comfyui_mean_the_same_layers() {
     }
     Tensor::write_safetensors(&all, &more).unwrap();
     same(&more, &kohya);
+    // It also has the embeddings, which no training of LoRAs changes.
+    let position = folder.path().join("position.safetensors");
+    let ones = |shape: &[i64]| Tensor::ones(shape, (Kind::Float, Device::Cpu));
+    let layer = "text_encoders.clip_l.transformer.text_model.embeddings.position_embedding";
+    let parts =
+        [(format!("{layer}.lora_down.weight"), ones(&[1, 24])), (format!("{layer}.lora_up.weight"), ones(&[77, 1]))];
+    Tensor::write_safetensors(&parts, &position).unwrap();
+    let [ours, plain] = [&[lora(&position, 0.5)][..], &[]].map(|all| merged(all).unwrap());
+    let key = "text_encoder.text_model.embeddings.position_embedding.weight";
+    assert_eq!(ours[key], &plain[key] + 0.5);
     // Norms and biases, as `bias_diff` saves them.
     let whole = golden_file("lora/whole.safetensors");
     let path = rewritten(&whole, &folder.path().join("whole.safetensors"), |key, tensor| {
@@ -102,8 +112,12 @@ fn what_peft_saves_is_scaled_by_the_file_beside_it() {
     let plain = merged(&[]).unwrap();
     assert!(ours.iter().all(|(key, weight)| *weight == if text(key) { &theirs } else { &plain }[key]));
     assert!(ours.iter().any(|(key, weight)| *weight != plain[key]));
+    // The folder means the same.
+    assert_eq!(merged(&[lora(folder.path(), 0.7)]).unwrap(), ours);
+    let empty = tempfile::tempdir().unwrap();
+    let empty = said(&merged(&[lora(empty.path(), 1.0)]).unwrap_err(), empty.path());
 
-    let mut all = vec![missing];
+    let mut all = vec![missing, empty];
     for text in [
         r#"{"peft_type": "LOHA", "r": 3, "alpha": 2}"#,
         r#"{"peft_type": "LORA", "r": 3, "lora_alpha": "2"}"#,
