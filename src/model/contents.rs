@@ -46,8 +46,8 @@ impl Role {
                  diffusers' layout"
             }
             Role::OtherAddition => {
-                "of the additions to a model, LoRAs (and LoCons) and textual inversion embeddings for Stable Diffusion 1.x \
-                 and 2.x are read here"
+                "of the additions to a model, LoRAs (LoCon, LoHa, LoKr, DoRA and whole differences too) and textual inversion \
+                 embeddings for Stable Diffusion 1.x and 2.x are read here"
             }
         }
     }
@@ -75,24 +75,44 @@ impl Contents {
 /// Marks of a kind: parts of a key, `^` stands for its beginning and `$` for its end.
 type Marks = (&'static [&'static str], &'static str);
 
-/// Additions that are no plain LoRA, whatever the model. They come first, for they may stand among a LoRA's keys.
+/// Additions in forms that are not read, whatever the model. They come first, for they may stand among a LoRA's keys.
 const FORMS: &[Marks] = &[
-    (&["hada_"], "a LoHa"),
-    (&["lokr_"], "a LoKr"),
-    (&["dora_scale", "lora_magnitude_vector"], "a DoRA"),
     (&[".a1.weight$", ".b2.weight$"], "a GLoRA"),
     (&[".oft_", ".boft_", "oft_blocks", "oft_diag"], "an OFT"),
     (&[".vera_lambda_"], "a VeRA"),
-    (&[".on_input$"], "an IA³"),
-    (&[".diff$", ".diff_b$", ".set_weight$", ".w_norm$"], "a LyCORIS of whole weights"),
+    (&[".on_input$", ".ia3_l"], "an IA³"),
+    (&[".lambda_layer$"], "a T-LoRA"),
+    (&[".lora_E$", ".ranknum$"], "an AdaLoRA"),
+    (&[".set_weight$"], "a set of weights to put in place of others"),
+    (&[".reshape_weight$"], "a LoRA that gives weights another shape"),
+    (&[".lora_B.bias$", ".lora_up.bias$"], "a LoRA with biases of its own (peft's `lora_bias`)"),
+    (&["^unet:", "^text_encoder:"], "a LoRA of cloneofsimo's scripts, which number the layers"),
+    (&[".base_layer."], "a whole model with a LoRA's layers in it, as peft keeps it while training"),
     (&["bundle_emb."], "a LoRA with embeddings bundled into it"),
     (&["lllite_"], "a ControlNet-LLLite"),
+];
+
+/// What is read of LoRAs and their kin. A DoRA comes first, for it has the keys of one of the others too.
+const LORAS: &[Marks] = &[
+    (&[".dora_scale$", ".lora_magnitude_vector"], "a DoRA, an addition to a model"),
+    (&[".hada_w"], "a LoHa, an addition to a model"),
+    (&[".lokr_w"], "a LoKr, an addition to a model"),
+    (&[".lora", "_lora"], "a LoRA, an addition to a model"),
+    (&[".diff$", ".diff_b$", ".w_norm$"], "differences of whole weights, an addition to a model"),
 ];
 
 /// LoRAs for models of other kinds.
 const FAMILIES: &[Marks] = &[
     (
-        &["lora_te2_", "^text_encoder_2.", "transformer_blocks_1_", ".transformer_blocks.1.", "_label_emb_"],
+        &[
+            "lora_te2_",
+            "^text_encoder_2.",
+            "^text_encoders.clip_g.",
+            "transformer_blocks_1_",
+            ".transformer_blocks.1.",
+            "_label_emb_",
+            "^diffusion_model.label_emb.",
+        ],
         "a LoRA for Stable Diffusion XL",
     ),
     (&["joint_blocks", "add_q_proj"], "a LoRA for Stable Diffusion 3"),
@@ -146,8 +166,12 @@ pub fn of<'a>(tensors: impl Iterator<Item = (&'a str, &'a [i64])> + Clone) -> Op
     if let Some(other) = listed(FORMS, Role::OtherAddition) {
         return Some(other);
     }
+    if let Some(key) = keys().find(|key| is_ia3(key)) {
+        return told("an IA³", Role::OtherAddition, key);
+    }
     if let Some(key) = keys().find(|key| is_lora(key)) {
         return listed(FAMILIES, Role::OtherAddition)
+            .or_else(|| listed(LORAS, Role::Lora))
             .or_else(|| told("a LoRA, an addition to a model", Role::Lora, key));
     }
     let exactly = |name: &str| keys().find(|key| *key == name);
@@ -187,6 +211,12 @@ fn is_lora(key: &str) -> bool {
     layer || ["lora_unet_", "lora_te_", "lora_te1_", "lora_te2_"].iter().any(|begin| key.starts_with(begin))
 }
 
+/// Whether a key is that of an IA³'s layer, which is named as kohya names them and has one `weight`.
+fn is_ia3(key: &str) -> bool {
+    let layer = key.strip_suffix(".weight").filter(|layer| !layer.contains('.'));
+    layer.is_some_and(|layer| ["lora_unet_", "lora_te_", "lora_te1_"].iter().any(|begin| layer.starts_with(begin)))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -205,11 +235,32 @@ mod tests {
         for (keys, expected, role) in [
             (&[up][..], "a LoRA, an addition", Lora),
             (&["unet.mid_block.attentions.0.proj_in.lora_A.weight"], "a LoRA, an addition", Lora),
-            (&[up, "lora_unet_mid_block_attentions_0_proj_in.dora_scale"], "a DoRA", OtherAddition),
-            (&["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"], "a LoHa", OtherAddition),
-            (&["lora_unet_mid_block_attentions_0_proj_in.lokr_w1"], "a LoKr", OtherAddition),
+            (&[up, "lora_unet_mid_block_attentions_0_proj_in.dora_scale"], "a DoRA, an addition", Lora),
+            (&["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"], "a LoHa, an addition", Lora),
+            (&["lora_unet_mid_block_attentions_0_proj_in.lokr_w1"], "a LoKr, an addition", Lora),
+            (&["lora_unet_mid_block_attentions_0_proj_in.diff"], "differences of whole weights, an addition", Lora),
+            (
+                &["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a", "lora_te2_x.alpha"],
+                "a LoRA for Stable Diffusion XL",
+                OtherAddition,
+            ),
+            (&["diffusion_model.input_blocks.1.1.proj_in.lora_up.weight"], "a LoRA, an addition", Lora),
+            (
+                &["diffusion_model.x.lora_up.weight", "text_encoders.clip_g.transformer.x.lora_up.weight"],
+                "a LoRA for Stable Diffusion XL",
+                OtherAddition,
+            ),
+            (
+                &["base_model.model.x.to_q.lora_A.weight", "base_model.model.x.to_q.lora_B.bias"],
+                "a LoRA with biases",
+                OtherAddition,
+            ),
+            (&["unet:0:up", "unet:0:down"], "a LoRA of cloneofsimo's", OtherAddition),
+            (&["lora_unet_mid_block_attentions_0_proj_in.weight"], "an IA³", OtherAddition),
+            (&["lora_unet_x.weight", "lora_unet_x.on_input"], "an IA³", OtherAddition),
+            (&["lora_unet_x.oft_diag", "lora_unet_x.alpha"], "an OFT", OtherAddition),
             (&["lora_unet_mid_block_attentions_0_proj_in.a1.weight"], "a GLoRA", OtherAddition),
-            (&["lora_unet_mid_block_attentions_0_proj_in.diff"], "a LyCORIS of whole weights", OtherAddition),
+            (&["lora_unet_mid_block_attentions_0_proj_in.set_weight"], "a set of weights", OtherAddition),
             (&[up, "bundle_emb.x.string_to_param.*"], "a LoRA with embeddings", OtherAddition),
             (&[up, "lora_te2_text_model_x.lora_up.weight"], "a LoRA for Stable Diffusion XL", OtherAddition),
             (&["lora_unet_double_blocks_0_x.lora_up.weight"], "a LoRA for Flux", OtherAddition),

@@ -1,25 +1,36 @@
-//! LoRAs: small additions to a model's layers, merged into the weights when the model is loaded.
+//! LoRAs and their kin: small additions to a model's layers, merged into the weights when the model is loaded.
 //!
 //! Enters: files, each with a weight. Leaves: [`Adapters`], which hands out a component's weights with the additions in
-//! them: W' = W + weight · alpha / rank · up · down (Hu et al., 2021), computed in f32 and cast to the model's dtype
-//! afterwards. A layer without an alpha counts once, as if its alpha were its rank, whatever the others have. For a
-//! convolution the product is that of its kernels. Every key of a file must have its place in the model: what fits only
-//! in part was made for another.
+//! them: W' = W + weight · alpha / rank · ΔW, computed in f32 and cast to the model's dtype afterwards, where ΔW is what a
+//! kind of file has ([`delta`]): up · down for a LoRA (Hu et al., 2021). A layer without an alpha counts once, as if its
+//! alpha were its rank, whatever the others have. For a convolution the product is that of its kernels. Differences of whole
+//! weights, of norms and of biases are added as they are, times the weight.
+//!
+//! A DoRA (Liu et al., 2024) brings the length of each row of V = W + alpha / rank · ΔW, or of each column, as the shape of
+//! its magnitudes m says: W' = W + weight · (m · V / ‖V‖ − W). The norm is that of V, as in the paper, in LyCORIS and in
+//! peft; that the weight leads from W to the DoRA on a straight line is as in AUTOMATIC1111's and ComfyUI's. Several files
+//! are merged one after another, each into what those before it have made.
+//!
+//! Every key of a file must have its place in the model: what fits only in part was made for another.
 
+mod addition;
+mod delta;
+mod peft;
 pub mod write;
 
+use self::addition::{Addition, Source};
+use self::delta::Factors;
+use self::peft::PeftSettings;
 use super::components::Component;
 use super::contents::{self, Role};
 use super::fingerprint;
 use super::lora_names::{self, LoraFactor, Names};
-use super::weights::{Bytes, Entry, WeightFile, Weights};
+use super::weights::{Bytes, WeightFile, Weights};
 use crate::error::{Error, Result};
 use crate::model::config::UNetConfig;
 use crate::record::model::LoraRecord;
-use regex::Regex;
-use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use safetensors::Dtype;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,10 +44,19 @@ const KIND: &str = "LoRA";
 const FIT_HINT: &str =
     "a LoRA fits models of the kind that it was trained with: Stable Diffusion 1.x, 2.x and XL differ";
 
+const NAME_HINT: &str = "layers are known by the names of kohya's scripts, diffusers, peft and ComfyUI: the LoRA may be for \
+                         another model, or be written by a program that calls them otherwise";
+
+/// What peft and diffusers call the file with a LoRA's weights in a folder.
+const SAVED_AS: [&str; 2] = ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"];
+
+/// Types of a factor's numbers.
+const DTYPES: [Dtype; 6] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64, Dtype::F8_E4M3, Dtype::F8_E5M2];
+
 /// A LoRA that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraChoice {
-    /// The file.
+    /// The file, or the folder that peft or diffusers saved it into.
     pub path: PathBuf,
     /// How strongly it counts; 1 is as it was trained.
     pub weight: f64,
@@ -61,17 +81,6 @@ impl LoraChoice {
             )),
         }
     }
-}
-
-/// What a file adds to one layer.
-#[derive(Debug, Clone)]
-struct Addition {
-    file: Arc<WeightFile>,
-    down: Entry,
-    up: Entry,
-    mid: Option<Entry>,
-    /// weight · alpha / rank.
-    scale: f64,
 }
 
 /// The LoRAs of a model.
@@ -104,7 +113,7 @@ impl Adapters {
     }
 
     fn add(&mut self, choice: &LoraChoice, names: &Names) -> Result<()> {
-        let path = &choice.path;
+        let path = &file_of(&choice.path)?;
         let hint = "take the same LoRA as .safetensors, or load and save it once with diffusers";
         let bytes = Bytes::map(path).map_err(|error| error.with_hint(hint))?;
         let file = Arc::new(WeightFile::new(path, bytes)?);
@@ -117,21 +126,12 @@ impl Adapters {
             weight: choice.weight,
             layers: layers.len(),
         });
-        for ((component, layer), pieces) in layers {
-            let (Some((_, down)), Some((_, up))) = (&pieces.down, &pieces.up) else {
-                return Err(pieces.half(path));
-            };
-            pieces.check(path, component, &layer, names.shape(component, &layer))?;
-            let rank = down.shape[0] as f64;
-            let scale = match &pieces.alpha {
-                Some((key, alpha)) => number(&file, key, alpha)? / rank,
-                None => settings.scale(component, &layer, rank),
-            };
-            let mid = pieces.mid.clone().map(|(_, entry)| entry);
-            let scale = choice.weight * scale;
-            let addition = Addition { file: file.clone(), down: down.clone(), up: up.clone(), mid, scale };
+        let source = Source { file, settings, weight: choice.weight, names };
+        for ((component, layer), factors) in layers {
             let of_component = self.additions.entry(component).or_default();
-            of_component.entry(format!("{layer}.weight")).or_default().push(addition);
+            for (key, addition) in source.additions(component, &layer, factors)? {
+                of_component.entry(key).or_default().push(addition);
+            }
         }
         Ok(())
     }
@@ -150,13 +150,13 @@ impl Adapters {
             let Some(additions) = additions.get(key) else { return Ok(tensor) };
             let mut sum = tensor.to_kind(Kind::Float);
             for addition in additions {
-                let delta = addition.delta(device)?.reshape(sum.size());
-                if !delta.sum(Kind::Double).double_value(&[]).is_finite() {
+                let added = addition.to(&sum)?;
+                if !added.sum(Kind::Double).double_value(&[]).is_finite() {
                     let reason = format!("what it adds to `{component}.{key}` is not finite");
-                    return Err(Error::bad_file(addition.file.path(), KIND, reason));
+                    return Err(Error::bad_file(addition.path(), KIND, reason));
                 }
                 // Not in place: the numbers may lie in the mapped file.
-                sum = sum.f_add(&(delta * addition.scale))?;
+                sum = sum.f_add(&added)?;
             }
             Ok(sum)
         };
@@ -164,110 +164,50 @@ impl Adapters {
     }
 }
 
-impl Addition {
-    /// The product of its kernels in f32, with as many numbers as the layer's weight and in their order. Not scaled.
-    fn delta(&self, device: Device) -> Result<Tensor> {
-        let load = |entry: &Entry| Ok::<_, Error>(self.file.tensor("", entry)?.to_device(device).to_kind(Kind::Float));
-        let (down, up) = (load(&self.down)?, load(&self.up)?);
-        let (rank, outputs) = (self.down.shape[0], self.up.shape[0]);
-        let up = up.reshape([outputs, self.up.shape[1]]);
-        let Some(mid) = &self.mid else { return Ok(up.matmul(&down.reshape([rank, -1]))) };
-        // up[o, a] · mid[a, b, hw] · down[b, i], as a convolution has it: [o, i, hw].
-        let mid = load(mid)?.reshape([mid.shape[0], mid.shape[1], -1]);
-        let down = down.reshape([rank, -1]);
-        Ok(Tensor::einsum("oa,abk,bi->oik", &[up, mid, down], None::<&[i64]>))
+/// The file that a path means: itself, or what peft or diffusers saved into a folder.
+fn file_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
     }
+    SAVED_AS.iter().map(|name| path.join(name)).find(|file| file.is_file()).ok_or_else(|| {
+        let [peft, diffusers] = SAVED_AS;
+        let message = format!("`{}` is a folder with neither `{peft}` nor `{diffusers}`", path.display());
+        Error::invalid(message, "name the LoRA's file")
+    })
 }
 
-/// The tensors of a file for one layer, with their keys.
-#[derive(Debug, Default)]
-struct Pieces {
-    down: Option<(String, Entry)>,
-    up: Option<(String, Entry)>,
-    mid: Option<(String, Entry)>,
-    alpha: Option<(String, Entry)>,
+fn does_not_fit(path: &Path, why: String) -> String {
+    format!("the LoRA `{}` does not fit the model: {why}", path.display())
 }
 
-impl Pieces {
-    fn half(&self, path: &Path) -> Error {
-        let known = [&self.down, &self.up, &self.mid, &self.alpha].into_iter().flatten().next();
-        let key = known.map(|(key, _)| key.as_str()).unwrap_or_default();
-        Error::bad_file(path, KIND, format!("a layer needs `down` and `up`; of this one there is only `{key}`"))
-    }
-
-    /// Checks the shapes against that of the layer's weight.
-    fn check(&self, path: &Path, component: &str, layer: &str, weight: &[i64]) -> Result<()> {
-        let (Some((down_key, down)), Some((up_key, up))) = (&self.down, &self.up) else { return Err(self.half(path)) };
-        // A linear layer and a convolution of one pixel are the same.
-        let kernel = |shape: &[i64]| shape.iter().skip(2).copied().filter(|n| *n != 1).collect::<Vec<_>>();
-        let (at, up_at) = (|shape: &[i64], i: usize| shape.get(i).copied().unwrap_or(0), &up.shape);
-        let refuse = |key: &str, found: &[i64], wanted: String| {
-            Err(Error::invalid(
-                format!(
-                    "the LoRA `{}` does not fit the model: `{key}` has shape {found:?}, and `{component}.{layer}` with \
-                     its weight of {weight:?} takes {wanted}",
-                    path.display()
-                ),
-                FIT_HINT,
-            ))
-        };
-        let rank = at(&down.shape, 0);
-        let (width, inner) = match &self.mid {
-            Some((_, mid)) => (vec![], at(&mid.shape, 0)),
-            None => (kernel(weight), rank),
-        };
-        if rank == 0 || at(&down.shape, 1) != weight[1] || kernel(&down.shape) != width {
-            let width = if width.is_empty() { String::new() } else { format!(", {}, {}", weight[2], weight[3]) };
-            return refuse(down_key, &down.shape, format!("[rank, {}{width}]", weight[1]));
-        }
-        if at(up_at, 0) != weight[0] || at(up_at, 1) != inner || !kernel(up_at).is_empty() {
-            return refuse(up_key, up_at, format!("[{}, {inner}]", weight[0]));
-        }
-        match &self.mid {
-            Some((key, mid))
-                if mid.shape.len() != weight.len() || mid.shape[1] != rank || mid.shape[2..] != weight[2..] =>
-            {
-                refuse(key, &mid.shape, format!("[{inner}, {rank}] with the kernel of its weight"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-type Layers = BTreeMap<(&'static str, String), Pieces>;
+type Layers = BTreeMap<(&'static str, String), Factors>;
 
 /// The tensors of a file by the layer of the model that they belong to.
 fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
     let path = file.path();
     let mut layers = Layers::new();
     check_contents(file, names)?;
+    check_adapters(file)?;
     for (key, entry) in file.entries() {
-        let Some((stem, part)) = lora_names::split(key) else {
+        let Some((stem, factor)) = lora_names::split(key) else {
             let message = format!("`{}` is no LoRA: its key `{key}` is none of a LoRA's", path.display());
             return Err(Error::invalid(
                 message,
                 "a LoRA has `lora_down` and `lora_up`, or `lora_A` and `lora_B`, for each layer",
             ));
         };
-        if part != LoraFactor::Alpha && ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&entry.dtype) {
+        if factor != LoraFactor::Alpha && !DTYPES.contains(&entry.dtype) {
             let reason = format!("`{key}` holds {:?} numbers, expected F32, F16 or BF16", entry.dtype);
             return Err(Error::bad_file(path, KIND, reason));
         }
         let Some(place) = names.find(stem) else {
-            let message = format!(
-                "the LoRA `{}` does not fit the model: `{key}` is for a layer that the model has not",
-                path.display()
-            );
-            return Err(Error::invalid(message, FIT_HINT));
+            if lora_names::is_unused(stem) {
+                continue;
+            }
+            let message = does_not_fit(path, format!("`{key}` is for a layer that the model has not"));
+            return Err(Error::invalid(message, NAME_HINT));
         };
-        let pieces = layers.entry(place).or_default();
-        let slot = match part {
-            LoraFactor::Down => &mut pieces.down,
-            LoraFactor::Up => &mut pieces.up,
-            LoraFactor::Mid => &mut pieces.mid,
-            LoraFactor::Alpha => &mut pieces.alpha,
-        };
-        if let Some((other, _)) = slot.replace((key.clone(), entry.clone())) {
+        if let Some((other, _)) = layers.entry(place).or_default().insert(factor, (key.clone(), entry.clone())) {
             return Err(Error::bad_file(path, KIND, format!("`{other}` and `{key}` are for the same layer")));
         }
     }
@@ -277,6 +217,17 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
     Ok(layers)
 }
 
+/// Refuses a file with two of peft's adapters: which of them is meant it does not say.
+fn check_adapters(file: &WeightFile) -> Result<()> {
+    let adapters: BTreeSet<&str> = file.entries().keys().filter_map(|key| lora_names::adapter(key)).collect();
+    let mut adapters = adapters.into_iter();
+    let (Some(one), Some(other)) = (adapters.next(), adapters.next()) else { return Ok(()) };
+    Err(Error::invalid(
+        format!("`{}` holds two LoRAs, peft's adapters `{one}` and `{other}`", file.path().display()),
+        "save each to a file of its own, and name both with `--lora`",
+    ))
+}
+
 /// Refuses what is something else than a LoRA, or a LoRA for something else, unless each of its keys has its place in this
 /// model all the same.
 fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
@@ -284,48 +235,6 @@ fn check_contents(file: &WeightFile, names: &Names) -> Result<()> {
     let Some(other) = contents::of(tensors).filter(|contents| contents.role != Role::Lora) else { return Ok(()) };
     let fits = |key: &String| lora_names::split(key).is_some_and(|(stem, _)| names.find(stem).is_some());
     if file.entries().keys().all(fits) { Ok(()) } else { Err(other.refused(file.path())) }
-}
-
-/// peft's settings in a file's header, where diffusers puts them.
-struct PeftSettings(Value);
-
-impl PeftSettings {
-    fn read(file: &WeightFile) -> Result<PeftSettings> {
-        let bad = |e: &dyn ToString| Error::bad_file(file.path(), KIND, e.to_string());
-        let (_, header) = SafeTensors::read_metadata(file.bytes()).map_err(|e| bad(&e))?;
-        let text = header.metadata().as_ref().and_then(|all| all.get(METADATA_KEY));
-        Ok(PeftSettings(text.map_or(Ok(Value::Null), |text| serde_json::from_str(text)).map_err(|e| bad(&e))?))
-    }
-
-    /// alpha / rank for a layer: the pattern that fits it, else the component's number, else 1. Rank-stabilised LoRAs
-    /// divide by the root of the rank.
-    fn scale(&self, component: &str, layer: &str, rank: f64) -> f64 {
-        let get = |name: &str| &self.0[format!("{component}.{name}")];
-        let fits = |pattern: &str| Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|p| p.is_match(layer));
-        let of_pattern = get("alpha_pattern").as_object().into_iter().flatten().find(|(pattern, _)| fits(pattern));
-        let alpha = of_pattern.map_or(get("lora_alpha"), |(_, alpha)| alpha).as_f64();
-        match (alpha, get("use_rslora").as_bool()) {
-            (Some(alpha), Some(true)) => alpha / rank.sqrt(),
-            (Some(alpha), _) => alpha / rank,
-            (None, _) => 1.0,
-        }
-    }
-}
-
-/// The one number of a tensor.
-fn number(file: &WeightFile, key: &str, entry: &Entry) -> Result<f64> {
-    let bytes = file.data(entry);
-    let number = match entry.dtype {
-        Dtype::I64 => bytes.try_into().ok().map(|b| i64::from_le_bytes(b) as f64),
-        Dtype::I32 => bytes.try_into().ok().map(|b| i32::from_le_bytes(b) as f64),
-        _ if entry.shape.iter().product::<i64>() == 1 => {
-            Some(file.tensor(key, entry)?.double_value(&[0][..entry.shape.len()]))
-        }
-        _ => None,
-    };
-    number
-        .filter(|n| n.is_finite())
-        .ok_or_else(|| Error::bad_file(file.path(), KIND, format!("`{key}` is not one number")))
 }
 
 #[cfg(test)]

@@ -138,9 +138,9 @@ fn what_goes_elsewhere_or_nowhere_is_told_by_its_keys() {
     let (dora, loha, lokr, glora) = (layer("dora_scale"), layer("hada_w1_a"), layer("lokr_w1"), layer("a1.weight"));
     let cases: [(&str, &[&str], &[&str]); 15] = [
         ("lora", &[up], &["--model", "--vae", "--embedding"]),
-        ("dora", &[up, &dora], &DOORS),
-        ("loha", &[&loha], &DOORS),
-        ("lokr", &[&lokr], &DOORS),
+        ("dora", &[up, &dora], &["--model", "--vae", "--embedding"]),
+        ("loha", &[&loha], &["--model", "--vae", "--embedding"]),
+        ("lokr", &[&lokr], &["--model", "--vae", "--embedding"]),
         ("glora", &[&glora], &DOORS),
         ("xl_lora", &[up, "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"], &DOORS),
         ("flux_lora", &["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"], &DOORS),

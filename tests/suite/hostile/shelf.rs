@@ -39,6 +39,7 @@ const SCHEDULE: &str = "schedule --model {d}/model -o {d}/out";
 const TRACE_ONE: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/one.safetensors -o {d}/out";
 const VAE: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --vae {d}/vae -o {d}/out";
 const SKETCH: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --preview-vae {d}/vae -o {d}/out";
+const SAVED: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --lora {d}/saved/x.safetensors -o {d}/out";
 const LORA: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --lora {d}/x.safetensors:0.5 -o {d}/out";
 const EMBEDDING: &str =
     "trace -p a~w7 --steps 1 -W 32 -H 32 --model {d}/model --embedding w7={d}/x.safetensors -o {d}/out";
@@ -114,6 +115,12 @@ pub const TARGETS: &[Target] = &[
     target("lora-kohya", "x.safetensors", &[LORA]),
     target("lora-peft", "x.safetensors", &[LORA]),
     target("lora-old", "x.safetensors", &[LORA]),
+    target("lora-loha", "x.safetensors", &[LORA]),
+    target("lora-lokr", "x.safetensors", &[LORA]),
+    target("lora-dora", "x.safetensors", &[LORA]),
+    target("lora-whole", "x.safetensors", &[LORA]),
+    target("lora-saved", "saved/x.safetensors", &[SAVED]),
+    target("lora-saved", "saved/adapter_config.json", &[SAVED]),
     target("embedding", "x.safetensors", &[EMBEDDING, WORD]),
     target("embedding-a1111", "x.safetensors", &[EMBEDDING, WORD]),
     target("hub", "hub/models--owner--name/refs/main", &[HUB, "models"]),
@@ -219,15 +226,41 @@ impl Shelf {
         std::fs::write(model.join("tokenizer/special_tokens_map.json"), special).unwrap();
         std::fs::write(model.join("tokenizer/added_tokens.json"), r#"{"<word>":1000,"<other>":1001}"#).unwrap();
 
-        let with_model =
-            ["vae", "tiny-vae", "pieces", "run", "inverted", "map", "picture", "sweep", "data", "training"];
-        let files = ["lora-kohya", "lora-peft", "lora-old", "embedding", "embedding-a1111"];
-        with_model.iter().chain(&files).for_each(|name| copy(&model, &at(name).join("model")));
-        for name in files {
-            let golden =
-                format!("tests/goldens/lora/{}.safetensors", name.replace("lora-", "").replace("embedding-", ""));
+        let with_model = [
+            "lora-saved",
+            "vae",
+            "tiny-vae",
+            "pieces",
+            "run",
+            "inverted",
+            "map",
+            "picture",
+            "sweep",
+            "data",
+            "training",
+        ];
+        let files = [
+            ("lora-kohya", "kohya"),
+            ("lora-peft", "peft"),
+            ("lora-old", "old"),
+            ("lora-loha", "loha"),
+            ("lora-lokr", "lokr"),
+            ("lora-dora", "dora"),
+            ("lora-whole", "whole"),
+            ("embedding", "embedding"),
+            ("embedding-a1111", "a1111"),
+        ];
+        with_model
+            .iter()
+            .chain(files.iter().map(|(name, _)| name))
+            .for_each(|name| copy(&model, &at(name).join("model")));
+        for (name, golden) in files {
+            let golden = format!("tests/goldens/lora/{golden}.safetensors");
             std::fs::copy(source(&golden), at(name).join("x.safetensors")).unwrap();
         }
+        let saved = at("lora-saved/saved");
+        copy(&source("tests/goldens/lora/saved"), &saved);
+        std::fs::rename(saved.join("adapter_model.safetensors"), saved.join("x.safetensors")).unwrap();
         copy(&model.join("vae"), &at("vae/vae"));
         copy(&source("tests/goldens/tiny-vae"), &at("tiny-vae/vae"));
         let pieces = at("pieces/model");
