@@ -106,19 +106,33 @@ pub fn unet(part: &ComponentShapes, depth: &mut Depth) -> Result<Value> {
 /// # Errors
 /// When a tensor that shows a size is missing.
 pub fn vae(part: &ComponentShapes, depth: &mut Depth) -> Result<Value> {
-    depth.vae_levels = part.count("encoder.down.").max(1);
-    let levels = depth.vae_levels;
-    let widths = (0..levels)
-        .map(|i| part.size(&format!("encoder.down.{i}.block.0.conv1.weight"), 0))
-        .collect::<Result<Vec<_>>>()?;
+    depth.vae_in_diffusers = part.has("decoder.mid_block.");
+    let (down, up, block) = match depth.vae_in_diffusers {
+        true => ("encoder.down_blocks.", "decoder.up_blocks.", "resnets"),
+        false => ("encoder.down.", "decoder.up.", "block"),
+    };
+    // A file may hold the decoder alone, whose blocks have one layer more.
+    let encodes = part.has("encoder.");
+    let (side, more) = if encodes { (down, 0) } else { (up, 1) };
+    let levels = part.count(side).max(1);
+    depth.vae_levels = levels;
+    let mut widths =
+        (0..levels).map(|i| part.size(&format!("{side}{i}.{block}.0.conv1.weight"), 0)).collect::<Result<Vec<_>>>()?;
+    if !encodes && depth.vae_in_diffusers {
+        widths.reverse();
+    }
+    let picture = match encodes {
+        true => part.size("encoder.conv_in.weight", 1)?,
+        false => part.size("decoder.conv_out.weight", 0)?,
+    };
     Ok(json!({
         "_class_name": "AutoencoderKL",
         "act_fn": "silu",
         "block_out_channels": widths,
         "down_block_types": vec!["DownEncoderBlock2D"; levels],
-        "in_channels": part.size("encoder.conv_in.weight", 1)?,
+        "in_channels": picture,
         "latent_channels": part.size("decoder.conv_in.weight", 1)?,
-        "layers_per_block": part.count("encoder.down.0.block."),
+        "layers_per_block": part.count(&format!("{side}0.{block}.")).saturating_sub(more),
         "norm_num_groups": 32,
         "out_channels": part.size("decoder.conv_out.weight", 0)?,
         "sample_size": 512,

@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod few_steps;
 pub mod files;
 pub mod fingerprint;
+mod fp8;
 pub mod index;
 pub mod infer;
 pub mod layers;

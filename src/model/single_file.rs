@@ -8,6 +8,7 @@ use super::bundled::CLIP_TOKENIZER;
 use super::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG, VAE};
 use super::compvis_names::Depth;
 use super::contents::{self, Contents, Role};
+use super::fp8;
 use super::infer::{self, ComponentShapes, Shapes};
 use super::sniff;
 use super::weights::{Bytes, WeightFile};
@@ -31,7 +32,7 @@ pub struct SingleFile {
     /// The text files of the folder that it stands for.
     texts: BTreeMap<String, String>,
     depth: Depth,
-    /// What the autoencoder's keys begin with: nothing in a file that holds it alone.
+    /// What the autoencoder's keys begin with: nothing in most files that hold it alone.
     vae_prefix: &'static str,
 }
 
@@ -40,13 +41,21 @@ pub struct SingleFile {
 pub enum Wanted {
     /// A whole model.
     Model,
+    /// A model whose autoencoder is taken from elsewhere: it may have none.
+    ModelWithoutVae,
     /// An autoencoder, alone or in a model.
     Vae,
 }
 
 impl Wanted {
-    fn components(self) -> impl Iterator<Item = &'static Component> {
-        COMPONENTS.into_iter().filter(move |component| self == Wanted::Model || component.name == VAE.name)
+    /// The components that a file with these keys must describe.
+    fn components(self, shapes: &Shapes) -> impl Iterator<Item = &'static Component> {
+        let has_vae = shapes.keys().any(|key| key.starts_with(VAE.single_file.prefix));
+        COMPONENTS.into_iter().filter(move |component| match self {
+            Wanted::Model => true,
+            Wanted::ModelWithoutVae => component.name != VAE.name || has_vae,
+            Wanted::Vae => component.name == VAE.name,
+        })
     }
 }
 
@@ -58,21 +67,24 @@ impl SingleFile {
     /// first key that does not fit.
     pub fn open(path: &Path, wanted: Wanted) -> Result<SingleFile> {
         let (shapes, metadata) = header(path)?;
-        if let Some(other) = foreign(path, &shapes, wanted) {
+        let vae_prefix = vae_prefix(&shapes, wanted);
+        if let Some(other) = foreign(path, &shapes, wanted, vae_prefix) {
             return Err(other);
         }
-        let in_model = VAE.single_file.prefix;
-        let whole = wanted == Wanted::Model || shapes.keys().any(|key| key.starts_with(in_model));
-        let vae_prefix = if whole { in_model } else { "" };
         let texts = match metadata.get(METADATA_KEY) {
             Some(text) => serde_json::from_str(text).map_err(|e| Error::bad_file(path, "checkpoint of sdviz", e))?,
             None => BTreeMap::new(),
         };
         let mut file = SingleFile { path: path.to_path_buf(), texts, depth: Depth::default(), vae_prefix };
-        for component in wanted.components() {
+        if wanted == Wanted::Vae
+            && let Some(text) = config_beside(path, &shapes, vae_prefix)
+        {
+            file.texts.insert(VAE.config.into(), text);
+        }
+        for component in wanted.components(&shapes) {
             file.describe(component, &shapes)?;
         }
-        if wanted == Wanted::Model {
+        if wanted != Wanted::Vae {
             file.keep(SCHEDULER_CONFIG, || scheduler(&shapes, &metadata));
             file.keep(INDEX, || components::index("PNDMScheduler"));
             if !["vocab.json", "tokenizer.json"].iter().any(|n| file.texts.contains_key(&format!("tokenizer/{n}"))) {
@@ -95,7 +107,8 @@ impl SingleFile {
         let part = ComponentShapes { path: &self.path, prefix, shapes: shapes.iter().filter_map(inside).collect() };
         let config = (component.single_file.describe)(&part, &mut self.depth)?;
         for key in part.shapes.keys() {
-            if (component.single_file.to_diffusers)(key, &self.depth).is_none() && !ignored(component, key) {
+            let unused = component.single_file.unused.iter().any(|begin| key.starts_with(begin));
+            if !unused && (component.single_file.to_diffusers)(key, &self.depth).is_none() {
                 let reason = format!("key `{prefix}{key}` has no place in it");
                 return Err(Error::bad_file(&self.path, KIND, reason));
             }
@@ -127,8 +140,32 @@ impl SingleFile {
         let prefix = self.prefix(component);
         let to_diffusers = component.single_file.to_diffusers;
         let rename = |key: &str| to_diffusers(&rooted(component, prefix, key)?, &self.depth);
-        Ok(Arc::new(WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?))
+        let file = WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?;
+        Ok(Arc::new(file.without(|name| component.passes_over(name))))
     }
+}
+
+/// What the autoencoder's keys begin with.
+fn vae_prefix(shapes: &Shapes, wanted: Wanted) -> &'static str {
+    let in_model = VAE.single_file.prefix;
+    if wanted != Wanted::Vae {
+        return in_model;
+    }
+    [in_model, "vae."].into_iter().find(|prefix| shapes.keys().any(|key| key.starts_with(prefix))).unwrap_or_default()
+}
+
+/// Whether an autoencoder's decoder stands behind this prefix, in either naming.
+fn has_decoder(shapes: &Shapes, prefix: &str) -> bool {
+    shapes.contains_key(&format!("{prefix}decoder.conv_in.weight"))
+}
+
+/// The configuration that diffusers wrote beside an autoencoder of its own naming. What shapes show is in it too, but it
+/// knows the number of groups and the scaling factor.
+fn config_beside(path: &Path, shapes: &Shapes, prefix: &str) -> Option<String> {
+    shapes.keys().find(|key| key.starts_with(&format!("{prefix}decoder.mid_block.")))?;
+    let text = std::fs::read_to_string(path.with_file_name("config.json")).ok()?;
+    let json: Value = serde_json::from_str(&text).ok()?;
+    (json["_class_name"] == VAE.class).then_some(text)
 }
 
 /// A key of a component without the prefix that all its keys have in the file, and with the root that some files leave
@@ -143,6 +180,7 @@ pub(super) fn header(path: &Path) -> Result<(Shapes, HashMap<String, String>)> {
     let bytes = Bytes::map(path)?;
     let data = bytes.as_ref();
     let (_, header) = SafeTensors::read_metadata(data).map_err(|e| sniff::refused(path, data, &e))?;
+    fp8::refuse_scaled(path, header.tensors().iter().map(|(key, info)| (key.as_str(), info.dtype)))?;
     let shape = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|n| *n as i64).collect();
     let shapes = header.tensors().iter().map(|(key, info)| (key.clone(), shape(info))).collect();
     Ok((shapes, header.metadata().clone().unwrap_or_default()))
@@ -167,22 +205,21 @@ fn scheduler(shapes: &Shapes, metadata: &HashMap<String, String>) -> Value {
     config
 }
 
-/// Keys that a component may have without use here.
-fn ignored(component: &Component, key: &str) -> bool {
-    let (beginnings, endings) = component.single_file.unused;
-    beginnings.iter().any(|begin| key.starts_with(begin)) || endings.iter().any(|end| key.ends_with(end))
-}
-
 /// What the file is, if it is something else than a checkpoint of Stable Diffusion 1.x.
-fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
+fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted, vae_prefix: &str) -> Option<Error> {
     let with = |part: &str| shapes.keys().find(|key| key.contains(part));
     match contents::of(shapes.iter().map(|(key, shape)| (key.as_str(), shape.as_slice()))) {
         Some(Contents { role: Role::Vae, .. }) if wanted == Wanted::Vae => return None,
+        Some(Contents { role: Role::LoraFactor, .. }) | None
+            if wanted == Wanted::Vae && has_decoder(shapes, vae_prefix) =>
+        {
+            return None;
+        }
         // What a model lacks is told below.
         Some(Contents { role: Role::Model | Role::Vae, .. }) | None => {}
         Some(other) => return Some(other.refused(path)),
     }
-    if wanted == Wanted::Model
+    if wanted != Wanted::Vae
         && let Some(shape) = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     {
         let key = "model.diffusion_model.input_blocks.0.0.weight";
@@ -193,13 +230,14 @@ fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
             return Some(Error::invalid(message, Role::OtherModel.hint()));
         }
     }
-    for component in wanted.components() {
+    for component in wanted.components(shapes) {
         let (name, prefix) = (component.name, component.single_file.prefix);
         if with(prefix).is_none() {
             let first = shapes.keys().next().map_or("nothing".into(), |key| format!("`{key}`"));
-            let vae = name == VAE.name || with("decoder.mid.block_1.").is_some();
-            let hint = if vae && wanted == Wanted::Model {
-                "a file with an autoencoder alone goes with `--vae`; one without it is no whole model"
+            let hint = if name == VAE.name && wanted == Wanted::Model {
+                "a checkpoint without an autoencoder needs one from elsewhere: name it with `--vae`"
+            } else if wanted != Wanted::Vae && with("decoder.mid.block_1.").is_some() {
+                "a file with an autoencoder alone goes with `--vae`, beside the model"
             } else {
                 "a single-file checkpoint holds text encoder, UNet and autoencoder in the naming of the CompVis code"
             };

@@ -320,6 +320,137 @@ mod single_file {
         insta::assert_snapshot!("single_vae_alone", said);
     }
 
+    /// Our header without one of its texts, as files of others lack it.
+    fn header_without(path: &Path, text: &str) -> Option<HashMap<String, String>> {
+        let mut header = header(path).unwrap();
+        let mut texts: serde_json::Value = serde_json::from_str(&header["sdviz"]).unwrap();
+        texts.as_object_mut().unwrap().remove(text).unwrap();
+        header.insert("sdviz".into(), texts.to_string());
+        Some(header)
+    }
+
+    #[test]
+    fn a_checkpoint_without_an_autoencoder_draws_with_one_from_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (whole, single) = (folder.join("whole.safetensors"), folder.join("model.safetensors"));
+        done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
+        let mut all = tensors(&whole);
+        all.retain(|key, _| !key.starts_with("first_stage_model."));
+        write_with(&single, &all, header_without(&whole, "vae/config.json"));
+        let single = single.to_str().unwrap();
+        let drawn = trace(folder, "with", &["--model", single, "--vae", &tiny_sd()]);
+        assert!(made(&drawn) == made(&trace(folder, "own", &["--model", &tiny_sd()])));
+        insta::assert_snapshot!("single_no_vae", complaint(&["trace", "--prompt", "a cat", "--model", single], folder));
+        // It can be given one for good.
+        let baked = folder.join("baked.safetensors");
+        done(&["convert", single, baked.to_str().unwrap(), "--vae", &tiny_sd()]);
+        assert!(made(&drawn) == made(&trace(folder, "baked", &["--model", baked.to_str().unwrap()])));
+    }
+
+    /// As CLIPTextModelWithProjection and whole CLIPs leave them.
+    #[test]
+    fn what_else_a_clip_has_is_passed_over_in_a_single_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (whole, single) = (folder.join("whole.safetensors"), folder.join("model.safetensors"));
+        done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
+        let mut all = tensors(&whole);
+        for key in ["text_projection.weight", "text_model.text_projection.weight", "logit_scale"] {
+            let key = format!("cond_stage_model.transformer.{key}");
+            all.insert(key, (Dtype::F32, vec![2, 2], vec![0; 16]));
+        }
+        write_with(&single, &all, header(&whole));
+        let drawn = trace(folder, "more", &["--model", single.to_str().unwrap()]);
+        assert!(made(&drawn) == made(&trace(folder, "own", &["--model", &tiny_sd()])));
+    }
+
+    #[test]
+    fn scaled_weights_of_eight_bits_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (whole, single) = (folder.join("whole.safetensors"), folder.join("model.safetensors"));
+        done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
+        let mut all = tensors(&whole);
+        all.insert("model.diffusion_model.scaled_fp8".into(), (Dtype::F8_E4M3, vec![2], vec![0; 2]));
+        write_with(&single, &all, header(&whole));
+        let arguments = ["trace", "--prompt", "a cat", "--model", single.to_str().unwrap()];
+        insta::assert_snapshot!("single_scaled", complaint(&arguments, folder));
+    }
+
+    /// The tiny model's autoencoder with 8 channels to a group does not tell itself by its shapes; the pocket model's as
+    /// a stranger does, with the 32 groups that every checkpoint of Stable Diffusion has.
+    #[test]
+    fn autoencoders_in_one_file_are_read_in_all_their_forms() {
+        use sdviz::model::components::VAE;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let model = folder.join("model");
+        done(&["convert", "pocket", model.to_str().unwrap()]);
+        let config = model.join("vae/config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        assert!(text.contains("\"norm_num_groups\": 8"));
+        std::fs::write(&config, text.replace("\"norm_num_groups\": 8", "\"norm_num_groups\": 32")).unwrap();
+        let single = folder.join("whole.safetensors");
+        done(&["convert", model.to_str().unwrap(), single.to_str().unwrap()]);
+        let prefix = VAE.single_file.prefix;
+        let compvis: Tensors = tensors(&single)
+            .into_iter()
+            .filter_map(|(key, tensor)| Some((key.strip_prefix(prefix)?.to_string(), tensor)))
+            .collect();
+        let diffusers = tensors(&model.join(WEIGHTS[2]));
+        let renamed = |all: &Tensors, name: &dyn Fn(&str) -> String| -> Tensors {
+            all.iter().map(|(key, tensor)| (name(key), tensor.clone())).collect()
+        };
+        let half_converted = |key: &str| match key.split_once(".attn_1.") {
+            Some((front, back)) => {
+                let back = back.replace("q.", "to_q.").replace("k.", "to_k.").replace("v.", "to_v.");
+                format!("{front}.attn_1.{}", back.replace("proj_out.", "to_out.0."))
+            }
+            None => key.into(),
+        };
+        let decoder = |all: &Tensors| -> Tensors {
+            let mut all = all.clone();
+            all.retain(|key, _| key.starts_with("decoder.") || key.starts_with("post_quant_conv."));
+            all
+        };
+        let forms = [
+            ("compvis", compvis.clone()),
+            ("diffusers", diffusers.clone()),
+            ("prefixed", renamed(&compvis, &|key| format!("vae.{key}"))),
+            ("prefixed-diffusers", renamed(&diffusers, &|key| format!("vae.{key}"))),
+            ("half-converted", renamed(&compvis, &half_converted)),
+            ("decoder", decoder(&compvis)),
+            ("decoder-diffusers", decoder(&diffusers)),
+        ];
+        let model = model.to_str().unwrap();
+        let expected = made(&trace(folder, "own", &["--model", model]));
+        for (name, all) in &forms {
+            let path = folder.join(format!("{name}.safetensors"));
+            write(&path, all);
+            let run = trace(folder, name, &["--model", model, "--vae", path.to_str().unwrap()]);
+            assert!(made(&run) == expected, "{name}");
+        }
+        // Diffusers' own configuration counts where it lies beside.
+        let beside = folder.join("beside");
+        std::fs::create_dir(&beside).unwrap();
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(beside.join("config.json"), text.replace("0.18215", "0.4")).unwrap();
+        let file = beside.join("a.safetensors");
+        write(&file, &diffusers);
+        let run = trace(folder, "with-config", &["--model", model, "--vae", file.to_str().unwrap()]);
+        assert_eq!(json(&run.join("run.json"))["model"]["scaling_factor"], 0.4);
+        // Where a picture is to be encoded, the decoder alone is not enough.
+        let picture = folder.join("picture.png");
+        image::RgbImage::new(64, 64).save(&picture).unwrap();
+        let vae = folder.join("decoder.safetensors");
+        let [vae, picture] = [vae, picture].map(|path| path.display().to_string());
+        let start = ["trace", "--prompt", "a cat", "--model", model, "--vae", &vae, "--init-image", &picture];
+        let out = folder.join("from-picture").display().to_string();
+        let said = complaint(&[&start[..], &["--strength", "0.5", "--out", &out]].concat(), folder);
+        insta::assert_snapshot!("single_vae_decoder", said);
+    }
+
     #[test]
     fn what_is_no_checkpoint_of_ours_is_named_with_the_key_that_tells() {
         let folder = tempfile::tempdir().unwrap();
