@@ -6,6 +6,7 @@
 use super::compvis_names::{self, Depth};
 use super::config::TINY_CLASS;
 use super::infer::{self, ComponentShapes};
+use super::open_clip_names;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -91,10 +92,13 @@ pub static TEXT_ENCODER: Component = Component {
     single_file: SingleFileNames {
         prefix: "cond_stage_model.transformer.",
         root: "text_model.",
-        describe: |shapes, _| infer::text(shapes),
-        to_diffusers: |key, _| key.starts_with("text_model.").then(|| key.to_string()),
+        describe: infer::text,
+        to_diffusers: |key, depth| match depth.open_clip {
+            true => open_clip_names::to_diffusers(key),
+            false => key.starts_with("text_model.").then(|| key.to_string()),
+        },
         to_compvis: |name, _| Some(name.to_string()),
-        unused: &[],
+        unused: open_clip_names::UNUSED,
     },
     lora: Some(LoraNames {
         prefixes: &["lora_te_", "lora_te1_"],

@@ -1,4 +1,4 @@
-//! The names of tensors in single-file checkpoints of Stable Diffusion 1.x, as the CompVis code calls its modules, and
+//! The names of tensors in single-file checkpoints of Stable Diffusion, as the CompVis code calls its modules, and
 //! the way to diffusers' names and back.
 //!
 //! Enters: a key, and how deep the model is. Leaves: component and key on the other side. The two differ in that the
@@ -20,6 +20,8 @@ pub struct Depth {
     pub up_attention: BTreeSet<usize>,
     /// Whether the autoencoder has diffusers' names already, as one that was saved alone.
     pub vae_in_diffusers: bool,
+    /// Whether the text encoder is OpenCLIP's, of Stable Diffusion 2.x.
+    pub open_clip: bool,
 }
 
 impl Depth {

@@ -33,16 +33,22 @@ pub fn class_name(files: &ModelFiles) -> Result<String> {
     })
 }
 
-/// A word on a pipeline that draws otherwise than this program does, with the same networks.
+/// A word on a pipeline that draws otherwise than this program does, with the same networks, and on what a checkpoint in
+/// one file does not say.
 ///
 /// # Errors
 /// As [`class_name`].
-pub fn note(files: &ModelFiles) -> Result<Option<String>> {
+pub fn notes(files: &ModelFiles) -> Result<Vec<String>> {
     let class = class_name(files)?;
-    Ok(SAME_NETWORKS.contains(&class.as_str()).then(|| {
+    let unsaid = match files.of(INDEX) {
+        ModelFiles::Single(file) => file.note().cloned(),
+        _ => None,
+    };
+    let other = SAME_NETWORKS.contains(&class.as_str()).then(|| {
         let path = files.path(INDEX);
         format!("`{}`: a {class}'s networks are drawn with as StableDiffusionPipeline does", path.display())
-    }))
+    });
+    Ok(other.into_iter().chain(unsaid).collect())
 }
 
 /// What the model was called where its files were last saved, if the index has it.

@@ -107,7 +107,7 @@ impl Pipeline {
         let few_steps = FewSteps::told(&unet_config, &scheduler_config, &class_name, &names);
         let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
         let mut notes = notes(files, &unet_config, &vae_config, &scheduler_config);
-        notes.extend(index::note(files)?);
+        notes.extend(index::notes(files)?);
         notes.extend(device::slow(options.kind, options.device));
 
         let variant = options.variant.as_deref();

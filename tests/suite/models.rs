@@ -320,6 +320,155 @@ mod single_file {
         insta::assert_snapshot!("single_vae_alone", said);
     }
 
+    /// A text encoder in OpenCLIP's naming: query, key and value in one tensor, and a last layer that is not asked for.
+    fn open_clip(text: Tensors) -> Tensors {
+        let mut all = Tensors::new();
+        let mut parts: BTreeMap<String, [Vec<u8>; 3]> = BTreeMap::new();
+        let begin = "cond_stage_model.model.";
+        for (name, (dtype, shape, data)) in text {
+            let name = name.strip_prefix("text_model.").unwrap();
+            let end = match name {
+                "embeddings.token_embedding.weight" => "token_embedding.weight".into(),
+                "embeddings.position_embedding.weight" => "positional_embedding".into(),
+                name if name.starts_with("final_layer_norm.") => name.replace("final_layer_norm", "ln_final"),
+                name => name
+                    .replace("encoder.layers.", "transformer.resblocks.")
+                    .replace("layer_norm1", "ln_1")
+                    .replace("layer_norm2", "ln_2")
+                    .replace("mlp.fc1", "mlp.c_fc")
+                    .replace("mlp.fc2", "mlp.c_proj")
+                    .replace("self_attn", "attn"),
+            };
+            let place = ["q_proj.", "k_proj.", "v_proj."].iter().position(|part| end.contains(part));
+            match place {
+                Some(place) => {
+                    let end = end.replace(["q_proj.", "k_proj.", "v_proj."][place], "in_proj_");
+                    parts.entry(format!("{begin}{end}")).or_default()[place] = data;
+                    let shape = [&[3 * shape[0]], &shape[1..]].concat();
+                    all.insert(format!("{begin}{end}"), (dtype, shape, vec![]));
+                }
+                None => drop(all.insert(format!("{begin}{end}"), (dtype, shape, data))),
+            }
+        }
+        for (key, parts) in parts {
+            all.get_mut(&key).unwrap().2 = parts.concat();
+        }
+        for key in ["text_projection", "logit_scale", "transformer.resblocks.23.ln_1.bias"] {
+            all.insert(format!("{begin}{key}"), (Dtype::F32, vec![1], vec![0; 4]));
+        }
+        all
+    }
+
+    /// The numbers of the tiny model of that kind, whose folder is held against diffusers.
+    #[test]
+    fn a_checkpoint_of_2_x_draws_as_its_folder_does() {
+        use sdviz::model::compvis_names::{Depth, unet_back, vae_back};
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let model = root("tests/goldens/tiny-sd2");
+        let depth = Depth { unet_layers: 1, vae_levels: 3, up_attention: [1, 2, 3].into(), ..Depth::default() };
+        let mut all = open_clip(today(tensors(&model.join(WEIGHTS[0]))));
+        for (file, prefix, name) in [
+            (WEIGHTS[1], "model.diffusion_model.", unet_back as fn(&str, &Depth) -> Option<String>),
+            (WEIGHTS[2], "first_stage_model.", vae_back),
+        ] {
+            let tensors = tensors(&model.join(file)).into_iter();
+            all.extend(tensors.map(|(key, tensor)| (format!("{prefix}{}", name(&key, &depth).unwrap()), tensor)));
+        }
+        let texts = [
+            "model_index.json",
+            "scheduler/scheduler_config.json",
+            "text_encoder/config.json",
+            "tokenizer/merges.txt",
+            "tokenizer/tokenizer_config.json",
+            "tokenizer/vocab.json",
+            "unet/config.json",
+            "vae/config.json",
+        ];
+        let text = |name: &str| (name.to_string(), std::fs::read_to_string(model.join(name)).unwrap().into());
+        let texts: serde_json::Map<String, serde_json::Value> = texts.map(text).into_iter().collect();
+        let header = HashMap::from([("sdviz".to_string(), serde_json::Value::Object(texts).to_string())]);
+        let single = folder.join("model.safetensors");
+        write_with(&single, &all, Some(header));
+        let size = ["--width", "32", "--height", "32"];
+        let run = |name: &str, model: &Path| {
+            made(&trace(folder, name, &[&["--model", model.to_str().unwrap()][..], &size].concat()))
+        };
+        let expected = run("folder", &model);
+        assert!(run("single", &single) == expected);
+        let back = folder.join("back");
+        done(&["convert", single.to_str().unwrap(), back.to_str().unwrap()]);
+        assert!(run("from-back", &back) == expected);
+    }
+
+    /// What shapes do not show of 2.x is as there; whether it predicts v no file says.
+    #[test]
+    fn a_checkpoint_of_2_x_by_others_is_understood() {
+        use sdviz::model::files::ModelFiles;
+        use sdviz::model::index;
+        use sdviz::model::single_file::{SingleFile, Wanted};
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let one = |key: &str, shape: &[usize]| -> (String, (Dtype, Vec<usize>, Vec<u8>)) {
+            (key.into(), (Dtype::F16, shape.to_vec(), vec![0; 2 * shape.iter().product::<usize>()]))
+        };
+        let text = |key: &str, shape: &[usize]| one(&format!("cond_stage_model.model.{key}"), shape);
+        let unet = |key: &str, shape: &[usize]| one(&format!("model.diffusion_model.{key}"), shape);
+        let vae = |key: &str, shape: &[usize]| one(&format!("first_stage_model.{key}"), shape);
+        let mut all: Tensors = [
+            text("token_embedding.weight", &[10, 128]),
+            text("positional_embedding", &[77, 128]),
+            text("transformer.resblocks.0.mlp.c_fc.weight", &[512, 128]),
+            text("transformer.resblocks.23.mlp.c_fc.weight", &[512, 128]),
+            unet("input_blocks.0.0.weight", &[64, 4, 3, 3]),
+            unet("input_blocks.1.0.out_layers.3.weight", &[64, 64, 3, 3]),
+            unet("input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", &[64, 128]),
+            unet("input_blocks.2.0.op.weight", &[64, 64, 3, 3]),
+            unet("input_blocks.3.0.out_layers.3.weight", &[128, 64, 3, 3]),
+            unet("middle_block.1.transformer_blocks.0.attn2.to_k.weight", &[128, 128]),
+            unet("middle_block.1.proj_in.weight", &[128, 128]),
+            unet("out.2.weight", &[4, 64, 3, 3]),
+            vae("encoder.conv_in.weight", &[32, 3, 3, 3]),
+            vae("encoder.down.0.block.0.conv1.weight", &[32, 32, 3, 3]),
+            vae("decoder.conv_in.weight", &[32, 4, 3, 3]),
+            vae("decoder.conv_out.weight", &[3, 32, 3, 3]),
+        ]
+        .into();
+        all.extend((1..23).map(|layer| text(&format!("transformer.resblocks.{layer}.ln_1.bias"), &[128])));
+        // Blocks come in even rows.
+        all.extend([unet("input_blocks.3.1.proj_in.bias", &[128])]);
+        let read = |name: &str, header: &[(&str, &str)]| {
+            let path = folder.join(name);
+            let header = header.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            write_with(&path, &all, Some(header));
+            SingleFile::open(&path, Wanted::Model).unwrap()
+        };
+        let json = |file: &SingleFile, name: &str| -> serde_json::Value {
+            serde_json::from_str(file.text(name).unwrap()).unwrap()
+        };
+        let file = read("v2-1_768-ema-pruned.safetensors", &[]);
+        let (unet, text) = (json(&file, "unet/config.json"), json(&file, "text_encoder/config.json"));
+        assert_eq!(unet["attention_head_dim"], serde_json::json!([1, 2]));
+        assert_eq!((&unet["use_linear_projection"], &unet["upcast_attention"]), (&true.into(), &true.into()));
+        assert_eq!((&text["hidden_act"], &text["num_hidden_layers"]), (&"gelu".into(), &23.into()));
+        assert_eq!((&text["num_attention_heads"], &text["intermediate_size"]), (&2.into(), &512.into()));
+        assert_eq!(json(&file, "tokenizer/tokenizer_config.json")["pad_token"], "!");
+        let v = serde_json::Value::from("v_prediction");
+        for (name, header, expected, size) in [
+            ("v2-1_768-ema-pruned.safetensors", &[][..], v.clone(), 96),
+            ("v2-1_512-ema-pruned.safetensors", &[], serde_json::Value::Null, 64),
+            ("512-base-ema.safetensors", &[("modelspec.prediction_type", "v")], v, 96),
+            ("mine.safetensors", &[("modelspec.prediction_type", "epsilon")], serde_json::Value::Null, 64),
+        ] {
+            let file = read(name, header);
+            assert_eq!(json(&file, "scheduler/scheduler_config.json")["prediction_type"], expected, "{name}");
+            assert_eq!(json(&file, "unet/config.json")["sample_size"], size, "{name}");
+            // What was guessed is told.
+            let notes = index::notes(&ModelFiles::Single(file.into())).unwrap().join("\n");
+            assert_eq!(notes.contains("does not say what it predicts: taken for"), header.is_empty(), "{notes}");
+        }
+    }
+
     /// Our header without one of its texts, as files of others lack it.
     fn header_without(path: &Path, text: &str) -> Option<HashMap<String, String>> {
         let mut header = header(path).unwrap();
@@ -469,7 +618,7 @@ mod single_file {
         let path = folder.join("model.safetensors");
         let kinds: [(&str, &[&str]); 7] = [
             ("xl", &["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.0.bias"]),
-            ("v2", &["cond_stage_model.model.ln_final.bias", "model.diffusion_model.out.0.bias"]),
+            ("v2_without_unet", &["cond_stage_model.model.ln_final.bias"]),
             ("flux", &["double_blocks.0.img_attn.proj.bias"]),
             ("lora", &["lora_unet_down_blocks_0_attentions_0_proj_in.alpha"]),
             ("component", &["down_blocks.0.resnets.0.conv1.bias"]),
