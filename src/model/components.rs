@@ -6,6 +6,7 @@
 use super::compvis_names::{self, Depth};
 use super::config::TINY_CLASS;
 use super::infer::{self, ComponentShapes};
+use super::open_clip_names;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -40,6 +41,9 @@ pub struct Component {
     pub class: &'static str,
     /// The site of a run that shows what it gives.
     pub output: &'static str,
+    /// What its files may hold that the network does not take, by the beginnings and endings of diffusers' names; such
+    /// tensors change no number of it.
+    pub unused: (&'static [&'static str], &'static [&'static str]),
     /// How a checkpoint in one file has it.
     pub single_file: SingleFileNames,
     /// How LoRAs have it; none changes the autoencoder.
@@ -59,8 +63,8 @@ pub struct SingleFileNames {
     pub to_diffusers: fn(&str, &Depth) -> Option<String>,
     /// And back.
     pub to_compvis: fn(&str, &Depth) -> Option<String>,
-    /// Beginnings and endings of keys that it may have without use here.
-    pub unused: (&'static [&'static str], &'static [&'static str]),
+    /// Beginnings of keys that it may have without use here.
+    pub unused: &'static [&'static str],
 }
 
 /// How LoRAs have a component.
@@ -80,13 +84,21 @@ pub static TEXT_ENCODER: Component = Component {
     library: "transformers",
     class: "CLIPTextModel",
     output: "text_embeddings",
+    // A whole CLIP's: transformers passes over them too.
+    unused: (
+        &["vision_model.", "visual_projection.", "text_model.vision_model.", "text_model.visual_projection."],
+        &["text_projection.weight", "logit_scale"],
+    ),
     single_file: SingleFileNames {
         prefix: "cond_stage_model.transformer.",
         root: "text_model.",
-        describe: |shapes, _| infer::text(shapes),
-        to_diffusers: |key, _| key.starts_with("text_model.").then(|| key.to_string()),
+        describe: infer::text,
+        to_diffusers: |key, depth| match depth.open_clip {
+            true => open_clip_names::to_diffusers(key),
+            false => key.starts_with("text_model.").then(|| key.to_string()),
+        },
         to_compvis: |name, _| Some(name.to_string()),
-        unused: (&[], &["position_ids", "text_projection.weight"]),
+        unused: open_clip_names::UNUSED,
     },
     lora: Some(LoraNames {
         prefixes: &["lora_te_", "lora_te1_"],
@@ -102,13 +114,14 @@ pub static UNET: Component = Component {
     library: "diffusers",
     class: "UNet2DConditionModel",
     output: "noise_pred",
+    unused: (&[], &[]),
     single_file: SingleFileNames {
         prefix: "model.diffusion_model.",
         root: "",
         describe: infer::unet,
         to_diffusers: compvis_names::unet,
         to_compvis: compvis_names::unet_back,
-        unused: (&[], &[]),
+        unused: &[],
     },
     lora: Some(LoraNames { prefixes: &["lora_unet_"], projections: &[("to_out", "to_out.0")] }),
 };
@@ -121,13 +134,14 @@ pub static VAE: Component = Component {
     library: "diffusers",
     class: "AutoencoderKL",
     output: "image",
+    unused: (&[], &[]),
     single_file: SingleFileNames {
         prefix: "first_stage_model.",
         root: "",
         describe: infer::vae,
         to_diffusers: compvis_names::vae,
         to_compvis: compvis_names::vae_back,
-        unused: (&["loss.", "model_ema."], &[]),
+        unused: &["loss.", "model_ema."],
     },
     lora: None,
 };
@@ -140,13 +154,14 @@ pub static PREVIEW_VAE: Component = Component {
     library: "diffusers",
     class: TINY_CLASS,
     output: "image",
+    unused: (&[], &[]),
     single_file: SingleFileNames {
         prefix: "preview_vae.",
         root: "",
         describe: infer::vae,
         to_diffusers: |_, _| None,
         to_compvis: |_, _| None,
-        unused: (&[], &[]),
+        unused: &[],
     },
     lora: None,
 };
@@ -155,6 +170,12 @@ pub static PREVIEW_VAE: Component = Component {
 pub static COMPONENTS: [&Component; 3] = [&TEXT_ENCODER, &UNET, &VAE];
 
 impl Component {
+    /// Whether the network does not take this tensor, by diffusers' name, though its files may hold it.
+    pub fn passes_over(&self, name: &str) -> bool {
+        let (beginnings, endings) = self.unused;
+        beginnings.iter().any(|begin| name.starts_with(begin)) || endings.iter().any(|end| name.ends_with(end))
+    }
+
     /// The plain weights in one file.
     pub fn weights_file(&self) -> String {
         format!("{}/{}.safetensors", self.name, self.stem)

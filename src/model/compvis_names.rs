@@ -1,4 +1,4 @@
-//! The names of tensors in single-file checkpoints of Stable Diffusion 1.x, as the CompVis code calls its modules, and
+//! The names of tensors in single-file checkpoints of Stable Diffusion, as the CompVis code calls its modules, and
 //! the way to diffusers' names and back.
 //!
 //! Enters: a key, and how deep the model is. Leaves: component and key on the other side. The two differ in that the
@@ -18,6 +18,10 @@ pub struct Depth {
     pub vae_levels: usize,
     /// The UNet's up blocks that have attention.
     pub up_attention: BTreeSet<usize>,
+    /// Whether the autoencoder has diffusers' names already, as one that was saved alone.
+    pub vae_in_diffusers: bool,
+    /// Whether the text encoder is OpenCLIP's, of Stable Diffusion 2.x.
+    pub open_clip: bool,
 }
 
 impl Depth {
@@ -26,8 +30,8 @@ impl Depth {
         let up = config.up_block_types.iter().enumerate().filter(|(_, kind)| kind.starts_with("CrossAttn"));
         Depth {
             unet_layers: config.layers_per_block as usize,
-            vae_levels: 0,
             up_attention: up.map(|(index, _)| index).collect(),
+            ..Depth::default()
         }
     }
 }
@@ -60,8 +64,18 @@ const VAE_RESNET: &[Pair] = &[
     ("nin_shortcut.", "conv_shortcut."),
 ];
 
-const VAE_ATTENTION: &[Pair] =
-    &[("norm.", "group_norm."), ("q.", "to_q."), ("k.", "to_k."), ("v.", "to_v."), ("proj_out.", "to_out.0.")];
+const VAE_ATTENTION: &[Pair] = &[
+    ("norm.", "group_norm."),
+    ("q.", "to_q."),
+    ("k.", "to_k."),
+    ("v.", "to_v."),
+    ("proj_out.", "to_out.0."),
+    // Half converted, as some tools leave it. It is never written so: the pairs above are found first.
+    ("to_q.", "to_q."),
+    ("to_k.", "to_k."),
+    ("to_v.", "to_v."),
+    ("to_out.0.", "to_out.0."),
+];
 
 const VAE_ENDS: &[Pair] = &[("conv_in.", "conv_in."), ("norm_out.", "conv_norm_out."), ("conv_out.", "conv_out.")];
 
@@ -167,6 +181,9 @@ pub fn vae(key: &str, depth: &Depth) -> Option<String> {
     if !["encoder", "decoder"].contains(&side) {
         return None;
     }
+    if depth.vae_in_diffusers {
+        return Some(key.into());
+    }
     if let Some(end) = there(VAE_ENDS, rest) {
         return Some(format!("{side}.{end}"));
     }
@@ -241,7 +258,7 @@ mod tests {
     /// Names from the published v1 checkpoint and what diffusers' converter makes of them.
     #[test]
     fn published_names_go_both_ways() {
-        let depth = Depth { unet_layers: 2, vae_levels: 4, up_attention: [1, 2, 3].into() };
+        let depth = Depth { unet_layers: 2, vae_levels: 4, up_attention: [1, 2, 3].into(), ..Depth::default() };
         for (ldm, diffusers) in [
             ("time_embed.2.bias", "time_embedding.linear_2.bias"),
             ("input_blocks.0.0.weight", "conv_in.weight"),
@@ -268,6 +285,7 @@ mod tests {
             ("decoder.up.1.upsample.conv.weight", "decoder.up_blocks.2.upsamplers.0.conv.weight"),
             ("decoder.mid.block_2.conv1.weight", "decoder.mid_block.resnets.1.conv1.weight"),
             ("decoder.mid.attn_1.proj_out.weight", "decoder.mid_block.attentions.0.to_out.0.weight"),
+            ("decoder.mid.attn_1.q.bias", "decoder.mid_block.attentions.0.to_q.bias"),
             ("encoder.norm_out.bias", "encoder.conv_norm_out.bias"),
             ("post_quant_conv.weight", "post_quant_conv.weight"),
         ] {

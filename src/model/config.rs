@@ -28,6 +28,34 @@ pub const PIPELINES: [&str; 4] = [
     "LatentConsistencyModelPipeline",
 ];
 
+/// Pipelines that do something else with the same networks: they draw here as `StableDiffusionPipeline` does, which is
+/// said.
+pub const SAME_NETWORKS: [&str; 18] = [
+    "CycleDiffusionPipeline",
+    "LatentConsistencyModelImg2ImgPipeline",
+    "SemanticStableDiffusionPipeline",
+    "StableDiffusionAdapterPipeline",
+    "StableDiffusionAttendAndExcitePipeline",
+    "StableDiffusionControlNetImg2ImgPipeline",
+    "StableDiffusionControlNetPipeline",
+    "StableDiffusionDiffEditPipeline",
+    "StableDiffusionKDiffusionPipeline",
+    "StableDiffusionModelEditingPipeline",
+    "StableDiffusionPAGImg2ImgPipeline",
+    "StableDiffusionPAGPipeline",
+    "StableDiffusionPanoramaPipeline",
+    "StableDiffusionParadigmsPipeline",
+    "StableDiffusionPipelineSafe",
+    "StableDiffusionPix2PixZeroPipeline",
+    "StableDiffusionSAGPipeline",
+    "TextToVideoZeroPipeline",
+];
+
+/// Whether this program draws with the networks of a pipeline of this class.
+pub fn draws(class: &str) -> bool {
+    PIPELINES.contains(&class) || SAME_NETWORKS.contains(&class)
+}
+
 /// The size of latents that models written before diffusers 0.9 mean: a picture of 512 pixels.
 const MODEL_OF_OLD: i64 = 64;
 /// No model is trained on larger latents.
@@ -174,7 +202,7 @@ impl UNetConfig {
     }
 
     fn check(&self, check: &Check) -> Result<()> {
-        check.one_of("act_fn", &self.act_fn, &["silu", "swish"])?;
+        check.silu(&self.act_fn)?;
         let mid = self.mid_block_type.as_deref().unwrap_or("null");
         check.one_of("mid_block_type", mid, &["UNetMidBlock2DCrossAttn"])?;
         for kind in &self.down_block_types {
@@ -345,7 +373,23 @@ impl Config for VaeConfig {
     }
 }
 
-config!(TextConfig, "text encoder configuration", "CLIPTextModel", &[]);
+impl Config for TextConfig {
+    const KIND: &'static str = "text encoder configuration";
+    const CLASSES: &'static [&'static str] = &["CLIPTextModel"];
+    const LISTS: &'static [&'static str] = &[];
+
+    fn validate(&self, place: &str) -> Result<()> {
+        self.check(&Check { place: place.to_string() })
+    }
+
+    /// Of a whole CLIP's configuration the part that is the text encoder's, as transformers takes it.
+    fn parse(text: &str, path: &Path) -> Result<TextConfig> {
+        match read::of_text(text) {
+            Some(part) => read::parse(&part, path),
+            None => read::parse(text, path),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -147,7 +147,8 @@ pub fn texts(files: &ModelFiles) -> Result<Vec<(&'static str, String)>> {
     Ok(texts)
 }
 
-/// The index without the safety checker and other parts that this program does not use.
+/// The index without the safety checker and other parts that this program does not use, and with those that came from
+/// elsewhere: an autoencoder that the model did not have.
 fn index(files: &ModelFiles, text: &str) -> Result<String> {
     let mut index: Value =
         serde_json::from_str(text).map_err(|e| Error::bad_file(&files.path(INDEX), "model index", e))?;
@@ -155,6 +156,12 @@ fn index(files: &ModelFiles, text: &str) -> Result<String> {
         ["scheduler", "tokenizer"].contains(&name) || COMPONENTS.iter().any(|component| component.name == name)
     };
     let mut changed = false;
+    for component in COMPONENTS.into_iter().filter(|component| files.has(component.config)) {
+        if index[component.name][1].is_null() && index.is_object() {
+            index[component.name] = json!([component.library, component.class]);
+            changed = true;
+        }
+    }
     for (name, value) in index.as_object_mut().into_iter().flatten() {
         if value.is_array() && !written(name) && *value != json!([null, null]) {
             *value = json!([null, null]);

@@ -166,7 +166,7 @@ impl ModelFiles {
         let bytes = pieces.iter().map(|piece| Ok((self.path(piece), self.bytes(piece, &name)?)));
         let file = WeightFile::of_pieces(&self.path(&name), bytes.collect::<Result<_>>()?)?;
         let shown = if let ModelFiles::Component(_) = self { inside(&name).to_string() } else { name };
-        Ok((shown, Arc::new(file)))
+        Ok((shown, Arc::new(file.without(|name| component.passes_over(name)))))
     }
 
     /// The files that hold the weights for which `name` stands, as [`ModelFiles::weights`] gave it: itself, or its pieces
@@ -285,11 +285,11 @@ impl ModelFiles {
                 "the folder of an autoencoder has config.json and diffusion_pytorch_model.safetensors",
             );
         }
-        Error::invalid(
-            format!("`{}` is missing", self.path(name).display()),
-            "a model folder in diffusers' layout has model_index.json, and tokenizer, text_encoder, unet, vae and \
-             scheduler folders: copy or download what is missing",
-        )
+        let layout = "a model folder in diffusers' layout has model_index.json, and tokenizer, text_encoder, unet, vae and \
+                      scheduler folders: copy or download what is missing";
+        let of_vae = name.split('/').next() == Some(VAE.name);
+        let hint = if of_vae { format!("{layout}, or name an autoencoder with `--vae`") } else { layout.into() };
+        Error::invalid(format!("`{}` is missing", self.path(name).display()), hint)
     }
 }
 

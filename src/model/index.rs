@@ -5,7 +5,7 @@
 use super::components::{INDEX, SCHEDULER_CONFIG};
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
-use crate::model::config::PIPELINES;
+use crate::model::config::{SAME_NETWORKS, draws};
 use crate::scheduler::SchedulerConfig;
 use serde_json::Value;
 
@@ -20,16 +20,35 @@ fn index(files: &ModelFiles) -> Result<Value> {
 /// When it is another, or the index is missing or not JSON.
 pub fn class_name(files: &ModelFiles) -> Result<String> {
     let index = index(files)?;
-    let class = index["_class_name"].as_str().unwrap_or_default();
-    if PIPELINES.contains(&class) {
+    let named = &index["_class_name"];
+    let class = named.as_str().unwrap_or_default();
+    if draws(class) {
         return Ok(class.into());
     }
     Err(Error::Unsupported {
         field: "_class_name".into(),
-        found: format!("`{class}`"),
+        found: named.as_str().map_or_else(|| named.to_string(), |class| format!("`{class}`")),
         place: format!("`{}`", files.path(INDEX).display()),
         supported: "StableDiffusionPipeline, that is Stable Diffusion 1.x and 2.x".into(),
     })
+}
+
+/// A word on a pipeline that draws otherwise than this program does, with the same networks, and on what a checkpoint in
+/// one file does not say.
+///
+/// # Errors
+/// As [`class_name`].
+pub fn notes(files: &ModelFiles) -> Result<Vec<String>> {
+    let class = class_name(files)?;
+    let unsaid = match files.of(INDEX) {
+        ModelFiles::Single(file) => file.note().cloned(),
+        _ => None,
+    };
+    let other = SAME_NETWORKS.contains(&class.as_str()).then(|| {
+        let path = files.path(INDEX);
+        format!("`{}`: a {class}'s networks are drawn with as StableDiffusionPipeline does", path.display())
+    });
+    Ok(other.into_iter().chain(unsaid).collect())
 }
 
 /// What the model was called where its files were last saved, if the index has it.

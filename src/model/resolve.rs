@@ -30,6 +30,10 @@ pub struct ModelChoice {
 /// # Errors
 /// When the name is neither a folder with a model nor a checkpoint nor in the cache, or `SDVIZ_MODEL` is not UTF-8.
 pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
+    choose(model, Wanted::Model)
+}
+
+fn choose(model: Option<&str>, wanted: Wanted) -> Result<ModelChoice> {
     let (name, chosen_by) = match model {
         Some(name) => (name.to_string(), "--model"),
         None => match from_env()? {
@@ -37,7 +41,7 @@ pub fn resolve(model: Option<&str>) -> Result<ModelChoice> {
             None => return Ok(ModelChoice { id: POCKET.into(), chosen_by: "embedded", files: ModelFiles::pocket()? }),
         },
     };
-    let files = find(&name).map_err(|error| match chosen_by {
+    let files = find(&name, wanted).map_err(|error| match chosen_by {
         "SDVIZ_MODEL" => named_by_env(error),
         _ => error,
     })?;
@@ -70,13 +74,13 @@ fn named_by_env(error: Error) -> Error {
 }
 
 /// Finds the model as [`resolve`] does, and with `vae` exchanges its autoencoder: for that of another model, or one in a
-/// folder of its own.
+/// folder of its own. Then the model need not have one.
 ///
 /// # Errors
 /// As [`resolve`]; also when the autoencoder does not fit the model.
 pub fn resolve_with(model: Option<&str>, vae: Option<&str>) -> Result<ModelChoice> {
-    let choice = resolve(model)?;
-    let Some(name) = vae else { return Ok(choice) };
+    let Some(name) = vae else { return resolve(model) };
+    let choice = choose(model, Wanted::ModelWithoutVae)?;
     Ok(ModelChoice { files: vae_override::with_vae(choice.files, name, find_vae(name)?)?, ..choice })
 }
 
@@ -102,7 +106,7 @@ pub fn find_vae(name: &str) -> Result<ModelFiles> {
             "name the folder that holds config.json and diffusion_pytorch_model.safetensors, or a whole model's",
         ));
     }
-    find(name)
+    find(name, Wanted::Model)
 }
 
 /// A checkpoint in one file.
@@ -127,13 +131,13 @@ fn single(path: &Path, wanted: Wanted) -> Result<ModelFiles> {
     Ok(ModelFiles::Single(Arc::new(SingleFile::open(path, wanted)?)))
 }
 
-fn find(name: &str) -> Result<ModelFiles> {
+fn find(name: &str, wanted: Wanted) -> Result<ModelFiles> {
     if name == POCKET {
         return ModelFiles::pocket();
     }
     let path = Path::new(name);
     if path.is_file() {
-        return single(path, Wanted::Model);
+        return single(path, wanted);
     }
     if path.is_dir() {
         return if path.join("model_index.json").is_file() {

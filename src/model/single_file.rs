@@ -1,14 +1,17 @@
-//! A checkpoint in one file, in the naming of the CompVis code: Stable Diffusion 1.x as web UIs have it.
+//! A checkpoint in one file, in the naming of the CompVis code: Stable Diffusion 1.x and 2.x as web UIs have it.
 //!
 //! Enters: a safetensors file. Leaves: what a diffusers folder would hold, its configuration as text and its weights under
 //! diffusers' names; the weights stay where they lie in the file. A file that this program wrote carries its
 //! configuration in its header; of others it is read off the shapes.
 
 use super::bundled::CLIP_TOKENIZER;
-use super::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG, VAE};
+use super::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG, TEXT_ENCODER, VAE};
 use super::compvis_names::Depth;
 use super::contents::{self, Contents, Role};
-use super::infer::{self, ComponentShapes, Shapes};
+use super::fp8;
+use super::infer::{ComponentShapes, KIND, Shapes};
+use super::open_clip_names;
+use super::prediction::Prediction;
 use super::sniff;
 use super::weights::{Bytes, WeightFile};
 use crate::error::{Error, Result};
@@ -21,8 +24,9 @@ use std::sync::Arc;
 /// The key of our configuration in the file's header: a JSON object of file names and texts.
 pub const METADATA_KEY: &str = "sdviz";
 
-/// What a checkpoint is called in messages.
-const KIND: &str = "Stable Diffusion 1.x checkpoint";
+/// How the tokenizer's configuration names the padding of Stable Diffusion 1.x, and that of 2.x; all else is the same.
+const PAD_OF_1: &str = r#""pad_token": "<|endoftext|>""#;
+const PAD_OF_2: &str = r#""pad_token": "!""#;
 
 /// A checkpoint whose header was read.
 #[derive(Debug, Clone)]
@@ -31,7 +35,10 @@ pub struct SingleFile {
     /// The text files of the folder that it stands for.
     texts: BTreeMap<String, String>,
     depth: Depth,
-    /// What the autoencoder's keys begin with: nothing in a file that holds it alone.
+    prediction: Prediction,
+    /// What the text encoder's keys begin with: another in Stable Diffusion 2.x.
+    text_prefix: &'static str,
+    /// What the autoencoder's keys begin with: nothing in most files that hold it alone.
     vae_prefix: &'static str,
 }
 
@@ -40,13 +47,21 @@ pub struct SingleFile {
 pub enum Wanted {
     /// A whole model.
     Model,
+    /// A model whose autoencoder is taken from elsewhere: it may have none.
+    ModelWithoutVae,
     /// An autoencoder, alone or in a model.
     Vae,
 }
 
 impl Wanted {
-    fn components(self) -> impl Iterator<Item = &'static Component> {
-        COMPONENTS.into_iter().filter(move |component| self == Wanted::Model || component.name == VAE.name)
+    /// The components that a file with these keys must describe.
+    fn components(self, shapes: &Shapes) -> impl Iterator<Item = &'static Component> {
+        let has_vae = shapes.keys().any(|key| key.starts_with(VAE.single_file.prefix));
+        COMPONENTS.into_iter().filter(move |component| match self {
+            Wanted::Model => true,
+            Wanted::ModelWithoutVae => component.name != VAE.name || has_vae,
+            Wanted::Vae => component.name == VAE.name,
+        })
     }
 }
 
@@ -58,26 +73,37 @@ impl SingleFile {
     /// first key that does not fit.
     pub fn open(path: &Path, wanted: Wanted) -> Result<SingleFile> {
         let (shapes, metadata) = header(path)?;
-        if let Some(other) = foreign(path, &shapes, wanted) {
+        let (text_prefix, vae_prefix) = (text_prefix(&shapes), vae_prefix(&shapes, wanted));
+        if let Some(other) = foreign(path, &shapes, wanted, (text_prefix, vae_prefix)) {
             return Err(other);
         }
-        let in_model = VAE.single_file.prefix;
-        let whole = wanted == Wanted::Model || shapes.keys().any(|key| key.starts_with(in_model));
-        let vae_prefix = if whole { in_model } else { "" };
+        let open_clip = text_prefix == open_clip_names::PREFIX;
+        let prediction = Prediction::of(path, &shapes, &metadata, open_clip);
         let texts = match metadata.get(METADATA_KEY) {
             Some(text) => serde_json::from_str(text).map_err(|e| Error::bad_file(path, "checkpoint of sdviz", e))?,
             None => BTreeMap::new(),
         };
-        let mut file = SingleFile { path: path.to_path_buf(), texts, depth: Depth::default(), vae_prefix };
-        for component in wanted.components() {
+        let (path_buf, depth) = (path.to_path_buf(), Depth::default());
+        let mut file = SingleFile { path: path_buf, texts, depth, prediction, text_prefix, vae_prefix };
+        if wanted == Wanted::Vae
+            && let Some(text) = config_beside(path, &shapes, vae_prefix)
+        {
+            file.texts.insert(VAE.config.into(), text);
+        }
+        for component in wanted.components(&shapes) {
             file.describe(component, &shapes)?;
         }
-        if wanted == Wanted::Model {
-            file.keep(SCHEDULER_CONFIG, || scheduler(&shapes, &metadata));
+        if wanted != Wanted::Vae {
+            if file.texts.contains_key(SCHEDULER_CONFIG) {
+                file.prediction.note = None;
+            }
+            let config = file.prediction.scheduler();
+            file.keep(SCHEDULER_CONFIG, || config);
             file.keep(INDEX, || components::index("PNDMScheduler"));
             if !["vocab.json", "tokenizer.json"].iter().any(|n| file.texts.contains_key(&format!("tokenizer/{n}"))) {
                 for (name, text) in CLIP_TOKENIZER {
-                    file.texts.entry(name.into()).or_insert_with(|| text.into());
+                    let text = if open_clip { text.replace(PAD_OF_1, PAD_OF_2) } else { text.into() };
+                    file.texts.entry(name.into()).or_insert(text);
                 }
             }
         }
@@ -92,10 +118,12 @@ impl SingleFile {
     fn describe(&mut self, component: &Component, shapes: &Shapes) -> Result<()> {
         let prefix = self.prefix(component);
         let inside = |(key, shape): (&String, &Vec<i64>)| Some((rooted(component, prefix, key)?, shape.clone()));
-        let part = ComponentShapes { path: &self.path, prefix, shapes: shapes.iter().filter_map(inside).collect() };
+        let shapes = shapes.iter().filter_map(inside).collect();
+        let part = ComponentShapes { path: &self.path, prefix, shapes, sample_size: self.prediction.sample_size };
         let config = (component.single_file.describe)(&part, &mut self.depth)?;
         for key in part.shapes.keys() {
-            if (component.single_file.to_diffusers)(key, &self.depth).is_none() && !ignored(component, key) {
+            let unused = component.single_file.unused.iter().any(|begin| key.starts_with(begin));
+            if !unused && (component.single_file.to_diffusers)(key, &self.depth).is_none() {
                 let reason = format!("key `{prefix}{key}` has no place in it");
                 return Err(Error::bad_file(&self.path, KIND, reason));
             }
@@ -106,12 +134,17 @@ impl SingleFile {
 
     /// What a component's keys begin with in this file.
     fn prefix(&self, component: &Component) -> &'static str {
-        if component.name == VAE.name { self.vae_prefix } else { component.single_file.prefix }
+        prefix(component, (self.text_prefix, self.vae_prefix))
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What there is to tell of it: what it does not say, and was taken for granted.
+    pub fn note(&self) -> Option<&String> {
+        self.prediction.note.as_ref()
     }
 
     /// A text file of the folder that it stands for.
@@ -127,14 +160,56 @@ impl SingleFile {
         let prefix = self.prefix(component);
         let to_diffusers = component.single_file.to_diffusers;
         let rename = |key: &str| to_diffusers(&rooted(component, prefix, key)?, &self.depth);
-        Ok(Arc::new(WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?))
+        let file = WeightFile::renamed(&self.path, Bytes::map(&self.path)?, rename)?;
+        let file = if self.depth.open_clip { file.in_thirds(open_clip_names::thirds)? } else { file };
+        Ok(Arc::new(file.without(|name| component.passes_over(name))))
     }
+}
+
+/// What the text encoder's keys begin with.
+fn text_prefix(shapes: &Shapes) -> &'static str {
+    let own = TEXT_ENCODER.single_file.prefix;
+    let any = |prefix: &str| shapes.keys().any(|key| key.starts_with(prefix));
+    if any(open_clip_names::PREFIX) && !any(own) { open_clip_names::PREFIX } else { own }
+}
+
+/// What a component's keys begin with, where the text encoder's and the autoencoder's do with these.
+fn prefix(component: &Component, (text, vae): (&'static str, &'static str)) -> &'static str {
+    match component.name {
+        name if name == TEXT_ENCODER.name => text,
+        name if name == VAE.name => vae,
+        _ => component.single_file.prefix,
+    }
+}
+
+/// What the autoencoder's keys begin with.
+fn vae_prefix(shapes: &Shapes, wanted: Wanted) -> &'static str {
+    let in_model = VAE.single_file.prefix;
+    if wanted != Wanted::Vae {
+        return in_model;
+    }
+    [in_model, "vae."].into_iter().find(|prefix| shapes.keys().any(|key| key.starts_with(prefix))).unwrap_or_default()
+}
+
+/// Whether an autoencoder's decoder stands behind this prefix, in either naming.
+fn has_decoder(shapes: &Shapes, prefix: &str) -> bool {
+    shapes.contains_key(&format!("{prefix}decoder.conv_in.weight"))
+}
+
+/// The configuration that diffusers wrote beside an autoencoder of its own naming. What shapes show is in it too, but it
+/// knows the number of groups and the scaling factor.
+fn config_beside(path: &Path, shapes: &Shapes, prefix: &str) -> Option<String> {
+    shapes.keys().find(|key| key.starts_with(&format!("{prefix}decoder.mid_block.")))?;
+    let text = std::fs::read_to_string(path.with_file_name("config.json")).ok()?;
+    let json: Value = serde_json::from_str(&text).ok()?;
+    (json["_class_name"] == VAE.class).then_some(text)
 }
 
 /// A key of a component without the prefix that all its keys have in the file, and with the root that some files leave
 /// away; `None` for one of another component.
 fn rooted(component: &Component, prefix: &str, key: &str) -> Option<String> {
-    let (key, root) = (key.strip_prefix(prefix)?, component.single_file.root);
+    let own = prefix != open_clip_names::PREFIX;
+    let (key, root) = (key.strip_prefix(prefix)?, if own { component.single_file.root } else { "" });
     Some(if key.starts_with(root) { key.to_string() } else { format!("{root}{key}") })
 }
 
@@ -143,46 +218,32 @@ pub(super) fn header(path: &Path) -> Result<(Shapes, HashMap<String, String>)> {
     let bytes = Bytes::map(path)?;
     let data = bytes.as_ref();
     let (_, header) = SafeTensors::read_metadata(data).map_err(|e| sniff::refused(path, data, &e))?;
+    fp8::refuse_scaled(path, header.tensors().iter().map(|(key, info)| (key.as_str(), info.dtype)))?;
     let shape = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|n| *n as i64).collect();
     let shapes = header.tensors().iter().map(|(key, info)| (key.clone(), shape(info))).collect();
     Ok((shapes, header.metadata().clone().unwrap_or_default()))
 }
 
-/// The noise schedule that the model was trained with, as far as the file says it: whoever trained it to predict v leaves
-/// a key `v_pred`, and one `ztsnr` where the last training timestep is pure noise; or the header has the type, as the
-/// model specification of Stability AI calls it.
-fn scheduler(shapes: &Shapes, metadata: &HashMap<String, String>) -> Value {
-    let mut config = infer::scheduler();
-    let said = metadata.get("modelspec.prediction_type").map(|said| said.trim().to_lowercase());
-    if shapes.contains_key("v_pred") || said.is_some_and(|said| ["v", "v_prediction", "v-prediction"].contains(&&*said))
-    {
-        config["prediction_type"] = "v_prediction".into();
-    }
-    if shapes.contains_key("ztsnr") {
-        // As diffusers has it: its PNDM does not know of such a schedule.
-        config["_class_name"] = "DDIMScheduler".into();
-        config["rescale_betas_zero_snr"] = true.into();
-        config["timestep_spacing"] = "trailing".into();
-    }
-    config
-}
-
-/// Keys that a component may have without use here.
-fn ignored(component: &Component, key: &str) -> bool {
-    let (beginnings, endings) = component.single_file.unused;
-    beginnings.iter().any(|begin| key.starts_with(begin)) || endings.iter().any(|end| key.ends_with(end))
-}
-
-/// What the file is, if it is something else than a checkpoint of Stable Diffusion 1.x.
-fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
+/// What the file is, if it is something else than a checkpoint of Stable Diffusion 1.x or 2.x.
+fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted, prefixes: (&'static str, &'static str)) -> Option<Error> {
+    let (text_prefix, vae_prefix) = prefixes;
     let with = |part: &str| shapes.keys().find(|key| key.contains(part));
-    match contents::of(shapes.iter().map(|(key, shape)| (key.as_str(), shape.as_slice()))) {
+    // An OpenCLIP alone does not tell: what stands beside it does.
+    let open_clip = text_prefix == open_clip_names::PREFIX;
+    let beside = |key: &String| !(open_clip && key.starts_with(open_clip_names::PREFIX));
+    let telling = shapes.iter().filter(|(key, _)| beside(key));
+    match contents::of(telling.map(|(key, shape)| (key.as_str(), shape.as_slice()))) {
         Some(Contents { role: Role::Vae, .. }) if wanted == Wanted::Vae => return None,
+        Some(Contents { role: Role::LoraFactor, .. }) | None
+            if wanted == Wanted::Vae && has_decoder(shapes, vae_prefix) =>
+        {
+            return None;
+        }
         // What a model lacks is told below.
         Some(Contents { role: Role::Model | Role::Vae, .. }) | None => {}
         Some(other) => return Some(other.refused(path)),
     }
-    if wanted == Wanted::Model
+    if wanted != Wanted::Vae
         && let Some(shape) = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     {
         let key = "model.diffusion_model.input_blocks.0.0.weight";
@@ -193,13 +254,14 @@ fn foreign(path: &Path, shapes: &Shapes, wanted: Wanted) -> Option<Error> {
             return Some(Error::invalid(message, Role::OtherModel.hint()));
         }
     }
-    for component in wanted.components() {
-        let (name, prefix) = (component.name, component.single_file.prefix);
+    for component in wanted.components(shapes) {
+        let (name, prefix) = (component.name, prefix(component, prefixes));
         if with(prefix).is_none() {
             let first = shapes.keys().next().map_or("nothing".into(), |key| format!("`{key}`"));
-            let vae = name == VAE.name || with("decoder.mid.block_1.").is_some();
-            let hint = if vae && wanted == Wanted::Model {
-                "a file with an autoencoder alone goes with `--vae`; one without it is no whole model"
+            let hint = if name == VAE.name && wanted == Wanted::Model {
+                "a checkpoint without an autoencoder needs one from elsewhere: name it with `--vae`"
+            } else if wanted != Wanted::Vae && with("decoder.mid.block_1.").is_some() {
+                "a file with an autoencoder alone goes with `--vae`, beside the model"
             } else {
                 "a single-file checkpoint holds text encoder, UNet and autoencoder in the naming of the CompVis code"
             };

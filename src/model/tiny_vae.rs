@@ -15,6 +15,14 @@ use tch::{Kind, Tensor};
 /// What latents are bent to before decoding: 3·tanh(x/3) stays within ±3.
 const BOUND: f64 = 3.0;
 
+/// The error where a picture is to be encoded and there is the decoder alone.
+pub(super) fn no_encoder() -> Error {
+    Error::invalid(
+        "this autoencoder has no encoder: its file holds the decoder alone",
+        "a run from a picture takes one with both: name another with `--vae`, or leave it to the model",
+    )
+}
+
 /// One entry of diffusers' `layers`.
 #[derive(Debug)]
 enum Layer {
@@ -179,12 +187,7 @@ impl TinyVae {
     /// # Errors
     /// When there is no encoder; an observer's.
     pub fn encode(&self, image: &Tensor, kind: Kind, probe: &Probe) -> Result<Tensor> {
-        let encoder = self.encoder.as_ref().ok_or_else(|| {
-            Error::invalid(
-                "this autoencoder has no encoder: its file holds the decoder alone",
-                "a run from a picture takes one with both: name another with `--vae`, or leave it to the model",
-            )
-        })?;
+        let encoder = self.encoder.as_ref().ok_or_else(no_encoder)?;
         encoder.forward((image.to_kind(kind) + 1.0) / 2.0, probe)
     }
 

@@ -7,7 +7,7 @@ use super::attention::ImageAttention;
 use super::layers::{Conv2d, GroupNorm, silu};
 use super::resnet::{Downsample, ResnetBlock, ResnetShape, Upsample};
 use super::tiling::{Tiles, Tiling, of_tile};
-use super::tiny_vae::TinyVae;
+use super::tiny_vae::{TinyVae, no_encoder};
 use super::weights::{WeightFile, Weights};
 use crate::error::Result;
 use crate::model::config::VaeConfig;
@@ -106,7 +106,8 @@ impl Posterior {
 /// The networks of an `AutoencoderKL`.
 #[derive(Debug)]
 struct Kl {
-    encoder: Encoder,
+    /// None where the file holds the decoder alone.
+    encoder: Option<Encoder>,
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
@@ -163,13 +164,19 @@ impl Vae {
         self.kind
     }
 
-    /// Whether it can encode: a tiny one's file may hold the decoder alone.
+    /// Whether it can encode: its file may hold the decoder alone.
     pub fn encodes(&self) -> bool {
-        if let Networks::Tiny(tiny) = &self.networks { tiny.encodes() } else { true }
+        match &self.networks {
+            Networks::Kl(networks) => networks.encoder.is_some(),
+            Networks::Tiny(tiny) => tiny.encodes(),
+        }
     }
 
     /// A picture `[batch, 3, height, width]` in −1..1 to its posterior, not yet multiplied by the scaling factor. A
     /// deterministic autoencoder's is all but a point.
+    ///
+    /// # Errors
+    /// When its file holds the decoder alone; an observer's.
     pub fn encode(&self, image: &Tensor, probe: &Probe) -> Result<Posterior> {
         match &self.networks {
             Networks::Kl(networks) => networks.encode(&image.to_kind(self.kind), probe),
@@ -210,16 +217,19 @@ impl Kl {
             ResnetShape { groups: config.norm_num_groups, eps: 1e-6, time_embedding: None, output_scale_factor: 1.0 };
         let (latent, moments) = (config.latent_channels, 2 * config.latent_channels);
         let quant = |name: &str, width| Conv2d::new(at / name, width, width, 1);
+        let place = at / "encoder";
+        let encoder = place.holds_any().then(|| encoder(place, config, &shape)).transpose()?;
+        let moments_conv = config.use_quant_conv && (encoder.is_some() || (at / "quant_conv").holds_any());
         Ok(Kl {
-            encoder: encoder(at / "encoder", config, &shape)?,
-            quant_conv: config.use_quant_conv.then(|| quant("quant_conv", moments)).transpose()?,
+            quant_conv: moments_conv.then(|| quant("quant_conv", moments)).transpose()?,
+            encoder,
             post_quant_conv: config.use_post_quant_conv.then(|| quant("post_quant_conv", latent)).transpose()?,
             decoder: decoder(at / "decoder", config, &shape)?,
         })
     }
 
     fn encode(&self, image: &Tensor, probe: &Probe) -> Result<Posterior> {
-        let encoder = &self.encoder;
+        let encoder = self.encoder.as_ref().ok_or_else(no_encoder)?;
         let mut x = encoder.conv_in.forward(image);
         x = probe.pass("vae.encoder.conv_in", Axes::Image, x)?;
         for (block, down) in &encoder.down_blocks {

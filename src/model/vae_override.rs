@@ -4,17 +4,27 @@
 //! as many channels, and as many pixels to one latent. That they mean the same cannot be seen from outside, but another
 //! scaling factor is a sign that they do not.
 
-use super::components::VAE;
+use super::components::{UNET, VAE};
 use super::files::ModelFiles;
 use crate::error::{Error, Result};
-use crate::model::config::VaeConfig;
+use crate::model::config::{UNetConfig, VaeConfig};
 
-/// The model with another autoencoder, which `name` names.
+/// The model with another autoencoder, which `name` names. The model need not have one of its own.
 ///
 /// # Errors
-/// When its latents have another number of channels, or another number of pixels to each, than the model's own.
+/// When its latents have another number of channels, or another number of pixels to each, than the model's own; of a
+/// model that has none, another number of channels than its UNet takes.
 pub fn with_vae(model: ModelFiles, name: &str, vae: ModelFiles) -> Result<ModelFiles> {
-    let (own, other): (VaeConfig, VaeConfig) = (model.config(&VAE)?, vae.config(&VAE)?);
+    let other: VaeConfig = vae.config(&VAE)?;
+    let own = match model.has(VAE.config) {
+        true => model.config(&VAE)?,
+        // How many pixels a latent stood for is not written in the UNet.
+        false => VaeConfig {
+            latent_channels: model.config::<UNetConfig>(&UNET)?.in_channels,
+            block_out_channels: other.block_out_channels.clone(),
+            ..VaeConfig::default()
+        },
+    };
     check_fit(&own, &other, (name, "--vae"))?;
     Ok(ModelFiles::WithVae { model: Box::new(model), name: name.into(), vae: Box::new(vae) })
 }
@@ -47,6 +57,9 @@ pub fn check_fit(own: &VaeConfig, other: &VaeConfig, (name, flag): (&str, &str))
 /// When a configuration cannot be read.
 pub fn warning(files: &ModelFiles) -> Result<Option<String>> {
     let ModelFiles::WithVae { model, name, vae } = files else { return Ok(None) };
+    if !model.has(VAE.config) {
+        return Ok(None);
+    }
     let scaling = |files: &ModelFiles| Ok::<_, Error>(files.config::<VaeConfig>(&VAE)?.scaling_factor);
     let (own, other) = (scaling(model)?, scaling(vae)?);
     // A tiny one takes the latents of the UNet as they are: its factor is 1.

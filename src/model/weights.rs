@@ -4,7 +4,7 @@
 //! like the keys: `weights / "attn1" / "to_q"`. Where file and model agree on f32 on the CPU, tensors are views of the
 //! mapped file and nothing is copied. Old key names are renamed on the way in.
 
-use super::sniff;
+use super::{fp8, sniff};
 use crate::error::{Error, IoContext, Result};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
@@ -75,6 +75,8 @@ pub struct WeightFile {
     pieces: Vec<(PathBuf, Bytes)>,
     /// By canonical name.
     entries: BTreeMap<String, Entry>,
+    /// Names of what was left out by [`WeightFile::without`].
+    passed_over: Vec<String>,
 }
 
 /// A piece of weights, and what its keys are called.
@@ -95,7 +97,8 @@ impl WeightFile {
     /// As [`WeightFile::new`].
     pub fn renamed(path: &Path, bytes: Bytes, rename: impl Fn(&str) -> Option<String>) -> Result<WeightFile> {
         let entries = index(path, bytes.as_ref(), 0, rename)?;
-        Ok(WeightFile { path: path.to_path_buf(), pieces: vec![(path.to_path_buf(), bytes)], entries })
+        let pieces = vec![(path.to_path_buf(), bytes)];
+        Ok(WeightFile { path: path.to_path_buf(), pieces, entries, passed_over: vec![] })
     }
 
     /// Reads the headers of the pieces that a file was cut into. `path` is what the whole is called.
@@ -125,7 +128,45 @@ impl WeightFile {
             }
         }
         let pieces = pieces.into_iter().map(|(path, bytes, _)| (path, bytes)).collect();
-        Ok(WeightFile { path: path.to_path_buf(), pieces, entries })
+        Ok(WeightFile { path: path.to_path_buf(), pieces, entries, passed_over: vec![] })
+    }
+
+    /// The same with each tensor for which there are three names as three, one below the other: a projection to query,
+    /// key and value in one.
+    ///
+    /// # Errors
+    /// When its rows do not part into three.
+    pub fn in_thirds(mut self, names: impl Fn(&str) -> Option<[String; 3]>) -> Result<WeightFile> {
+        for (name, entry) in std::mem::take(&mut self.entries) {
+            let Some(thirds) = names(&name) else {
+                self.entries.insert(name, entry);
+                continue;
+            };
+            let Some(rows) = entry.shape.first().filter(|rows| *rows % 3 == 0) else {
+                let reason = format!("tensor `{name}` {:?} does not part into three", entry.shape);
+                return Err(Error::bad_file(&self.path, "weight file", reason));
+            };
+            let (shape, length) = ([&[rows / 3], &entry.shape[1..]].concat(), (entry.end - entry.start) / 3);
+            for (place, third) in thirds.into_iter().enumerate() {
+                let start = entry.start + place * length;
+                self.entries.insert(third, Entry { shape: shape.clone(), start, end: start + length, ..entry });
+            }
+        }
+        Ok(self)
+    }
+
+    /// The same without the tensors that have no use; [`WeightFile::note`] tells of them.
+    pub fn without(mut self, unused: impl Fn(&str) -> bool) -> WeightFile {
+        self.passed_over.extend(self.entries.keys().filter(|name| unused(name)).cloned());
+        self.entries.retain(|name, _| !unused(name));
+        self
+    }
+
+    /// What there is to tell of the file: what was passed over.
+    pub fn note(&self) -> Option<String> {
+        let (first, rest) = self.passed_over.split_first()?;
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        Some(format!("`{}`: `{first}`{more}: passed over, no picture needs them", self.path.display()))
     }
 
     /// The file's path, for messages.
@@ -195,6 +236,7 @@ fn index(
 ) -> Result<BTreeMap<String, Entry>> {
     let bad = |reason: String| Error::bad_file(path, "safetensors file", reason);
     let parsed = SafeTensors::deserialize(data).map_err(|e| sniff::refused(path, data, &e))?;
+    fp8::refuse_scaled(path, parsed.iter().map(|(name, view)| (name, view.dtype())))?;
     let base = data.as_ptr() as usize;
     let mut entries = BTreeMap::new();
     for (name, view) in parsed.iter() {
@@ -408,18 +450,29 @@ impl Div<usize> for Weights {
 }
 
 impl WeightFile {
-    /// The tensor as it is in the file, on the CPU: a view of the file's bytes where they are aligned, else a copy.
+    /// The tensor as it is in the file, on the CPU: a view of the file's bytes where they are aligned, else a copy. Numbers
+    /// of eight bits come as a copy in f32, for libtorch computes in nothing so narrow.
     pub(crate) fn tensor(&self, name: &str, entry: &Entry) -> Result<Tensor> {
+        if let Some(kind) = fp8::kind(entry.dtype) {
+            let narrow = self.view(entry, kind)?;
+            let tensor = narrow.f_to_kind(Kind::Float)?;
+            self.release(&narrow);
+            return Ok(tensor);
+        }
         let kind = match entry.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
             Dtype::F64 => Kind::Double,
             other => {
-                let reason = format!("tensor `{name}` holds {other:?} numbers, expected F32, F16 or BF16");
+                let reason = format!("tensor `{name}` holds {other:?} numbers, expected F32, F16, BF16 or fp8");
                 return Err(Error::bad_file(&self.pieces[entry.piece].0, "weight file", reason));
             }
         };
+        self.view(entry, kind)
+    }
+
+    fn view(&self, entry: &Entry, kind: Kind) -> Result<Tensor> {
         let bytes = self.data(entry);
         if !(bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes()) {
             return Ok(Tensor::f_from_data_size(bytes, &entry.shape, kind)?);

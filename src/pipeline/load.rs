@@ -107,6 +107,7 @@ impl Pipeline {
         let few_steps = FewSteps::told(&unet_config, &scheduler_config, &class_name, &names);
         let mut tokenizer = Tokenizer::of_model(files, &text_config)?;
         let mut notes = notes(files, &unet_config, &vae_config, &scheduler_config);
+        notes.extend(index::notes(files)?);
         notes.extend(device::slow(options.kind, options.device));
 
         let variant = options.variant.as_deref();
@@ -129,6 +130,7 @@ impl Pipeline {
         let mut weight_files = vec![];
         let mut open = |component: &'static Component, kind: Kind| -> Result<Weights> {
             let (file, weights) = files.weights(component, variant)?;
+            notes.extend(weights.note());
             model.components.push(component_record(component.name, files, &file, &weights));
             weight_files.extend(weights.paths().map(PathBuf::from));
             Ok(adapters.weights(component.name, weights, options.device, kind))

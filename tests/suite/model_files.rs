@@ -1,7 +1,10 @@
 //! The files a model may come in: half precision, variants, old key names, both kinds of tokenizer files, the hub's cache.
 
 use crate::common::{chosen, command, golden_file, root};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use sdviz::error::Error;
+use sdviz::model::convert;
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::{self, ModelChoice};
 use sdviz::model::tokenizer::Tokenizer;
@@ -132,6 +135,151 @@ fn old_key_names_load_to_the_same_numbers() {
     let (ours, theirs) =
         (load(folder.path(), Kind::Float, None).unwrap(), load(&golden_file("tiny-sd"), Kind::Float, None).unwrap());
     assert_eq!(latents(&ours), latents(&theirs));
+}
+
+/// transformers passes over them too, and none changes a number.
+#[test]
+fn what_else_a_clip_has_is_passed_over_in_the_text_encoder_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, other) = (folder.path().join("clip"), folder.path().join("unet"));
+    let small = || Tensor::ones([4, 4], (Kind::Float, tch::Device::Cpu));
+    let beside = |after: &'static str, names: &'static [&'static str]| {
+        move |name: String, tensor: Tensor| {
+            let more = if name == after { names } else { &[] };
+            more.iter().map(|name| (name.to_string(), small())).chain([(name.clone(), tensor)]).collect::<Vec<_>>()
+        }
+    };
+    let of_clip = &[
+        "text_projection.weight",
+        "logit_scale",
+        "vision_model.encoder.layers.0.mlp.fc1.weight",
+        "visual_projection.weight",
+    ];
+    rewritten(&to, str::to_string, beside("embeddings.token_embedding.weight", of_clip));
+    // A whole CLIP's configuration has the text encoder's in it.
+    let config = to.join("text_encoder/config.json");
+    let own: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    std::fs::write(&config, serde_json::json!({ "model_type": "clip", "text_config": own }).to_string()).unwrap();
+    let pipeline = load(&to, Kind::Float, None).unwrap();
+    assert!(latents(&pipeline) == latents(&load(&golden_file("tiny-sd"), Kind::Float, None).unwrap()));
+    let said = pipeline.notes().join("\n");
+    let expected = "model.safetensors`: `logit_scale` and 3 more: passed over, no picture needs them";
+    assert!(said.ends_with(expected), "{said}");
+
+    rewritten(&other, str::to_string, beside("conv_in.weight", &["logit_scale"]));
+    let error = load(&other, Kind::Float, None).unwrap_err().to_string();
+    assert!(error.contains("unet/") && error.contains("`logit_scale`"), "{error}");
+}
+
+/// Writes the tensors of a file again, these in eight bits, with some of f32 beside them.
+fn narrowed(file: &Path, (kind, dtype): (Kind, Dtype), beside: &[(&str, &[f32])]) {
+    let mut all: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = vec![];
+    for (name, tensor) in Tensor::read_safetensors(file).unwrap() {
+        let shape = tensor.size().iter().map(|n| *n as usize).collect();
+        let bytes = tensor.to_kind(kind).view_dtype(Kind::Uint8).flatten(0, -1);
+        all.push((name, dtype, shape, Vec::try_from(bytes).unwrap()));
+    }
+    for (name, numbers) in beside {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        all.push((name.to_string(), Dtype::F32, vec![numbers.len()], bytes));
+    }
+    let views = all
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    safetensors::serialize_to_file(views, None, file).unwrap();
+}
+
+#[test]
+fn weights_of_eight_bits_draw_as_the_same_numbers_in_f32_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let e4m3 = (Kind::Float8e4m3fn, Dtype::F8_E4M3);
+    for (name, narrow) in [("e4m3", e4m3), ("e5m2", (Kind::Float8e5m2, Dtype::F8_E5M2))] {
+        let (wide, to) = (folder.path().join(format!("{name}-wide")), folder.path().join(name));
+        for folder in [&wide, &to] {
+            rewritten(folder, str::to_string, |key, tensor| vec![(key, tensor.to_kind(narrow.0).to_kind(Kind::Float))]);
+        }
+        WEIGHTS.iter().for_each(|file| narrowed(&to.join(file), narrow, &[]));
+        let narrow = load(&to, Kind::Float, None).unwrap();
+        assert!(narrow.model().components.iter().all(|part| part.file_dtype.starts_with("f8_e")));
+        assert_eq!(latents(&narrow), latents(&load(&wide, Kind::Float, None).unwrap()), "{name}");
+    }
+    // With numbers beside them that they are to be multiplied by.
+    for mark in ["scaled_fp8", "conv_in.scale_weight"] {
+        let scaled = folder.path().join(mark);
+        rewritten(&scaled, str::to_string, |key, tensor| vec![(key, tensor)]);
+        narrowed(&scaled.join(WEIGHTS[1]), e4m3, &[(mark, &[2.0])]);
+        let error = load(&scaled, Kind::Float, None).unwrap_err();
+        assert!(error.to_string().ends_with(&format!("holds scaled fp8 weights: it has the key `{mark}`")), "{error}");
+        assert_eq!(error.hint().unwrap(), "take the same model in f16 or bf16, or in fp8 without scales");
+    }
+}
+
+#[test]
+fn a_folder_without_an_autoencoder_draws_with_one_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("model");
+    rewritten(&to, str::to_string, |name, tensor| vec![(name, tensor)]);
+    std::fs::remove_dir_all(to.join("vae")).unwrap();
+    let error = load(&to, Kind::Float, None).unwrap_err();
+    assert!(error.to_string().ends_with("vae/config.json` is missing"), "{error}");
+    assert!(error.hint().unwrap().ends_with("or name an autoencoder with `--vae`"));
+    let with = |vae: &str| resolve::resolve_with(to.to_str(), Some(vae));
+    let own = Pipeline::load(&with(golden_file("tiny-sd").to_str().unwrap()).unwrap(), LoadOptions::default()).unwrap();
+    let whole = load(&golden_file("tiny-sd"), Kind::Float, None).unwrap();
+    let drawn = |pipeline: &Pipeline| {
+        let mut reservoir = Reservoir::new(&[], Decode::Final);
+        pipeline.generate(&plan(), &Probe::new(vec![&mut reservoir])).unwrap();
+        reservoir.images.remove(0)
+    };
+    assert!(drawn(&own) == drawn(&whole));
+    // Written with it, the folder is whole.
+    let index = to.join("model_index.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    json["vae"] = serde_json::json!([null, null]);
+    std::fs::write(&index, json.to_string()).unwrap();
+    let baked = folder.path().join("baked");
+    let vae = golden_file("tiny-sd");
+    convert::to_folder(&with(vae.to_str().unwrap()).unwrap().files, None, &baked).unwrap();
+    json = serde_json::from_slice(&std::fs::read(baked.join("model_index.json")).unwrap()).unwrap();
+    assert_eq!(json["vae"], serde_json::json!(["diffusers", "AutoencoderKL"]));
+    assert!(drawn(&load(&baked, Kind::Float, None).unwrap()) == drawn(&whole));
+    // It is held to the channels that the UNet takes.
+    let wide = folder.path().join("wide");
+    std::fs::create_dir(&wide).unwrap();
+    let config = std::fs::read_to_string(golden_file("tiny-sd/vae/config.json")).unwrap();
+    std::fs::write(wide.join("config.json"), config.replace("\"latent_channels\": 4", "\"latent_channels\": 16"))
+        .unwrap();
+    let error = with(wide.to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.ends_with("does not fit: its latents have 16 channels, the model's have 4"), "{error}");
+}
+
+#[test]
+fn pipelines_with_the_same_networks_draw_and_say_how() {
+    let folder = tempfile::tempdir().unwrap();
+    rewritten(folder.path(), str::to_string, |name, tensor| vec![(name, tensor)]);
+    let path = folder.path().join("model_index.json");
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let named = |class: serde_json::Value| {
+        let mut index = index.clone();
+        index["_class_name"] = class;
+        std::fs::write(&path, index.to_string()).unwrap();
+        load(folder.path(), Kind::Float, None)
+    };
+    let notes = |class: &str| named(class.into()).unwrap().notes().join("\n");
+    assert_eq!(notes("StableDiffusionPipeline"), "");
+    for class in ["StableDiffusionPAGPipeline", "StableDiffusionAttendAndExcitePipeline"] {
+        let said = notes(class);
+        let expected = format!("a {class}'s networks are drawn with as StableDiffusionPipeline does");
+        assert!(said.ends_with(&expected), "{said}");
+    }
+    for (class, found) in [
+        (serde_json::json!(["diffusers", "StableDiffusionPipeline"]), r#"["diffusers","StableDiffusionPipeline"]"#),
+        (serde_json::Value::Null, "null"),
+        ("StableDiffusionXLPipeline".into(), "`StableDiffusionXLPipeline`"),
+    ] {
+        let error = named(class).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("`_class_name` is {found} in ")), "{error}");
+    }
 }
 
 #[test]

@@ -320,6 +320,286 @@ mod single_file {
         insta::assert_snapshot!("single_vae_alone", said);
     }
 
+    /// A text encoder in OpenCLIP's naming: query, key and value in one tensor, and a last layer that is not asked for.
+    fn open_clip(text: Tensors) -> Tensors {
+        let mut all = Tensors::new();
+        let mut parts: BTreeMap<String, [Vec<u8>; 3]> = BTreeMap::new();
+        let begin = "cond_stage_model.model.";
+        for (name, (dtype, shape, data)) in text {
+            let name = name.strip_prefix("text_model.").unwrap();
+            let end = match name {
+                "embeddings.token_embedding.weight" => "token_embedding.weight".into(),
+                "embeddings.position_embedding.weight" => "positional_embedding".into(),
+                name if name.starts_with("final_layer_norm.") => name.replace("final_layer_norm", "ln_final"),
+                name => name
+                    .replace("encoder.layers.", "transformer.resblocks.")
+                    .replace("layer_norm1", "ln_1")
+                    .replace("layer_norm2", "ln_2")
+                    .replace("mlp.fc1", "mlp.c_fc")
+                    .replace("mlp.fc2", "mlp.c_proj")
+                    .replace("self_attn", "attn"),
+            };
+            let place = ["q_proj.", "k_proj.", "v_proj."].iter().position(|part| end.contains(part));
+            match place {
+                Some(place) => {
+                    let end = end.replace(["q_proj.", "k_proj.", "v_proj."][place], "in_proj_");
+                    parts.entry(format!("{begin}{end}")).or_default()[place] = data;
+                    let shape = [&[3 * shape[0]], &shape[1..]].concat();
+                    all.insert(format!("{begin}{end}"), (dtype, shape, vec![]));
+                }
+                None => drop(all.insert(format!("{begin}{end}"), (dtype, shape, data))),
+            }
+        }
+        for (key, parts) in parts {
+            all.get_mut(&key).unwrap().2 = parts.concat();
+        }
+        for key in ["text_projection", "logit_scale", "transformer.resblocks.23.ln_1.bias"] {
+            all.insert(format!("{begin}{key}"), (Dtype::F32, vec![1], vec![0; 4]));
+        }
+        all
+    }
+
+    /// The numbers of the tiny model of that kind, whose folder is held against diffusers.
+    #[test]
+    fn a_checkpoint_of_2_x_draws_as_its_folder_does() {
+        use sdviz::model::compvis_names::{Depth, unet_back, vae_back};
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let model = root("tests/goldens/tiny-sd2");
+        let depth = Depth { unet_layers: 1, vae_levels: 3, up_attention: [1, 2, 3].into(), ..Depth::default() };
+        let mut all = open_clip(today(tensors(&model.join(WEIGHTS[0]))));
+        for (file, prefix, name) in [
+            (WEIGHTS[1], "model.diffusion_model.", unet_back as fn(&str, &Depth) -> Option<String>),
+            (WEIGHTS[2], "first_stage_model.", vae_back),
+        ] {
+            let tensors = tensors(&model.join(file)).into_iter();
+            all.extend(tensors.map(|(key, tensor)| (format!("{prefix}{}", name(&key, &depth).unwrap()), tensor)));
+        }
+        let texts = [
+            "model_index.json",
+            "scheduler/scheduler_config.json",
+            "text_encoder/config.json",
+            "tokenizer/merges.txt",
+            "tokenizer/tokenizer_config.json",
+            "tokenizer/vocab.json",
+            "unet/config.json",
+            "vae/config.json",
+        ];
+        let text = |name: &str| (name.to_string(), std::fs::read_to_string(model.join(name)).unwrap().into());
+        let texts: serde_json::Map<String, serde_json::Value> = texts.map(text).into_iter().collect();
+        let header = HashMap::from([("sdviz".to_string(), serde_json::Value::Object(texts).to_string())]);
+        let single = folder.join("model.safetensors");
+        write_with(&single, &all, Some(header));
+        let size = ["--width", "32", "--height", "32"];
+        let run = |name: &str, model: &Path| {
+            made(&trace(folder, name, &[&["--model", model.to_str().unwrap()][..], &size].concat()))
+        };
+        let expected = run("folder", &model);
+        assert!(run("single", &single) == expected);
+        let back = folder.join("back");
+        done(&["convert", single.to_str().unwrap(), back.to_str().unwrap()]);
+        assert!(run("from-back", &back) == expected);
+    }
+
+    /// What shapes do not show of 2.x is as there; whether it predicts v no file says.
+    #[test]
+    fn a_checkpoint_of_2_x_by_others_is_understood() {
+        use sdviz::model::files::ModelFiles;
+        use sdviz::model::index;
+        use sdviz::model::single_file::{SingleFile, Wanted};
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let one = |key: &str, shape: &[usize]| -> (String, (Dtype, Vec<usize>, Vec<u8>)) {
+            (key.into(), (Dtype::F16, shape.to_vec(), vec![0; 2 * shape.iter().product::<usize>()]))
+        };
+        let text = |key: &str, shape: &[usize]| one(&format!("cond_stage_model.model.{key}"), shape);
+        let unet = |key: &str, shape: &[usize]| one(&format!("model.diffusion_model.{key}"), shape);
+        let vae = |key: &str, shape: &[usize]| one(&format!("first_stage_model.{key}"), shape);
+        let mut all: Tensors = [
+            text("token_embedding.weight", &[10, 128]),
+            text("positional_embedding", &[77, 128]),
+            text("transformer.resblocks.0.mlp.c_fc.weight", &[512, 128]),
+            text("transformer.resblocks.23.mlp.c_fc.weight", &[512, 128]),
+            unet("input_blocks.0.0.weight", &[64, 4, 3, 3]),
+            unet("input_blocks.1.0.out_layers.3.weight", &[64, 64, 3, 3]),
+            unet("input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", &[64, 128]),
+            unet("input_blocks.2.0.op.weight", &[64, 64, 3, 3]),
+            unet("input_blocks.3.0.out_layers.3.weight", &[128, 64, 3, 3]),
+            unet("middle_block.1.transformer_blocks.0.attn2.to_k.weight", &[128, 128]),
+            unet("middle_block.1.proj_in.weight", &[128, 128]),
+            unet("out.2.weight", &[4, 64, 3, 3]),
+            vae("encoder.conv_in.weight", &[32, 3, 3, 3]),
+            vae("encoder.down.0.block.0.conv1.weight", &[32, 32, 3, 3]),
+            vae("decoder.conv_in.weight", &[32, 4, 3, 3]),
+            vae("decoder.conv_out.weight", &[3, 32, 3, 3]),
+        ]
+        .into();
+        all.extend((1..23).map(|layer| text(&format!("transformer.resblocks.{layer}.ln_1.bias"), &[128])));
+        // Blocks come in even rows.
+        all.extend([unet("input_blocks.3.1.proj_in.bias", &[128])]);
+        let read = |name: &str, header: &[(&str, &str)]| {
+            let path = folder.join(name);
+            let header = header.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            write_with(&path, &all, Some(header));
+            SingleFile::open(&path, Wanted::Model).unwrap()
+        };
+        let json = |file: &SingleFile, name: &str| -> serde_json::Value {
+            serde_json::from_str(file.text(name).unwrap()).unwrap()
+        };
+        let file = read("v2-1_768-ema-pruned.safetensors", &[]);
+        let (unet, text) = (json(&file, "unet/config.json"), json(&file, "text_encoder/config.json"));
+        assert_eq!(unet["attention_head_dim"], serde_json::json!([1, 2]));
+        assert_eq!((&unet["use_linear_projection"], &unet["upcast_attention"]), (&true.into(), &true.into()));
+        assert_eq!((&text["hidden_act"], &text["num_hidden_layers"]), (&"gelu".into(), &23.into()));
+        assert_eq!((&text["num_attention_heads"], &text["intermediate_size"]), (&2.into(), &512.into()));
+        assert_eq!(json(&file, "tokenizer/tokenizer_config.json")["pad_token"], "!");
+        let v = serde_json::Value::from("v_prediction");
+        for (name, header, expected, size) in [
+            ("v2-1_768-ema-pruned.safetensors", &[][..], v.clone(), 96),
+            ("v2-1_512-ema-pruned.safetensors", &[], serde_json::Value::Null, 64),
+            ("512-base-ema.safetensors", &[("modelspec.prediction_type", "v")], v, 96),
+            ("mine.safetensors", &[("modelspec.prediction_type", "epsilon")], serde_json::Value::Null, 64),
+        ] {
+            let file = read(name, header);
+            assert_eq!(json(&file, "scheduler/scheduler_config.json")["prediction_type"], expected, "{name}");
+            assert_eq!(json(&file, "unet/config.json")["sample_size"], size, "{name}");
+            // What was guessed is told.
+            let notes = index::notes(&ModelFiles::Single(file.into())).unwrap().join("\n");
+            assert_eq!(notes.contains("does not say what it predicts: taken for"), header.is_empty(), "{notes}");
+        }
+    }
+
+    /// Our header without one of its texts, as files of others lack it.
+    fn header_without(path: &Path, text: &str) -> Option<HashMap<String, String>> {
+        let mut header = header(path).unwrap();
+        let mut texts: serde_json::Value = serde_json::from_str(&header["sdviz"]).unwrap();
+        texts.as_object_mut().unwrap().remove(text).unwrap();
+        header.insert("sdviz".into(), texts.to_string());
+        Some(header)
+    }
+
+    #[test]
+    fn a_checkpoint_without_an_autoencoder_draws_with_one_from_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (whole, single) = (folder.join("whole.safetensors"), folder.join("model.safetensors"));
+        done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
+        let mut all = tensors(&whole);
+        all.retain(|key, _| !key.starts_with("first_stage_model."));
+        write_with(&single, &all, header_without(&whole, "vae/config.json"));
+        let single = single.to_str().unwrap();
+        let drawn = trace(folder, "with", &["--model", single, "--vae", &tiny_sd()]);
+        assert!(made(&drawn) == made(&trace(folder, "own", &["--model", &tiny_sd()])));
+        insta::assert_snapshot!("single_no_vae", complaint(&["trace", "--prompt", "a cat", "--model", single], folder));
+        // It can be given one for good.
+        let baked = folder.join("baked.safetensors");
+        done(&["convert", single, baked.to_str().unwrap(), "--vae", &tiny_sd()]);
+        assert!(made(&drawn) == made(&trace(folder, "baked", &["--model", baked.to_str().unwrap()])));
+    }
+
+    /// As CLIPTextModelWithProjection and whole CLIPs leave them.
+    #[test]
+    fn what_else_a_clip_has_is_passed_over_in_a_single_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (whole, single) = (folder.join("whole.safetensors"), folder.join("model.safetensors"));
+        done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
+        let mut all = tensors(&whole);
+        for key in ["text_projection.weight", "text_model.text_projection.weight", "logit_scale"] {
+            let key = format!("cond_stage_model.transformer.{key}");
+            all.insert(key, (Dtype::F32, vec![2, 2], vec![0; 16]));
+        }
+        write_with(&single, &all, header(&whole));
+        let drawn = trace(folder, "more", &["--model", single.to_str().unwrap()]);
+        assert!(made(&drawn) == made(&trace(folder, "own", &["--model", &tiny_sd()])));
+    }
+
+    #[test]
+    fn scaled_weights_of_eight_bits_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (whole, single) = (folder.join("whole.safetensors"), folder.join("model.safetensors"));
+        done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
+        let mut all = tensors(&whole);
+        all.insert("model.diffusion_model.scaled_fp8".into(), (Dtype::F8_E4M3, vec![2], vec![0; 2]));
+        write_with(&single, &all, header(&whole));
+        let arguments = ["trace", "--prompt", "a cat", "--model", single.to_str().unwrap()];
+        insta::assert_snapshot!("single_scaled", complaint(&arguments, folder));
+    }
+
+    /// The tiny model's autoencoder with 8 channels to a group does not tell itself by its shapes; the pocket model's as
+    /// a stranger does, with the 32 groups that every checkpoint of Stable Diffusion has.
+    #[test]
+    fn autoencoders_in_one_file_are_read_in_all_their_forms() {
+        use sdviz::model::components::VAE;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let model = folder.join("model");
+        done(&["convert", "pocket", model.to_str().unwrap()]);
+        let config = model.join("vae/config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        assert!(text.contains("\"norm_num_groups\": 8"));
+        std::fs::write(&config, text.replace("\"norm_num_groups\": 8", "\"norm_num_groups\": 32")).unwrap();
+        let single = folder.join("whole.safetensors");
+        done(&["convert", model.to_str().unwrap(), single.to_str().unwrap()]);
+        let prefix = VAE.single_file.prefix;
+        let compvis: Tensors = tensors(&single)
+            .into_iter()
+            .filter_map(|(key, tensor)| Some((key.strip_prefix(prefix)?.to_string(), tensor)))
+            .collect();
+        let diffusers = tensors(&model.join(WEIGHTS[2]));
+        let renamed = |all: &Tensors, name: &dyn Fn(&str) -> String| -> Tensors {
+            all.iter().map(|(key, tensor)| (name(key), tensor.clone())).collect()
+        };
+        let half_converted = |key: &str| match key.split_once(".attn_1.") {
+            Some((front, back)) => {
+                let back = back.replace("q.", "to_q.").replace("k.", "to_k.").replace("v.", "to_v.");
+                format!("{front}.attn_1.{}", back.replace("proj_out.", "to_out.0."))
+            }
+            None => key.into(),
+        };
+        let decoder = |all: &Tensors| -> Tensors {
+            let mut all = all.clone();
+            all.retain(|key, _| key.starts_with("decoder.") || key.starts_with("post_quant_conv."));
+            all
+        };
+        let forms = [
+            ("compvis", compvis.clone()),
+            ("diffusers", diffusers.clone()),
+            ("prefixed", renamed(&compvis, &|key| format!("vae.{key}"))),
+            ("prefixed-diffusers", renamed(&diffusers, &|key| format!("vae.{key}"))),
+            ("half-converted", renamed(&compvis, &half_converted)),
+            ("decoder", decoder(&compvis)),
+            ("decoder-diffusers", decoder(&diffusers)),
+        ];
+        let model = model.to_str().unwrap();
+        let expected = made(&trace(folder, "own", &["--model", model]));
+        for (name, all) in &forms {
+            let path = folder.join(format!("{name}.safetensors"));
+            write(&path, all);
+            let run = trace(folder, name, &["--model", model, "--vae", path.to_str().unwrap()]);
+            assert!(made(&run) == expected, "{name}");
+        }
+        // Diffusers' own configuration counts where it lies beside.
+        let beside = folder.join("beside");
+        std::fs::create_dir(&beside).unwrap();
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(beside.join("config.json"), text.replace("0.18215", "0.4")).unwrap();
+        let file = beside.join("a.safetensors");
+        write(&file, &diffusers);
+        let run = trace(folder, "with-config", &["--model", model, "--vae", file.to_str().unwrap()]);
+        assert_eq!(json(&run.join("run.json"))["model"]["scaling_factor"], 0.4);
+        // Where a picture is to be encoded, the decoder alone is not enough.
+        let picture = folder.join("picture.png");
+        image::RgbImage::new(64, 64).save(&picture).unwrap();
+        let vae = folder.join("decoder.safetensors");
+        let [vae, picture] = [vae, picture].map(|path| path.display().to_string());
+        let start = ["trace", "--prompt", "a cat", "--model", model, "--vae", &vae, "--init-image", &picture];
+        let out = folder.join("from-picture").display().to_string();
+        let said = complaint(&[&start[..], &["--strength", "0.5", "--out", &out]].concat(), folder);
+        insta::assert_snapshot!("single_vae_decoder", said);
+    }
+
     #[test]
     fn what_is_no_checkpoint_of_ours_is_named_with_the_key_that_tells() {
         let folder = tempfile::tempdir().unwrap();
@@ -338,7 +618,7 @@ mod single_file {
         let path = folder.join("model.safetensors");
         let kinds: [(&str, &[&str]); 7] = [
             ("xl", &["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.0.bias"]),
-            ("v2", &["cond_stage_model.model.ln_final.bias", "model.diffusion_model.out.0.bias"]),
+            ("v2_without_unet", &["cond_stage_model.model.ln_final.bias"]),
             ("flux", &["double_blocks.0.img_attn.proj.bias"]),
             ("lora", &["lora_unet_down_blocks_0_attentions_0_proj_in.alpha"]),
             ("component", &["down_blocks.0.resnets.0.conv1.bias"]),

@@ -75,6 +75,13 @@ pub(super) fn class(text: &str) -> Option<String> {
     serde_json::from_str::<Value>(text).ok()?.get("_class_name")?.as_str().map(String::from)
 }
 
+/// The text encoder's part of a whole CLIP's configuration, if it is one.
+pub(super) fn of_text(text: &str) -> Option<String> {
+    let json: Value = serde_json::from_str(text).ok()?;
+    let part = json.get("text_config").filter(|part| json["model_type"] == "clip" && part.is_object())?;
+    Some(part.to_string())
+}
+
 /// The fields without nulls, and with one number in place of a list of equal ones: one for each block, or height and width.
 fn plain(fields: Map<String, Value>, lists: &[&str]) -> Map<String, Value> {
     let blocks = fields.get("block_out_channels").and_then(Value::as_array).map(Vec::len);
@@ -124,6 +131,14 @@ impl Check {
             return Ok(());
         }
         Err(self.refused(field, &format!("`{value}`"), &supported.join(", ")))
+    }
+
+    /// The activation of UNet and autoencoder, in either of its names and, as in diffusers, in any case.
+    pub(super) fn silu(&self, act_fn: &str) -> Result<()> {
+        if ["silu", "swish"].contains(&act_fn.to_lowercase().as_str()) {
+            return Ok(());
+        }
+        self.one_of("act_fn", act_fn, &["silu", "swish"])
     }
 
     /// Numbers of something: at least one, and not absurdly many.

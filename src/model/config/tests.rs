@@ -128,3 +128,18 @@ fn a_value_of_the_wrong_type_is_named() {
     let said = refusal(UNetConfig::parse("[]", Path::new("config.json")));
     assert_eq!(said, "`config.json` is not a valid UNet configuration: it is no JSON object");
 }
+
+/// As diffusers reads them: an activation in any case, and a shift by nothing.
+#[test]
+fn other_spellings_of_the_same_are_read() {
+    for name in ["SiLU", "Swish", "silu"] {
+        unet(json!({ "act_fn": name })).unwrap();
+    }
+    let said = refusal(unet(json!({ "act_fn": "Mish" })));
+    assert!(said.starts_with("`act_fn` is `Mish`") && said.ends_with("(supported: silu, swish)"), "{said}");
+    let vae = |fields: Value| VaeConfig::parse(&fields.to_string(), Path::new("config.json"));
+    vae(json!({ "act_fn": "SiLU", "shift_factor": 0.0 })).unwrap();
+    vae(json!({ "shift_factor": 0 })).unwrap();
+    let said = refusal(vae(json!({ "shift_factor": 0.1 })).map(drop));
+    assert!(said.starts_with("`shift_factor` is 0.1"), "{said}");
+}

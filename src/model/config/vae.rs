@@ -99,7 +99,7 @@ impl VaeConfig {
     }
 
     pub(super) fn check(&self, check: &Check) -> Result<()> {
-        check.one_of("act_fn", &self.act_fn, &["silu", "swish"])?;
+        check.silu(&self.act_fn)?;
         for kind in &self.down_block_types {
             check.one_of("down_block_types", kind, &["DownEncoderBlock2D"])?;
         }
@@ -124,6 +124,6 @@ impl VaeConfig {
         ] {
             check.positive(field, &[count])?;
         }
-        check.fixed(&self.other, &[])
+        check.fixed(&self.other, &[("shift_factor", 0.0.into())])
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::components::{self, COMPONENTS, Component, INDEX, SCHEDULER_CONFIG};
-use crate::model::config::PIPELINES;
+use crate::model::config;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ pub fn needed(repository: &str, info: &Value, variant: Option<&str>) -> Result<V
     let find = |name: &str| all.iter().find(|file| file.name == name).cloned();
     let Some(index) = find(INDEX) else { return Err(no_layout(repository, &all)) };
     let class = info["config"]["diffusers"]["_class_name"].as_str();
-    if let Some(class) = class.filter(|class| !PIPELINES.contains(class)) {
+    if let Some(class) = class.filter(|class| !config::draws(class)) {
         return Err(Error::Unsupported {
             field: "_class_name".into(),
             found: format!("`{class}`"),

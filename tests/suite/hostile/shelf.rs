@@ -38,6 +38,8 @@ const MERGE: &str = "merge {d}/model {d}/model -o {d}/merged";
 const SCHEDULE: &str = "schedule --model {d}/model -o {d}/out";
 const TRACE_ONE: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/one.safetensors -o {d}/out";
 const VAE: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --vae {d}/vae -o {d}/out";
+const VAE_ONE: &str =
+    "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --vae {d}/vae/diffusion_pytorch_model.safetensors -o {d}/out";
 const SKETCH: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --preview-vae {d}/vae -o {d}/out";
 const SAVED: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --lora {d}/saved/x.safetensors -o {d}/out";
 const LORA: &str = "trace -p a --steps 1 -W 32 -H 32 --model {d}/model --lora {d}/x.safetensors:0.5 -o {d}/out";
@@ -109,7 +111,7 @@ pub const TARGETS: &[Target] = &[
         &["inspect {d}/one.safetensors", TRACE_ONE, "convert {d}/one.safetensors {d}/out"],
     ),
     target("vae", "vae/config.json", &[VAE]),
-    target("vae", "vae/diffusion_pytorch_model.safetensors", &[VAE]),
+    target("vae", "vae/diffusion_pytorch_model.safetensors", &[VAE, VAE_ONE]),
     target("tiny-vae", "vae/config.json", &[VAE, SKETCH]),
     target("tiny-vae", "vae/diffusion_pytorch_model.safetensors", &[VAE, SKETCH]),
     target("lora-kohya", "x.safetensors", &[LORA]),
