@@ -42,8 +42,7 @@ impl Role {
                 "name the model's whole folder, which holds model_index.json; for `--vae` the folder of the file"
             }
             Role::OtherModel | Role::Other => {
-                "this program draws with Stable Diffusion 1.x from a single file, and with 1.x and 2.x from a folder in \
-                 diffusers' layout"
+                "this program draws with Stable Diffusion 1.x and 2.x, from a single file or a folder in diffusers' layout"
             }
             Role::OtherAddition => {
                 "of the additions to a model, LoRAs (LoCon, LoHa, LoKr, DoRA and whole differences too) and textual inversion \
@@ -123,7 +122,7 @@ const FAMILIES: &[Marks] = &[
 /// Models of other kinds.
 const MODELS: &[Marks] = &[
     (&["conditioner.embedders.", "^add_embedding."], "a checkpoint of Stable Diffusion XL"),
-    (&["cond_stage_model.model."], "a checkpoint of Stable Diffusion 2.x, whose text encoder is another (OpenCLIP)"),
+    (&["cond_stage_model.model."], "a checkpoint of Stable Diffusion 2.x"),
     (&["joint_blocks."], "a checkpoint of Stable Diffusion 3"),
     (&["double_blocks.", "single_transformer_blocks."], "a checkpoint of Flux"),
 ];
