@@ -1,7 +1,7 @@
 //! Models as other programs leave them: old and converted configurations, variants, weights in pieces, and where the cache
 //! is. The numbers are those of diffusers 0.42.1.
 
-use crate::common::{chosen, command, golden_file, stderr};
+use crate::common::{chosen, command, copy, golden_file, stderr};
 use sdviz::pipeline::{LoadOptions, Pipeline, start};
 use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::trace::reservoir::Reservoir;
@@ -19,13 +19,7 @@ const SCHEDULER: &str = "scheduler/scheduler_config.json";
 /// A copy of the tiny model.
 fn tiny(to: &Path) -> PathBuf {
     let model = to.join("model");
-    for folder in ["scheduler", "text_encoder", "tokenizer", "unet", "vae"] {
-        std::fs::create_dir_all(model.join(folder)).unwrap();
-        for entry in std::fs::read_dir(golden_file("tiny-sd").join(folder)).unwrap().flatten() {
-            std::fs::copy(entry.path(), model.join(folder).join(entry.file_name())).unwrap();
-        }
-    }
-    std::fs::copy(golden_file("tiny-sd/model_index.json"), model.join("model_index.json")).unwrap();
+    copy(&golden_file("tiny-sd"), &model);
     model
 }
 

@@ -1,7 +1,7 @@
 //! The tokenizers that models come with: padding, special tokens, words that were learned, and files that are damaged.
 //! The ids are those of transformers' `CLIPTokenizer`, 5.23.0.
 
-use crate::common::{chosen, golden_file, sdviz, stderr};
+use crate::common::{chosen, copy, golden_file, sdviz, stderr};
 use sdviz::model::files::ModelFiles;
 use sdviz::model::tokenizer::Tokenizer;
 use sdviz::pipeline::{LoadOptions, Pipeline};
@@ -228,13 +228,7 @@ fn damaged_files_are_named() {
 /// A copy of the tiny model with one more file in its tokenizer.
 fn tiny(to: &Path, name: &str, value: Value) -> String {
     let model = to.join("model");
-    for folder in ["scheduler", "text_encoder", "tokenizer", "unet", "vae"] {
-        std::fs::create_dir_all(model.join(folder)).unwrap();
-        for entry in std::fs::read_dir(golden_file("tiny-sd").join(folder)).unwrap().flatten() {
-            std::fs::copy(entry.path(), model.join(folder).join(entry.file_name())).unwrap();
-        }
-    }
-    std::fs::copy(golden_file("tiny-sd/model_index.json"), model.join("model_index.json")).unwrap();
+    copy(&golden_file("tiny-sd"), &model);
     std::fs::write(model.join("tokenizer").join(name), value.to_string()).unwrap();
     model.display().to_string()
 }
