@@ -197,7 +197,7 @@ fn layers(file: &WeightFile, names: &Names) -> Result<Layers> {
             ));
         };
         if factor != LoraFactor::Alpha && !DTYPES.contains(&entry.dtype) {
-            let reason = format!("`{key}` holds {:?} numbers, expected F32, F16 or BF16", entry.dtype);
+            let reason = format!("`{key}` holds {:?} numbers, expected F32, F16, BF16 or fp8", entry.dtype);
             return Err(Error::bad_file(path, KIND, reason));
         }
         let Some(place) = names.find(stem) else {

@@ -1,10 +1,13 @@
 //! What many tests need: paths, the program as a process, the tiny model, how far two tensors are apart.
 
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use sdviz::model::files::ModelFiles;
 use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
-use sdviz::tch::Tensor;
+use sdviz::tch::{Kind, Tensor};
 use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -93,7 +96,7 @@ pub fn tiny_pipeline() -> Pipeline {
 /// Largest absolute difference over the largest absolute value of the golden.
 pub fn relative(ours: &Tensor, golden: &Tensor) -> f64 {
     assert_eq!(ours.size(), golden.size());
-    let (ours, golden) = (ours.to_kind(sdviz::tch::Kind::Double), golden.to_kind(sdviz::tch::Kind::Double));
+    let (ours, golden) = (ours.to_kind(Kind::Double), golden.to_kind(Kind::Double));
     ((ours - &golden).abs().max() / golden.abs().max()).double_value(&[])
 }
 
@@ -103,6 +106,40 @@ pub fn edit_record(run: &Path, edit: impl Fn(&mut Value)) {
     let mut record = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     edit(&mut record);
     std::fs::write(path, record.to_string()).unwrap();
+}
+
+/// A weight file's tensors: by name their type, shape and bytes.
+pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// What a weight file holds.
+pub fn tensors(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let own = |(name, t): (&str, TensorView)| (name.into(), (t.dtype(), t.shape().to_vec(), t.data().to_vec()));
+    file.iter().map(own).collect()
+}
+
+/// Writes a weight file.
+pub fn write_tensors(path: &Path, tensors: &Tensors, header: Option<HashMap<String, String>>) {
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize_to_file(views, header, path).unwrap();
+}
+
+/// Writes the tensors of a weight file again, these in eight bits, with some of f32 beside them.
+pub fn narrowed(file: &Path, (kind, dtype): (Kind, Dtype), beside: &[(&str, &[f32])]) {
+    let mut all = Tensors::new();
+    for (name, tensor) in Tensor::read_safetensors(file).unwrap() {
+        let shape = tensor.size().iter().map(|n| *n as usize).collect();
+        let bytes = tensor.to_kind(kind).view_dtype(Kind::Uint8).flatten(0, -1);
+        all.insert(name, (dtype, shape, Vec::try_from(bytes).unwrap()));
+    }
+    for (name, numbers) in beside {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        all.insert(name.to_string(), (Dtype::F32, vec![numbers.len()], bytes));
+    }
+    write_tensors(file, &all, None);
 }
 
 /// Copies a folder.

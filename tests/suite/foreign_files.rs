@@ -1,8 +1,7 @@
 //! Files that are something else than what they are named as, and models that say of themselves how they were trained:
 //! each is told as what it is, wherever weights are read, and nothing is written of it.
 
-use crate::common::{done, refused, root, tiny_sd};
-use safetensors::tensor::TensorView;
+use crate::common::{Tensors, done, refused, root, tensors, tiny_sd, write_tensors};
 use safetensors::{Dtype, SafeTensors};
 use sdviz::error::Error;
 use sdviz::model::embedding::EmbeddingChoice;
@@ -10,29 +9,12 @@ use sdviz::model::lora::LoraChoice;
 use sdviz::model::resolve;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::Plan;
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
-
-fn tensors(path: &Path) -> Tensors {
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let own = |(name, t): (&str, TensorView)| (name.into(), (t.dtype(), t.shape().to_vec(), t.data().to_vec()));
-    file.iter().map(own).collect()
-}
-
-fn write(path: &Path, tensors: &Tensors, header: Option<HashMap<String, String>>) {
-    let views = tensors
-        .iter()
-        .map(|(name, (dtype, shape, data))| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
-    safetensors::serialize_to_file(views, header, path).unwrap();
-}
 
 /// A file with these keys, each a small tensor.
 fn keys(path: &Path, keys: &[&str]) {
     let one = |key: &&str| (key.to_string(), (Dtype::F32, vec![2, 3], vec![0; 24]));
-    write(path, &keys.iter().map(one).collect(), None);
+    write_tensors(path, &keys.iter().map(one).collect(), None);
 }
 
 /// The places that a weight file may be named at.
@@ -179,7 +161,7 @@ fn single(folder: &Path, name: &str, change: impl Fn(&mut Tensors), more: &[(&st
     texts.as_object_mut().unwrap().remove("scheduler/scheduler_config.json").unwrap();
     header.insert("sdviz".into(), texts.to_string());
     header.extend(more.iter().map(|(key, value)| (key.to_string(), value.to_string())));
-    write(&path, &all, Some(header));
+    write_tensors(&path, &all, Some(header));
     path
 }
 
@@ -289,7 +271,7 @@ fn a_damaged_model_is_found_before_anything_is_written() {
         std::fs::write(&vae, &whole).unwrap();
         let mut all = tensors(&vae);
         change(&mut all);
-        write(&vae, &all, None);
+        write_tensors(&vae, &all, None);
     };
     let name = model.to_str().unwrap();
     let before = std::fs::read_dir(folder).unwrap().count();

@@ -2,7 +2,7 @@
 //!
 //! `tests/goldens/make_lora_goldens.py` says how the files and the numbers were made.
 
-use crate::common::{command, golden_file, relative, stderr};
+use crate::common::{chosen, command, golden_file, narrowed, relative, stderr};
 use sdviz::error::Error;
 use sdviz::model::components::{Component, TEXT_ENCODER, UNET};
 use sdviz::model::config::UNetConfig;
@@ -10,7 +10,6 @@ use sdviz::model::files::ModelFiles;
 use sdviz::model::lora::write::{Trained, write};
 use sdviz::model::lora::{Adapters, LoraChoice};
 use sdviz::model::lora_names::carriers;
-use sdviz::model::resolve::ModelChoice;
 use sdviz::pipeline::{LoadOptions, Pipeline};
 use sdviz::record::plan::{Decode, Plan, Quantity};
 use sdviz::sweep::plan::drafts;
@@ -36,8 +35,7 @@ fn files(model: &str) -> ModelFiles {
 }
 
 fn load(model: &str, loras: Vec<LoraChoice>) -> sdviz::error::Result<Pipeline> {
-    let choice = ModelChoice { id: "test".into(), chosen_by: "--model", files: files(model) };
-    Pipeline::load(&choice, LoadOptions { loras, ..LoadOptions::default() })
+    Pipeline::load(&chosen(golden_file(model)), LoadOptions { loras, ..LoadOptions::default() })
 }
 
 fn lora(path: &Path, weight: f64) -> LoraChoice {
@@ -68,6 +66,23 @@ fn latents(pipeline: &Pipeline, plan: &Plan) -> Vec<Tensor> {
     let mut reservoir = Reservoir::new(&[Quantity::Latents], Decode::Nothing);
     pipeline.generate(plan, &Probe::new(vec![&mut reservoir])).unwrap();
     reservoir.latents_reservoir
+}
+
+#[test]
+fn factors_of_eight_bits_count_as_the_same_numbers_in_f32() {
+    let (golden, folder) = (goldens(), tempfile::tempdir().unwrap());
+    let [wide, narrow] = ["wide", "narrow"].map(|name| folder.path().join(name).with_extension("safetensors"));
+    let round = |tensor: Tensor| tensor.to_kind(Kind::Float8e4m3fn).to_kind(Kind::Float);
+    let file = Tensor::read_safetensors(golden_file("lora/kohya.safetensors")).unwrap();
+    let rounded: Vec<_> = file.into_iter().map(|(key, tensor)| (key, round(tensor))).collect();
+    for path in [&wide, &narrow] {
+        Tensor::write_safetensors(&rounded, path).unwrap();
+    }
+    narrowed(&narrow, (Kind::Float8e4m3fn, safetensors::Dtype::F8_E4M3), &[]);
+    let last = |loras: Vec<LoraChoice>| latents(&load("tiny-sd", loras).unwrap(), &golden.plan).pop().unwrap();
+    let expected = last(vec![lora(&wide, 1.0)]);
+    assert_eq!(last(vec![lora(&narrow, 1.0)]), expected);
+    assert_ne!(last(vec![]), expected);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! The files a model may come in: half precision, variants, old key names, both kinds of tokenizer files, the hub's cache.
 
-use crate::common::{chosen, command, golden_file, root};
+use crate::common::{chosen, command, golden_file, narrowed, root};
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use sdviz::error::Error;
 use sdviz::model::convert;
 use sdviz::model::files::ModelFiles;
@@ -169,24 +168,6 @@ fn what_else_a_clip_has_is_passed_over_in_the_text_encoder_alone() {
     rewritten(&other, str::to_string, beside("conv_in.weight", &["logit_scale"]));
     let error = load(&other, Kind::Float, None).unwrap_err().to_string();
     assert!(error.contains("unet/") && error.contains("`logit_scale`"), "{error}");
-}
-
-/// Writes the tensors of a file again, these in eight bits, with some of f32 beside them.
-fn narrowed(file: &Path, (kind, dtype): (Kind, Dtype), beside: &[(&str, &[f32])]) {
-    let mut all: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = vec![];
-    for (name, tensor) in Tensor::read_safetensors(file).unwrap() {
-        let shape = tensor.size().iter().map(|n| *n as usize).collect();
-        let bytes = tensor.to_kind(kind).view_dtype(Kind::Uint8).flatten(0, -1);
-        all.push((name, dtype, shape, Vec::try_from(bytes).unwrap()));
-    }
-    for (name, numbers) in beside {
-        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        all.push((name.to_string(), Dtype::F32, vec![numbers.len()], bytes));
-    }
-    let views = all
-        .iter()
-        .map(|(name, dtype, shape, bytes)| (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
-    safetensors::serialize_to_file(views, None, file).unwrap();
 }
 
 #[test]

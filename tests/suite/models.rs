@@ -148,35 +148,19 @@ mod vae {
 
 mod single_file {
     use super::*;
-    use safetensors::tensor::TensorView;
+    use crate::common::{Tensors, tensors, write_tensors};
+
     use safetensors::{Dtype, SafeTensors};
     use std::collections::{BTreeMap, HashMap};
 
-    /// A file's tensors: by name their type, shape and bytes.
-    type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
-
-    fn tensors(path: &Path) -> Tensors {
-        let bytes = std::fs::read(path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let own = |(name, t): (&str, TensorView)| (name.into(), (t.dtype(), t.shape().to_vec(), t.data().to_vec()));
-        file.iter().map(own).collect()
-    }
-
     /// Writes a file without our header, which would tell the configuration.
     fn write(path: &Path, tensors: &Tensors) {
-        write_with(path, tensors, None);
+        write_tensors(path, tensors, None);
     }
 
     fn header(path: &Path) -> Option<HashMap<String, String>> {
         let bytes = std::fs::read(path).unwrap();
         SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone()
-    }
-
-    fn write_with(path: &Path, tensors: &Tensors, header: Option<HashMap<String, String>>) {
-        let views = tensors
-            .iter()
-            .map(|(name, (dtype, shape, data))| (name.clone(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
-        safetensors::serialize_to_file(views, header, path).unwrap();
     }
 
     const WEIGHTS: [&str; 3] = [
@@ -389,7 +373,7 @@ mod single_file {
         let texts: serde_json::Map<String, serde_json::Value> = texts.map(text).into_iter().collect();
         let header = HashMap::from([("sdviz".to_string(), serde_json::Value::Object(texts).to_string())]);
         let single = folder.join("model.safetensors");
-        write_with(&single, &all, Some(header));
+        write_tensors(&single, &all, Some(header));
         let size = ["--width", "32", "--height", "32"];
         let run = |name: &str, model: &Path| {
             made(&trace(folder, name, &[&["--model", model.to_str().unwrap()][..], &size].concat()))
@@ -440,7 +424,7 @@ mod single_file {
         let read = |name: &str, header: &[(&str, &str)]| {
             let path = folder.join(name);
             let header = header.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-            write_with(&path, &all, Some(header));
+            write_tensors(&path, &all, Some(header));
             SingleFile::open(&path, Wanted::Model).unwrap()
         };
         let json = |file: &SingleFile, name: &str| -> serde_json::Value {
@@ -486,7 +470,7 @@ mod single_file {
         done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
         let mut all = tensors(&whole);
         all.retain(|key, _| !key.starts_with("first_stage_model."));
-        write_with(&single, &all, header_without(&whole, "vae/config.json"));
+        write_tensors(&single, &all, header_without(&whole, "vae/config.json"));
         let single = single.to_str().unwrap();
         let drawn = trace(folder, "with", &["--model", single, "--vae", &tiny_sd()]);
         assert!(made(&drawn) == made(&trace(folder, "own", &["--model", &tiny_sd()])));
@@ -509,7 +493,7 @@ mod single_file {
             let key = format!("cond_stage_model.transformer.{key}");
             all.insert(key, (Dtype::F32, vec![2, 2], vec![0; 16]));
         }
-        write_with(&single, &all, header(&whole));
+        write_tensors(&single, &all, header(&whole));
         let drawn = trace(folder, "more", &["--model", single.to_str().unwrap()]);
         assert!(made(&drawn) == made(&trace(folder, "own", &["--model", &tiny_sd()])));
     }
@@ -522,7 +506,7 @@ mod single_file {
         done(&["convert", &tiny_sd(), whole.to_str().unwrap()]);
         let mut all = tensors(&whole);
         all.insert("model.diffusion_model.scaled_fp8".into(), (Dtype::F8_E4M3, vec![2], vec![0; 2]));
-        write_with(&single, &all, header(&whole));
+        write_tensors(&single, &all, header(&whole));
         let arguments = ["trace", "--prompt", "a cat", "--model", single.to_str().unwrap()];
         insta::assert_snapshot!("single_scaled", complaint(&arguments, folder));
     }
@@ -639,7 +623,7 @@ mod single_file {
         for (name, change) in changes {
             let mut changed = whole.clone();
             change(&mut changed);
-            write_with(&path, &changed, header(&single));
+            write_tensors(&path, &changed, header(&single));
             refused(name, &path);
         }
         let bytes = std::fs::read(&single).unwrap();
