@@ -168,6 +168,7 @@ test-webuiapi: libtorch
 
 # The lessons (notebooks-rs/README.md). The first call builds the Rust kernel, some minutes; LESSONS="01 05" names some.
 LESSONS ?=
+ANEW ?=
 .PHONY: notebooks notebooks-reader test-lessons notebook-kernel test-notebooks notebook-python lessons lessons-check lesson-outputs
 NOTEBOOK_PYTHON = notebooks-rs/.kernel/venv/bin/python
 notebooks: notebook-kernel
@@ -189,7 +190,7 @@ test-notebooks: notebook-kernel lessons-check
 test-lessons: libtorch
 	$(CARGO) test --test lessons -- --include-ignored
 
-# After a change of a lesson's source: the notebooks and the programs, then their outputs.
+# After a change of a lesson's source: the notebooks and the programs, then their outputs; ANEW=--anew for another model.
 lessons: notebook-python
 	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py make
 
@@ -198,7 +199,7 @@ lessons-check: notebook-python
 
 lesson-outputs: libtorch notebook-python
 	$(CARGO) build
-	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py outputs $(LESSONS)
+	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py outputs $(LESSONS) $(ANEW)
 	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py lecture
 	$(NOTEBOOK_PYTHON) notebooks-rs/tools/lessons.py course
 

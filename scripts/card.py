@@ -21,10 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ICONS = ROOT / "icons/node_modules/@iconify-json"
 EVAL = "sdviz eval prompts --model pocket"
-SOME = f"{EVAL} --count 128 --unguided 0 --negative 0"
+SOME = f"{EVAL} --count 128 --unguided 0 --negative 0 --styled 0"
 UNSEEN = "sdviz dataset build --out data/unseen --count 1536 --seed 2"
 VAE = "sdviz eval vae --data data/unseen --count 512 --model pocket"
+STYLED = f"{EVAL} --count 0 --unguided 0 --negative 0 --styled 512"
 JUDGE = "sdviz eval judge --data data/unseen --count 512 --model pocket"
+STYLES = f"{JUDGE} --of style"
 # What it is called in the table, and the command.
 COMPARED = [
     ("guidance 3", f"{SOME} -g 3"),
@@ -33,10 +35,10 @@ COMPARED = [
     ("guidance 3, PNDM", f"{SOME} --scheduler pndm -g 3"),
 ]
 # At the guidance scale that other programs draw with when nothing is said, by the schedulers' names.
-FEW = f"{EVAL} --count 64 --unguided 0 --negative 0 -g 7.5"
+FEW = f"{EVAL} --count 64 --unguided 0 --negative 0 --styled 0 -g 7.5"
 LIKENESS = "sdviz eval likeness --data data/unseen --count 512 --model pocket"
 # The default counts of `sdviz eval prompts`, for the commands that do not say them.
-DEFAULTS = {"--count": 512, "--unguided": 128, "--negative": 64}
+DEFAULTS = {"--count": 512, "--unguided": 128, "--negative": 64, "--styled": 128}
 QUICK = 8
 
 
@@ -48,7 +50,7 @@ def main():
     options = parser.parse_args()
     if options.list:
         several = [f"{FEW} --scheduler NAME", f"{FEW} --scheduler NAME --steps 10"]
-        print("\n".join([EVAL, *(command for _, command in COMPARED), *several, UNSEEN, VAE, LIKENESS, JUDGE]))
+        print("\n".join([EVAL, *(command for _, command in COMPARED), *several, STYLED, UNSEEN, VAE, LIKENESS, JUDGE, STYLES]))
         return
     if not ICONS.is_dir():
         sys.exit("no drawings in icons/: make icons")
@@ -65,11 +67,12 @@ def main():
         execute([*shlex.split(UNSEEN)[1:], "--icons", str(ICONS), "--force"], folder, options)
     names = [json.loads(line)["name"] for line in execute(["schedulers", "--json"], folder, options).splitlines()]
     several = [(name, *(run(f"{FEW} --scheduler {name}{steps}") for steps in ("", " --steps 10"))) for name in names]
-    vae, judge, likeness = run(VAE), run(JUDGE), run(LIKENESS)
+    styled = run(STYLED)
+    vae, judge, style_judge, likeness = run(VAE), run(JUDGE), run(STYLES), run(LIKENESS)
     blocks = {
-        "assets/pocket/README.md": {"measured": prompts(whole, compared) + schedulers(several) + autoencoder(vae) + alike(likeness)},
-        "assets/judge/README.md": {"judge": judged(judge)},
-        "README.md": {"obeyed": obeyed(whole)},
+        "assets/pocket/README.md": {"measured": prompts(whole, compared) + styles(whole, styled) + schedulers(several) + autoencoder(vae) + alike(likeness)},
+        "assets/judge/README.md": {"judge": judged(judge, style_judge)},
+        "README.md": {"obeyed": obeyed(whole, styled)},
     }
     for file, named in blocks.items():
         text = (ROOT / file).read_text()
@@ -82,8 +85,8 @@ def main():
 
 
 def fingerprint():
-    """What the figures hang on: the weights of the model and of the judge."""
-    weights = sorted([*(ROOT / "assets/pocket").rglob("*.safetensors"), *(ROOT / "assets/judge").glob("*.safetensors")])
+    """What the figures hang on: the weights of the model and of the judges."""
+    weights = sorted(path for folder in ("pocket", "judge", "style-judge") for path in (ROOT / "assets" / folder).rglob("*.safetensors"))
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in weights)).hexdigest()[:16]
 
 
@@ -153,6 +156,19 @@ def weakest(guided):
     return f"The weakest things: {', '.join(named)}." if named else "The judge found every object that it was asked for."
 
 
+def styles(whole, styled):
+    """How often a style is seen where it is named, and where none is."""
+    found, guided = styled["styles"], whole["guided"]
+    pictures, right = (sum(style[key] for style in found) for key in ("pictures", "right"))
+    asked = f"{pictures} prompts “a {{object}} on a {{colour}} background, {{style}} style”, guidance {guided['guidance_scale']:g}"
+    return "\n".join([
+        "", f"| {asked} | style right | seen in {guided['pictures']} pictures where none is named |", "|---|---|---|",
+        *(f"| {named['name']} | {percent(named['right'], named['pictures'])} | {percent(free['unasked'], guided['pictures'])} |"
+          for named, free in zip(found, whole["styles"])),
+        f"| all | {percent(right, pictures)} | |", "", f"    {STYLED}", "",
+    ])
+
+
 def autoencoder(found):
     vae = found["vae"]
     return "\n".join([
@@ -192,23 +208,26 @@ def alike(measured):
     ])
 
 
-def judged(found):
-    plain, decoded = found["plain"], found["decoded"]
+def judged(things, drawn):
+    """Right answers on pictures whose content is known."""
+    def row(name, which):
+        tallies = things[which], things[which], drawn[which]
+        right = (percent(tally[key], tally["pictures"]) for tally, key in zip(tallies, ("background_right", "object_right", "object_right")))
+        return f"| {name} | {' | '.join(right)} |"
 
-    def both(tally):
-        return " | ".join(percent(tally[key], tally["pictures"]) for key in ("background_right", "object_right"))
-
+    head = f"{things['plain']['pictures']} pictures of one thing in its own colour, {drawn['plain']['pictures']} of one thing for the style"
     return "\n".join([
-        "", "", f"| {plain['pictures']} pictures | background right | object right |", "|---|---|---|",
-        f"| as they are | {both(plain)} |",
-        f"| encoded and decoded by the pocket model's autoencoder (`--model pocket`) | {both(decoded)} |", "", "",
+        "", "", f"| {head} | background right | object right | style right |", "|---|---|---|---|",
+        row("as they are", "plain"),
+        row("encoded and decoded by the pocket model's autoencoder (`--model pocket`)", "decoded"), "", "",
     ])
 
 
-def obeyed(whole):
-    guided = whole["guided"]
-    background, thing = (100 * guided[key] / guided["pictures"] for key in ("background_right", "object_right"))
-    return f"the background right in {background:.0f} % and the thing in {thing:.0f} % of {guided['pictures']} prompts"
+def obeyed(whole, styled):
+    guided, styles = whole["guided"], styled["styles"]
+    pictures, right = (sum(style[key] for style in styles) for key in ("pictures", "right"))
+    return (f"the background right in {guided['background_right']} and the thing in {guided['object_right']} of {guided['pictures']} "
+            f"prompts, another one the style that is named in {right} of {pictures}")
 
 
 def fill(file, text, name, content):

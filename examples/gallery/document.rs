@@ -24,8 +24,8 @@ pub fn fill(text: &str, figures: &Figures) -> Result<String> {
         let broken = |what: &str| Error::invalid(format!("a mark {what}: `{}`", first_line(mark)), "see document.rs");
         let (inside, after) = mark[OPEN.len()..].split_once(CLOSE).ok_or_else(|| broken("is not closed"))?;
         let end = after.find(END).ok_or_else(|| broken("has no end"))?;
-        let parts: Vec<&str> = inside.split(' ').collect();
-        let [experiment, name, unit] = parts[..] else { return Err(broken("is not `experiment name unit`")) };
+        let parts = inside.split_once(' ').and_then(|(first, rest)| Some((first, rest.rsplit_once(' ')?)));
+        let (experiment, (name, unit)) = parts.ok_or_else(|| broken("is not `experiment name unit`"))?;
         let figure = figures.get(experiment, name).ok_or_else(|| broken("names no figure"))?;
         filled += &format!(
             "{before}{OPEN}{inside}{CLOSE}{}{END}",
@@ -45,7 +45,11 @@ fn written(figure: Figure, unit: &str) -> Option<String> {
         let error = format!(" ± {:.decimals$}", figure.error * scale);
         // Of a single subject there is no error to tell.
         let error = if figure.prompts > 1 { error } else { String::new() };
-        format!("{:.decimals$}{error}{unit}", figure.mean * scale).replace('-', "−")
+        let mean = format!("{:.decimals$}", figure.mean * scale);
+        // What rounds to 0 has no sign.
+        let signed = mean.bytes().any(|byte| byte.is_ascii_digit() && byte != b'0');
+        let mean = if signed { mean.replace('-', "−") } else { mean.replace('-', "") };
+        format!("{mean}{error}{unit}")
     };
     Some(match unit {
         "%" => number(100.0, 0, " %"),

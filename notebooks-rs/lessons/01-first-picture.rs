@@ -194,14 +194,14 @@ found_again.text()
 // %% [markdown] lang="en"
 // ## Exercises
 //
-// 1. Find another seed whose apple has two leaves, like that of seed 1. How many did you have to try?
+// 1. The four apples above are about two thirds as wide as the picture. Find a seed whose apple is only about half as wide as the picture. How many did you have to try? Which word in the prompt would have done it?
 // 2. Ask for something that `pocket` does not know: a unicorn. What comes, from three seeds?
 // 3. Same prompt, same seed, but `.size(192, 128)`. Predict first: the same apple, wider?
 //
 // <details><summary>Answers</summary>
 //
-// 1. Draw a sheet as above over `5..=12` and look. `pocket` learned from four drawings of each thing. By chance it comes near one or another of them, or between them; nothing in the prompt says which.
-// 2. One of the 48 things that it does know, or a blob. A model has no way to say that it does not know a word. (`sdviz trace` warns you: pocket comes with a list of its things. Stable Diffusion has none.)
+// 1. Draw a sheet as above over `5..=12` and look: seed 12. `pocket` learned from four drawings of each thing, one in each of four styles, in many sizes and places. By chance it comes near one or another of them, or between them; nothing in the prompt says which. Words can: with "a small red apple" all of seeds 1 to 4 are about half as wide as the picture, and ", cartoon style" at the end chooses one of the drawings.
+// 2. One of the 48 things that it does know, or blobs, as from these three seeds. A model has no way to say that it does not know a word. (`sdviz trace` warns you: pocket comes with a list of its things. Stable Diffusion has none.)
 //
 //    {answer 2}
 //
@@ -214,14 +214,14 @@ found_again.text()
 // %% [markdown] lang="zh"
 // ## 练习
 //
-// 1. 种子 1 的苹果有两片叶子。再找一个也有两片叶子的种子。试了几个才找到？
+// 1. 上面四个苹果的宽度都在画面的三分之二左右。找一个种子，让苹果只有画面一半宽左右。试了几个才找到？提示词里加上哪个词，就用不着碰运气？
 // 2. 让 `pocket` 画它不认识的东西：独角兽（a unicorn）。换三个种子，画出来的是什么？
 // 3. 提示词、种子都不变，只加上 `.size(192, 128)`。先猜：还是那个苹果，只是画面变宽了？
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 像上面那样，对 `5..=12` 画一排，然后自己看。`pocket` 学画时，每样东西只见过四幅画；这次更像哪一幅，还是介于几幅之间，全凭随机，提示词里没有说。
-// 2. 要么是它认识的 48 样东西之一，要么是一团说不清的东西。模型没有办法说“这个词我不认识”。（`sdviz trace` 会提醒你，因为 pocket 附了一张它认识的东西的清单；Stable Diffusion 没有这样的清单。）
+// 1. 像上面那样，对 `5..=12` 画一排，然后自己看：是种子 12。`pocket` 学画时，每样东西只见过四幅画，四种风格各一幅，大小和位置则有许多种；这次更像哪一幅，还是介于几幅之间，全凭随机，提示词里没有说。用词可以指定：写成 “a small red apple”，种子 1 到 4 的苹果就都只有画面一半宽左右；末尾加上 “, cartoon style”，就选定了其中一幅画。
+// 2. 要么是它认识的 48 样东西之一，要么是说不清的色块，这三个种子就是这样。模型没有办法说“这个词我不认识”。（`sdviz trace` 会提醒你，因为 pocket 附了一张它认识的东西的清单；Stable Diffusion 没有这样的清单。）
 //
 //    {answer 2}
 //

@@ -159,7 +159,7 @@ for seed in 1..=4 {
     let picture = sd.draw("a ladybug on a white background").seed(seed).decode(Decode::Final).run()?.image()?;
     let back = sd.decode(&sd.encode(&picture, 1)?)?;
     println!("seed {seed}: {:.1} levels apart, {:.1} dB", picture.difference(&back), picture.psnr(&back));
-    assert!(picture.difference(&back) > 0.0 && picture.psnr(&back) > 20.0);
+    assert!(picture.difference(&back) > 0.0 && picture.psnr(&back) > 25.0);
 }
 
 // %% [markdown] lang="en"
@@ -191,16 +191,16 @@ println!("{}", preview.map());
 println!("R² = {:.3}", preview.r2());
 
 // %% [markdown] lang="en"
-// The mark, R², says which share of the colours' variation the map explains, once each square of 8×8 pixels is averaged to one colour. It is more than four fifths for every seed tried, from noise to picture: at this coarse scale a weighted sum does most of what the decoder does. The rest of the decoder's work is the other fifth, and all detail within the squares, which this mark leaves out.
+// The mark, R², says which share of the colours' variation the map explains, once each square of 8×8 pixels is averaged to one colour. It is about four fifths for every seed tried, from noise to picture: at this coarse scale a weighted sum does most of what the decoder does. The rest of the decoder's work is the other fifth, and all detail within the squares, which this mark leaves out.
 
 // %% [markdown] lang="zh"
-// 这个分数叫 R²：先把每个 8×8 像素的小块平均成一种颜色，再看线性映射解释了颜色变化的多大一部分。试过的每个种子，从噪声到成品合起来，都超过五分之四：在这么粗的尺度上，加权求和已经做完了解码器的大部分工作。解码器剩下的功夫，一是那不到五分之一，二是小块内部的全部细节，这个分数没有把细节算进去。
+// 这个分数叫 R²：先把每个 8×8 像素的小块平均成一种颜色，再看线性映射解释了颜色变化的多大一部分。试过的每个种子，从噪声到成品合起来，都在五分之四左右：在这么粗的尺度上，加权求和已经做完了解码器的大部分工作。解码器剩下的功夫，一是其余那五分之一左右，二是小块内部的全部细节，这个分数没有把细节算进去。
 
 // %%
 for seed in 1..=4 {
     let r2 = sd.draw("a red apple on a blue background").seed(seed).decode(Every(5)).run()?.preview()?.r2();
     println!("seed {seed}: R² = {r2:.3}");
-    assert!(r2 > 0.8);
+    assert!(r2 > 0.75);
 }
 
 // %% [markdown] lang="en"
@@ -214,7 +214,7 @@ for seed in 1..=4 {
 //
 // <details><summary>Answers</summary>
 //
-// 1. A row of the map with three numbers of like size and sign is a channel that adds to red, green and blue together: brightness, or its opposite. In this run no row is quite that: from red on blue alone the map cannot tell what is brightness and what is colour.
+// 1. A row of the map with three numbers of like size and sign is a channel that adds to red, green and blue together: brightness, or its opposite. In this run only the row of channel 2 has one sign, and its numbers are small: from red on blue alone the map cannot tell what is brightness and what is colour. Fitted on a panda on a black background (seed 1, an example), the rows of channels 0, 1 and 2 have one sign each.
 //
 //    {answer 1}
 //
@@ -239,7 +239,7 @@ for seed in 1..=4 {
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 如果映射的某一行三个数大小、正负都差不多，那个通道就同时加在红、绿、蓝上：它就是明暗，或者明暗的反面。这次运行里没有哪一行完全如此：只看蓝底红苹果，映射分不清哪些是明暗、哪些是颜色。
+// 1. 如果映射的某一行三个数大小、正负都差不多，那个通道就同时加在红、绿、蓝上：它就是明暗，或者明暗的反面。这次运行里只有通道 2 那一行三个数同号，而且都很小：只看蓝底红苹果，映射分不清哪些是明暗、哪些是颜色。换成用黑底熊猫（种子 1，只是一个例子）来拟合，通道 0、1、2 这三行就各自同号。
 //
 //    {answer 1}
 //

@@ -129,21 +129,22 @@ for seed in [1, 2, 3] {
     let change = (sd.predict_noise(&touched, 481.0, &text)? - sd.predict_noise(&latents, 481.0, &text)?).abs();
     // Over the four channels: [16, 16].
     let change = change.amax([0, 1], false);
-    assert!(change.min().double_value(&[]) > 0.0);
+    let (least, most) = (change.min().double_value(&[]), change.max().double_value(&[]));
+    assert!(least > 0.0);
     assert_eq!(change.flatten(0, 1).argmax(None, false).int64_value(&[]), 16 * row + column);
-    reached.push((format!("seed {seed}"), Picture::map(&change.log())?.magnified(8)));
+    reached.push((format!("seed {seed}: {least:.4} to {most:.1}"), Picture::map(&change.log())?.magnified(8)));
 }
 sheet(&reached)
 
 // %% [markdown] lang="en"
-// All of them, and most of all the place itself. (The map is bright where the prediction changed most; it shows the logarithm, or you would see but one dot.) **Why?** Near by through the layers that look at neighbours; far away through **attention**, a layer in which every place looks at every other and takes from those that matter to it (self-attention, `attn1` in the names), through the small middle, and through the layers that bring all numbers to one size.
+// All of them, and most of all the place itself. (The map is dark where the prediction changed least and bright where it changed most; the two numbers above it say by how much. It shows the logarithm, or you would see but one dot.) **Why?** Near by through the layers that look at neighbours; far away through **attention**, a layer in which every place looks at every other and takes from those that matter to it (self-attention, `attn1` in the names), through the small middle, and through the layers that bring all numbers to one size.
 //
 // ## Where the text enters
 //
 // There is a second kind of attention, **cross-attention**: each place looks at the 77 tokens of the prompt. Here is one such layer. It looks several times side by side, each time with its own share of the numbers; each of these is called a **head**.
 
 // %% [markdown] lang="zh"
-// 全部都变，而变得最多的是那个位置自己。（图中越亮，预测变得越多；画的是对数，不然你只看得见一个点。）**为什么？**附近靠的是看邻居的那些层；远处靠的是**注意力**：在这种层里，每个位置都看所有别的位置，再从对自己有用的位置取来信息（也叫自注意力，名字里写作 `attn1`）；还靠小小的中间块，以及把所有的数归到同一大小的那些层。
+// 全部都变，而变得最多的是那个位置自己。（图中最暗处预测变得最少，最亮处变得最多，上面的两个数就是这两处变了多少；画的是对数，不然你只看得见一个点。）**为什么？**附近靠的是看邻居的那些层；远处靠的是**注意力**：在这种层里，每个位置都看所有别的位置，再从对自己有用的位置取来信息（也叫自注意力，名字里写作 `attn1`）；还靠小小的中间块，以及把所有的数归到同一大小的那些层。
 //
 // ## 文本从哪里进来
 //
@@ -191,13 +192,15 @@ for seed in [1, 2, 3] {
         println!("seed {seed}, {other}: {top:.3} in the top row, {middle:.3} in the middle");
         let background = other.contains("green");
         assert!(if background { top > 2.0 * middle } else { middle > 2.0 * top });
-        maps.push((if background { "green for blue" } else { "banana for apple" }.to_string(), Picture::map(&apart)?.magnified(8)));
+        let name = if background { "green for blue" } else { "banana for apple" };
+        let (least, most) = (apart.min().double_value(&[]), apart.max().double_value(&[]));
+        maps.push((format!("{name}: {least:.2} to {most:.2}"), Picture::map(&apart)?.magnified(8)));
     }
 }
 sheet_of(3, &maps)
 
 // %% [markdown] lang="en"
-// A word about the background changes the prediction in the background, a word about the thing changes it where the thing will be, and this where a person sees hardly more than noise. No one told the network where the apple is: its places listen to the tokens that concern them.
+// A word about the background changes the prediction in the background, a word about the thing changes it where the thing will be, and this where a person sees hardly more than noise. (Each map goes from dark, its least change, to bright, its greatest; the two numbers above it say how much that is.) No one told the network where the apple is: its places listen to the tokens that concern them.
 //
 // **With Stable Diffusion** the same holds, less cleanly: its words stand for more than one region, and "apple" has a say about the table, too.
 //
@@ -208,7 +211,7 @@ sheet_of(3, &maps)
 // **Predict:** at which timesteps is its answer most wrong: where there is much noise, or little? And does a wrong caption harm more than none?
 
 // %% [markdown] lang="zh"
-// 描述背景的词，改变的是背景处的预测；描述物体的词，改变的是物体将要出现的地方。而这时候，人眼看到的几乎全是噪声。没有人告诉网络苹果在哪里：每个位置只听和自己有关的词元。
+// 描述背景的词，改变的是背景处的预测；描述物体的词，改变的是物体将要出现的地方。而这时候，人眼看到的几乎全是噪声。（每张图最暗处变得最少，最亮处变得最多，上面的两个数就是这两处变了多少。）没有人告诉网络苹果在哪里：每个位置只听和自己有关的词元。
 //
 // **换成 Stable Diffusion**也是这样，只是没有这么干净：它的一个词不只管一块地方，“apple” 也会影响到桌子。
 //
@@ -231,19 +234,20 @@ for seed in [1, 2, 3] {
         let answers = sd.predict_noise(&noised.repeat([3, 1, 1, 1]), timestep, &texts)?;
         let wrong = |text: i64| 100.0 * ((answers.get(text) - noise.get(0)).norm() / noise.norm()).double_value(&[]);
         let (right_caption, none, wrong_caption) = (wrong(0), wrong(1), wrong(2));
-        println!("seed {seed:<3} {timestep:>8} {right_caption:>14.0} {none:>11.0} {wrong_caption:>14.0}");
-        assert!(before < right_caption && right_caption < none && none < wrong_caption);
+        println!("seed {seed:<3} {timestep:>8} {right_caption:>14.1} {none:>11.1} {wrong_caption:>14.1}");
+        assert!(before < right_caption && right_caption < none);
+        assert!(if call < 24 { none < wrong_caption } else { wrong_caption < 1.1 * right_caption });
         before = right_caption;
     }
 }
 
 // %% [markdown] lang="en"
-// Where there is little noise. **Why?** With much noise nearly all of what it sees is the answer. With little, it has to tell a faint grain from the surface of an apple. And in proportion the caption helps most where the picture cannot be seen. A wrong one is worse than none, for the network believes it.
+// Where there is little noise. **Why?** With much noise nearly all of what it sees is the answer. With little, it has to tell a faint grain from the surface of an apple. And in proportion the caption helps most where the picture cannot be seen. A wrong one is worse than none, for the network believes it; except at timestep 1, where it makes hardly a difference: there the picture lies open.
 //
 // This is all that a UNet can do: say what the noise is. That pictures come out when it is asked again and again was not trained into it; it follows.
 
 // %% [markdown] lang="zh"
-// 噪声少的时候。**为什么？**噪声多时，它看到的几乎全是答案。噪声少时，它得分辨哪些是细微的颗粒，哪些是苹果的表面。按比例算，画面看不清的时候，说明文字的帮助最大。错的比没有更糟，因为网络信了它。
+// 噪声少的时候。**为什么？**噪声多时，它看到的几乎全是答案。噪声少时，它得分辨哪些是细微的颗粒，哪些是苹果的表面。按比例算，画面看不清的时候，说明文字的帮助最大。错的比没有更糟，因为网络信了它；只有在时间步 1 上几乎没有差别：那里画面已经一目了然。
 //
 // UNet 会做的就是这一件事：说出噪声是什么。一遍一遍地问它，就会出来一张图；这并不是训练教给它的，而是自然得到的结果。
 
@@ -262,7 +266,7 @@ for seed in [1, 2, 3] {
 //
 //    {answer 2}
 //
-// 3. About 45 % with 41 and 8 % with 961 (seed 1; an example). It is told that there is next to no noise and takes much of what it sees for picture.
+// 3. About 72 % with 41 and 6 % with 961 (seed 1; an example). It is told that there is next to no noise and takes much of what it sees for picture.
 //
 //    {answer 3}
 //
@@ -287,7 +291,7 @@ for seed in [1, 2, 3] {
 //
 //    {answer 2}
 //
-// 3. 用 41 大约差 45 %，用 961 大约差 8 %（种子 1；这只是一个例子）。告诉它几乎没有噪声，它就把看到的很多东西当成了画面。
+// 3. 用 41 大约差 72 %，用 961 大约差 6 %（种子 1；这只是一个例子）。告诉它几乎没有噪声，它就把看到的很多东西当成了画面。
 //
 //    {answer 3}
 //

@@ -27,7 +27,7 @@ use sdviz::prelude::*;
 let sd = Model::load("pocket")?;
 let prompt = "a red apple on a blue background";
 // Claims are tried on these: a prompt, a seed.
-let subjects = [(prompt, 1_u64), ("a rocket on a black background", 3)];
+let subjects = [(prompt, 1_u64), ("a rocket on a black background", 2)];
 // Ten of those that `sd.scheduler_names()` lists.
 let names: Vec<&'static str> =
     vec!["pndm", "ddim", "ddpm", "lms", "euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_karras", "unipc"];
@@ -41,12 +41,12 @@ fn draw(sd: &Model, prompt: &str, seed: u64) -> Drawing {
 // %% [markdown] lang="en"
 // ## The same noise, ten schedulers
 //
-// **Predict:** the same prompt, the same noise, 25 steps each. Ten different apples, ten times the same, or something between?
+// **Predict:** the same prompt, the same noise, 25 steps each. Ten different apples, ten times the same, or something between? (Below the apples, of seed 1, are rockets, of seed 2.)
 
 // %% [markdown] lang="zh"
 // ## 同一份噪声，十个调度器
 //
-// **先猜一猜：**同样的提示词、同样的噪声，都走 25 步。会是十个不同的苹果、十个一样的，还是介于两者之间？
+// **先猜一猜：**同样的提示词、同样的噪声，都走 25 步。会是十个不同的苹果、十个一样的，还是介于两者之间？（上面是种子 1 的苹果，下面是种子 2 的火箭。）
 
 // %%
 let mut drawn = vec![];
@@ -55,13 +55,13 @@ for (prompt, seed) in subjects {
         drawn.push((name.to_string(), draw(&sd, prompt, seed).scheduler(name).run()?.image()?));
     }
 }
-sheet_of(5, &drawn[..10])
+sheet_of(5, &drawn)
 
 // %% [markdown] lang="en"
-// Two stand apart. As numbers, for the apple and for a rocket:
+// Two stand apart, `ddpm` and `euler_a`. And `pndm` draws the rocket of the others, but not their black background. As numbers:
 
 // %% [markdown] lang="zh"
-// 有两个与众不同。用数字来看，苹果一次，火箭一次：
+// 有两个与众不同：`ddpm` 和 `euler_a`。`pndm` 画的火箭和别的一样，背景却不是它们的黑色。用数字来看：
 
 // %%
 for ((prompt, seed), of_seed) in subjects.iter().zip(drawn.chunks(names.len())) {
@@ -72,12 +72,12 @@ for ((prompt, seed), of_seed) in subjects.iter().zip(drawn.chunks(names.len())) 
         let (from_ddim, from_ddpm) = (picture.difference(ddim), picture.difference(ddpm));
         println!("    {name:<16} {from_ddim:>9.1} {from_ddpm:>11.1}");
         let draws_noise = ["ddpm", "euler_a"].contains(&name.as_str());
-        assert!(if draws_noise { 2.0 * from_ddpm < from_ddim } else { 2.0 * from_ddim < from_ddpm });
+        assert!(if draws_noise { 2.0 * from_ddpm < from_ddim } else { 1.5 * from_ddim < from_ddpm });
     }
 }
 
 // %% [markdown] lang="en"
-// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on the noise of 24 more steps. They agree with each other: they are the same rule written in two ways, and they draw the same numbers.
+// **Why?** From the starting noise a curve leads to a picture, the same curve for all (lesson 2). Eight schedulers follow it, each with its own way of drawing short straight or bent pieces; with enough steps they arrive at the same place. (For `pndm` 25 are not enough with the rocket; more of that below.) `ddpm` and `euler_a` do not follow it: in every step they take away more noise than they need to, and put *fresh* noise in. Their picture depends on the starting noise and on the noise of 24 more steps. They agree with each other: they are the same rule written in two ways, and they draw the same numbers.
 //
 // ## A schedule
 //
@@ -86,7 +86,7 @@ for ((prompt, seed), of_seed) in subjects.iter().zip(drawn.chunks(names.len())) 
 // **Predict:** all five below are asked for 5 steps. Does each call the UNet 5 times?
 
 // %% [markdown] lang="zh"
-// **为什么？**从起始噪声出发，有一条曲线通向一张图，对所有调度器都是同一条（第 2 课）。八个调度器沿着它走，只是各有各的办法用短短的直线或弯线去接；步数足够，就都到同一个地方。`ddpm` 和 `euler_a` 不沿着它走：每一步都去掉比需要的更多的噪声，再加进*新的*噪声。它们的图不只取决于起始噪声，还取决于另外 24 步里加进的噪声。这两个倒是彼此一致，因为它们是同一条规则的两种写法，抽的也是同样的数。
+// **为什么？**从起始噪声出发，有一条曲线通向一张图，对所有调度器都是同一条（第 2 课）。八个调度器沿着它走，只是各有各的办法用短短的直线或弯线去接；步数足够，就都到同一个地方。（画火箭时，25 步对 `pndm` 还不够，后面再说。）`ddpm` 和 `euler_a` 不沿着它走：每一步都去掉比需要的更多的噪声，再加进*新的*噪声。它们的图不只取决于起始噪声，还取决于另外 24 步里加进的噪声。这两个倒是彼此一致，因为它们是同一条规则的两种写法，抽的也是同样的数。
 //
 // ## 一份计划
 //
@@ -107,12 +107,12 @@ for name in ["ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_karras"] {
 // %% [markdown] lang="en"
 // Heun looks ahead: it goes to the end of the step, asks again there, and takes the mean of both answers. That costs twice as many calls, less one. Compare schedulers by calls, not by steps: a call is what takes the time.
 //
-// The last σ, after the last call, is 0 or near it: no noise left. `dpmpp_2m_karras` is `dpmpp_2m` with other stops, those of a paper by Karras and others: more of the calls are spent at small σ, where edges and surfaces are made. They are chosen by their σ, and the UNet is told the timestep that lies nearest. (In the plot, SNR is 1/σ², how much picture there is beside the noise.)
+// The last σ, after the last call, is 0 or near it: no noise left. `dpmpp_2m_karras` is `dpmpp_2m` with other stops, those of a paper by Karras and others: more of the calls are spent at small σ, where edges and surfaces are made. They are chosen by their σ, and the UNet is told the timestep that lies nearest.
 
 // %% [markdown] lang="zh"
 // Heun 会往前看：先走到这一步的终点，在那里再问一遍，取两次回答的平均。所以调用次数是两倍少一次。比较调度器要看调用次数，不要看步数：花时间的是调用。
 //
-// 最后一个 σ 在最后一次调用之后，等于 0 或接近 0：没有噪声了。`dpmpp_2m_karras` 就是换了一组停靠点的 `dpmpp_2m`，出自 Karras 等人的论文：把更多调用花在 σ 小的地方，那里画的是边缘和表面。停靠点按 σ 来选，告诉 UNet 的是离它最近的时间步。（图里的 SNR 是 1/σ²，即画面与噪声之比。）
+// 最后一个 σ 在最后一次调用之后，等于 0 或接近 0：没有噪声了。`dpmpp_2m_karras` 就是换了一组停靠点的 `dpmpp_2m`，出自 Karras 等人的论文：把更多调用花在 σ 小的地方，那里画的是边缘和表面。停靠点按 σ 来选，告诉 UNet 的是离它最近的时间步。
 
 // %%
 let mut runs = vec![];
@@ -122,11 +122,15 @@ for name in ["ddim", "euler", "dpmpp_2m_karras"] {
 plot_runs("schedule", &[&runs[0], &runs[1], &runs[2]])?
 
 // %% [markdown] lang="en"
+// SNR in the plot is 1/σ²: how much picture there is beside the noise.
+//
 // ## σ against the timestep
 //
 // **Predict:** ten schedulers choose timesteps, and at each has a σ. Lay all of these points on one sheet, σ against the timestep: ten curves, or one?
 
 // %% [markdown] lang="zh"
+// 图里的 SNR 是 1/σ²，即画面与噪声之比。
+//
 // ## σ 和时间步
 //
 // **先猜一猜：**十个调度器各自选时间步，每个时间步上有一个 σ。把所有这些点画在一张纸上，横轴时间步，纵轴 σ：是十条曲线，还是一条？
@@ -178,7 +182,7 @@ for seed in [1, 2, 3] {
 //
 // ## Which one, and how many steps?
 //
-// Now measure. The goal is where the curve ends: the picture of a scheduler that follows it in 100 steps. We take `ddim`, so that it is judged kindly; below two or three levels the table ranks nobody, for not all begin at the same σ. How far is each from it with 5, 10 and 25 steps? (Those with 25 were drawn above.)
+// Now measure. The goal is where the curve ends: the picture of a scheduler that follows it in 100 steps. We take `ddim`, so that it is judged kindly; below four or five levels the table ranks nobody, for not all begin at the same σ. How far is each from it with 5, 10 and 25 steps? (Those with 25 were drawn above.)
 //
 // **Predict:** which will be nearest with 5 steps? And which will not come nearer however many you give it?
 
@@ -187,7 +191,7 @@ for seed in [1, 2, 3] {
 //
 // ## 选哪个，走几步？
 //
-// 来量一量。目标是曲线的终点：用一个沿着曲线走的调度器走 100 步得到的图。这里用的是 `ddim`，所以对它自己宽一些；相差两三级以内分不出高下，因为起点的 σ 并不都相同。走 5 步、10 步、25 步，各自离它多远？（25 步的上面已经画好了。）
+// 来量一量。目标是曲线的终点：用一个沿着曲线走的调度器走 100 步得到的图。这里用的是 `ddim`，所以对它自己宽一些；相差四五级以内分不出高下，因为起点的 σ 并不都相同。走 5 步、10 步、25 步，各自离它多远？（25 步的上面已经画好了。）
 //
 // **先猜一猜：**走 5 步时哪个最近？哪些不管走多少步都不会更近？
 
@@ -216,7 +220,8 @@ let left = table.iter().find(|(name, _)| name == "ddim").map_or(0.0, |(_, far)| 
 for (name, far) in &table {
     match name.as_str() {
         "ddim" | "euler" => assert!(far[0] > far[1] && far[1] > far[2]),
-        "ddpm" | "euler_a" => assert!(far.iter().all(|levels| *levels > 2.0 * left)),
+        "ddpm" | "euler_a" => assert!(far.iter().all(|levels| *levels > 5.0 * left)),
+        "pndm" | "lms" | "dpmpp_2m_karras" => assert!(far[0].max(far[1]) > 3.0 * far[2]),
         // Five steps of Heun are nine calls.
         "heun" => assert!(table.iter().any(|(name, of_euler)| name == "euler" && of_euler[1] < far[0])),
         _ => {}
@@ -224,11 +229,11 @@ for (name, far) in &table {
 }
 
 // %% [markdown] lang="en"
-// `ddim` and `euler` come steadily nearer. `ddpm` and `euler_a` do not come nearer at all: with fresh noise in each step there is no one picture to come to. That is no fault, only their nature: more steps give another picture, not the same one better.
+// With 5 steps `dpmpp_2m` is nearest, by a little. `ddim` and `euler` come steadily nearer. `ddpm` and `euler_a` do not come nearer at all: with fresh noise in each step there is no one picture to come to. That is no fault, only their nature: more steps give another picture, not the same one better.
 //
-// `pndm` and `lms` go astray with few steps. **Why?** They do not trust this step's prediction alone but extend the line through the last few. At guidance 5, in steps as long as these, the predictions turn too fast for that. With 25 steps they are where the others are (the first table).
+// `pndm` and `lms` go astray with few steps. **Why?** They do not trust this step's prediction alone but extend the line through the last few. At guidance 5, in steps as long as these, the predictions turn too fast for that. With 25 steps `lms` is where the others are, and `pndm` with the apple, but not with the rocket (the first table): it overshoots, and the black turns red.
 //
-// And `dpmpp_2m_karras` is the worst with 5 steps and among the best with 25: it begins at a higher σ than the others, and the few strides that it has for the way down are too long. (This paragraph and the one before it are read off two pictures: examples.)
+// And `dpmpp_2m_karras` is, next to `pndm`, the worst with 5 steps, and among the best with 25: it begins at a higher σ than the others, and the few strides that it has for the way down are too long. (This paragraph and the one before it are read off two pictures: examples.)
 //
 // **With Stable Diffusion:** PNDM is the scheduler that it was published with, and does well at 50 steps. DPM++ 2M and UniPC were made to do with 10 to 20 calls, and there is where they are used. `euler` and its kind begin at timestep 999 there; here all but `_karras` begin where the model's own configuration puts them.
 //
@@ -246,7 +251,7 @@ for (name, far) in &table {
 //
 //    {answer 2}
 //
-// 3. Look at `pndm` and `lms` first. Guidance multiplies what changes from step to step in the predictions, and those two extend just that.
+// 3. Look at `pndm` and `lms` first: with 10 steps what they are off by falls to less than half, and with 25 `pndm` is with the others, rocket and all. Guidance multiplies what changes from step to step in the predictions, and those two extend just that.
 //
 //    {answer 3}
 //
@@ -255,11 +260,11 @@ for (name, far) in &table {
 // </details>
 
 // %% [markdown] lang="zh"
-// `ddim` 和 `euler` 稳稳地越走越近。`ddpm` 和 `euler_a` 一点也不会更近：每一步都加进新的噪声，根本没有哪一张图可以走近。这不是毛病，只是它们的性质：步数多了，得到的是另一张图，而不是同一张更好的图。
+// 走 5 步时最近的是 `dpmpp_2m`，只近一点点。`ddim` 和 `euler` 稳稳地越走越近。`ddpm` 和 `euler_a` 一点也不会更近：每一步都加进新的噪声，根本没有哪一张图可以走近。这不是毛病，只是它们的性质：步数多了，得到的是另一张图，而不是同一张更好的图。
 //
-// `pndm` 和 `lms` 步数少时会走偏。**为什么？**它们不只相信这一步的预测，还要把最近几步的预测连成线往前延长。引导系数为 5、步子又这么大时，预测转得太快，线就延歪了。走 25 步时，它们就和别的在一起了（见第一张表）。
+// `pndm` 和 `lms` 步数少时会走偏。**为什么？**它们不只相信这一步的预测，还要把最近几步的预测连成线往前延长。引导系数为 5、步子又这么大时，预测转得太快，线就延歪了。走 25 步时，`lms` 就和别的在一起了；`pndm` 画苹果时也是，画火箭时却不是（见第一张表）：它冲过了头，黑色变成了红色。
 //
-// `dpmpp_2m_karras` 走 5 步时最差，走 25 步时数一数二：它的起点 σ 比别人高，只用那么几步走下来，每一步就太大了。（这一段和上一段都只看了两张图：是例子。）
+// `dpmpp_2m_karras` 走 5 步时除 `pndm` 外最差，走 25 步时数一数二：它的起点 σ 比别人高，只用那么几步走下来，每一步就太大了。（这一段和上一段都只看了两张图：是例子。）
 //
 // **换成 Stable Diffusion：**PNDM 就是它发布时所用的调度器，走 50 步效果很好。DPM++ 2M 和 UniPC 就是为了只调用 10 到 20 次而设计的，大家也这么用。在那里 `euler` 一类从时间步 999 开始；这里除了 `_karras`，都按模型自己的配置开始。
 //
@@ -277,7 +282,7 @@ for (name, far) in &table {
 //
 //    {answer 2}
 //
-// 3. 先看 `pndm` 和 `lms`。引导会放大预测在相邻步之间的变化，而这两个延长的正是这种变化。
+// 3. 先看 `pndm` 和 `lms`：走 10 步时，偏差降到不足一半；走 25 步时，`pndm` 连火箭也和别的一样了。引导会放大预测在相邻步之间的变化，而这两个延长的正是这种变化。
 //
 //    {answer 3}
 //
@@ -300,13 +305,13 @@ let mut goals_at_3 = vec![];
 for (prompt, seed) in subjects {
     goals_at_3.push(at_3("ddim", 100, prompt, seed)?);
 }
-for name in ["pndm", "lms", "ddim"] {
-    let before = table.iter().find(|(known, _)| known == name).map_or(0.0, |(_, far)| far[1]);
+for (name, steps, column) in [("pndm", 10, 1), ("lms", 10, 1), ("ddim", 10, 1), ("pndm", 25, 2)] {
+    let before = table.iter().find(|(known, _)| known == name).map_or(0.0, |(_, far)| far[column]);
     let mut far = 0.0;
     for ((prompt, seed), goal) in subjects.iter().zip(&goals_at_3) {
-        far += at_3(name, 10, prompt, *seed)?.difference(goal) / 2.0;
+        far += at_3(name, steps, prompt, *seed)?.difference(goal) / goals.len() as f64;
     }
-    println!("{name:<6} 10 steps: {before:>5.1} levels from the goal at scale 5, {far:>5.1} at scale 3");
+    println!("{name:<6} {steps} steps: {before:>5.1} levels from the goal at scale 5, {far:>5.1} at scale 3");
     assert!(name == "ddim" || far < before / 2.0);
 }
 

@@ -60,18 +60,18 @@ let half = Model::options("pocket").dtype("bf16").load()?;
 for seed in [1, 2, 3] {
     let apart = draw(&sd, prompt, seed).run()?.image()?.difference(&draw(&half, prompt, seed).run()?.image()?);
     println!("seed {seed}: {apart:.1} levels apart");
-    assert!(0.0 < apart && apart < 1.0);
+    assert!(0.0 < apart && apart < 2.0);
 }
 
 // %% [markdown] lang="en"
-// Less than a level. **Why so little?** The errors are small and point every which way. In the long sums of which a network is made they mostly cancel.
+// About a level, or less. **Why so little?** The errors are small and point every which way. In the long sums of which a network is made they mostly cancel.
 //
 // ## Another autoencoder
 //
 // A model that you download may have a poor autoencoder: people know it by grey, washed-out pictures, and exchange it for a better one. To have such a model, we make one: a copy of pocket as a folder, in which the decoder's last layer is turned down.
 
 // %% [markdown] lang="zh"
-// 不到一级。**为什么这么少？**误差很小，方向又各不相同，网络里一加就是一长串，大部分互相抵消了。
+// 一级左右，或者更少。**为什么这么少？**误差很小，方向又各不相同，网络里一加就是一长串，大部分互相抵消了。
 //
 // ## 换一个自编码器
 //
@@ -147,7 +147,7 @@ for seed in [1, 2] {
 sheet(&weighed)
 
 // %% [markdown] lang="en"
-// Still blue. **Why?** Lesson 5 has the answer: every token after "blue" has read it. The background listens to "background" and to the end-of-text tokens (lesson 10 draws who listens to whom), and those rows are not touched. To turn a thing up does more: its own rows then drown others. (The assertion compares the two, under two seeds.)
+// Still blue. **Why?** Lesson 5 has the answer: every token after "blue" has read it. The background listens to "background" and to the end-of-text tokens (lesson 10 draws who listens to whom), and those rows are not touched. To turn a thing up does more: its own rows then drown others. (The assertion, under two seeds: `(red apple:1.5)` moves the picture farther than `(blue:0)`.)
 //
 // **With Stable Diffusion:** emphasis does more, and is used all the time. Weights from 0.8 to 1.4 are usual; much above, pictures burn as with too much guidance.
 //
@@ -155,10 +155,10 @@ sheet(&weighed)
 //
 // pocket was trained on 128×128, Stable Diffusion on 512×512. The loop takes latents of any size.
 //
-// **Predict:** ask for 256×256, four times the area. One large cat, a small one, or several? (The last two columns are the way out of it, `hires`, with two strengths; the text below explains it.)
+// **Predict:** ask for 256×256, four times the area. One large cat, a small one, or several? (The cell also draws it in another way, `hires`, with two strengths. What that is, the text after the pictures says.)
 
 // %% [markdown] lang="zh"
-// 还是蓝的。**为什么？**答案在第 5 课：“blue” 后面的每个词元都读过它。背景听的是 “background” 和结束词元（谁听谁的，第 10 课会画出来），那些行没有动。把一样东西调高倒更有效，因为它自己那几行会压过别的。（断言在两个种子下比的就是这两种改法。）
+// 还是蓝的。**为什么？**答案在第 5 课：“blue” 后面的每个词元都读过它。背景听的是 “background” 和结束词元（谁听谁的，第 10 课会画出来），那些行没有动。把一样东西调高倒更有效，因为它自己那几行会压过别的。（断言检验两个种子：`(red apple:1.5)` 让图变得比 `(blue:0)` 多。）
 //
 // **换成 Stable Diffusion：**强调的作用更大，人人都在用。常用的权重是 0.8 到 1.4；再高，画面就会像引导过强那样烧焦。
 //
@@ -166,7 +166,7 @@ sheet(&weighed)
 //
 // pocket 是在 128×128 上训练的，Stable Diffusion 是在 512×512 上。循环本身对潜变量的大小没有要求。
 //
-// **先猜一猜：**要一张 256×256 的图，面积是四倍。会是一只大猫、一只小猫，还是好几只？（后两列的 `hires` 是补救的办法，用了两种强度，下文再解释。）
+// **先猜一猜：**要一张 256×256 的图，面积是四倍。会是一只大猫、一只小猫，还是好几只？（单元格里还用另一种办法 `hires` 画了两种强度的，图后面再解释它是什么。）
 
 // %%
 let cat = "a cat face on a yellow background";
@@ -182,18 +182,18 @@ for seed in [1, 2] {
 sheet_of(4, &large)
 
 // %% [markdown] lang="en"
-// None of these (two seeds, an example): a cat with a row of eyes. **Why?** The UNet learned how large an eye is, in latents, and how far it is to the next. On four times the area it finds room for more of them, and its small middle (lesson 7), 8×8 now, has never seen so much at once.
+// None of these (two seeds, an example): a low, wide cat with rows of eyes, at the bottom of the picture. **Why?** The UNet learned how large an eye is, in latents, and how far it is to the next. On four times the area it finds room for more of them, and its small middle (lesson 7), 8×8 now, has never seen so much at once.
 //
-// The way out is lesson 6: draw it small, enlarge the latents, put noise on them, and run only the last part of the loop. The strength of that **second pass** decides again what stays. At 0.3 the picture stays nearer to the small cat than at 0.6 (that is the assertion), but pocket cannot do it well at either: wherever it may draw anew, it puts eyes. It has seen nothing but whole things at 128×128. **With Stable Diffusion**, which has seen pictures of many kinds and crops of them, a second pass of 0.4 to 0.6 sharpens what is there and mostly keeps it.
+// The way out is lesson 6: draw it small, enlarge the latents, put noise on them, and run only the last part of the loop. The strength of that **second pass** decides again what stays. At 0.3 the picture stays nearer to the small cat than at 0.6 (that is the assertion), but pocket cannot do it well at either: wherever it may draw anew, it puts eyes and wrinkles. It has seen nothing but whole things at 128×128. **With Stable Diffusion**, which has seen pictures of many kinds and crops of them, a second pass of 0.4 to 0.6 sharpens what is there and mostly keeps it.
 //
 // ## Settings from a picture
 //
 // You find a picture that you like. If its maker's program wrote the settings into the file, as most do, you can go on from there: the same picture again, or with one thing changed.
 
 // %% [markdown] lang="zh"
-// 都不是（两个种子，是个例子）：是一只长了一排眼睛的猫。**为什么？**UNet 学到的是一只眼睛占多少个潜变量，隔多远才是下一只。面积成了四倍，它就觉得还放得下好几只；而它那小小的中间块（第 7 课）现在是 8×8，从没一次见过这么多。
+// 都不是（两个种子，是个例子）：是一只又矮又宽的猫，缩在图的下方，长了一排排眼睛。**为什么？**UNet 学到的是一只眼睛占多少个潜变量，隔多远才是下一只。面积成了四倍，它就觉得还放得下好几只；而它那小小的中间块（第 7 课）现在是 8×8，从没一次见过这么多。
 //
-// 出路就在第 6 课：先画小的，把潜变量放大，盖上噪声，只走循环的最后一段。这**第二遍**的强度，又决定了留下什么。强度 0.3 的图比 0.6 的更接近小猫（断言检验的就是这一点），但不管哪一个，pocket 都做不好：只要放手让它画，它就添眼睛。它只见过 128×128 的完整东西。**换成 Stable Diffusion** 就不同了：它见过各种各样的图和图的局部，强度 0.4 到 0.6 的第二遍能把已有的东西画得更清楚，而且多半保得住。
+// 出路就在第 6 课：先画小的，把潜变量放大，盖上噪声，只走循环的最后一段。这**第二遍**的强度，又决定了留下什么。强度 0.3 的图比 0.6 的更接近小猫（断言检验的就是这一点），但不管哪一个，pocket 都做不好：只要放手让它画，它就添眼睛、添皱纹。它只见过 128×128 的完整东西。**换成 Stable Diffusion** 就不同了：它见过各种各样的图和图的局部，强度 0.4 到 0.6 的第二遍能把已有的东西画得更清楚，而且多半保得住。
 //
 // ## 图里的设置
 //
@@ -213,15 +213,11 @@ sheet(&[("found", &again.image()?), ("seed 12", &with_other_seed.image()?)])
 // ## A LoRA of your own
 //
 // pocket has never seen a target. We draw it some, with captions, and teach it. Not by changing its parameters: beside some layers of the UNet two small matrices are put, and only those learn. Their product is added to the layer's weights. That is a **LoRA** (low-rank adaptation), and it is a small file that others can use with the same model.
-//
-// In the cell that teaches, `rank` is the short side of the two matrices, `batch` how many drawings a training step looks at, `learning_rate` how far it moves what is learned.
 
 // %% [markdown] lang="zh"
 // ## 自己的 LoRA
 //
 // pocket 从没见过靶子。我们画几张给它看，配上说明文字，教会它。不是去改它的参数，而是在 UNet 的一些层旁边放上两个小矩阵，只让它们学；两个矩阵的乘积再加到那一层的权重上。这就是 **LoRA**（low-rank adaptation，低秩适配）：一个小文件，用同一个模型的人都能用。
-//
-// 在教它的那个单元格里，`rank`（秩）是两个矩阵的短边，`batch` 是每个训练步看几张图，`learning_rate`（学习率）是每一步改动多大。
 
 // %%
 const COLOURS: [(&str, [u8; 3]); 4] =
@@ -240,6 +236,12 @@ fn target(number: u32) -> (String, Picture) {
 
 let targets: Vec<(String, Picture)> = (0..16).map(target).collect();
 sheet(&targets[..4].iter().map(|(caption, picture)| (&caption[14..], picture)).collect::<Vec<_>>())
+
+// %% [markdown] lang="en"
+// Now the teaching. `rank` is the short side of the two matrices, `batch` how many drawings a training step looks at, `learning_rate` how far it moves what is learned.
+
+// %% [markdown] lang="zh"
+// 现在来教它。`rank`（秩）是两个矩阵的短边，`batch` 是每个训练步看几张图，`learning_rate`（学习率）是每一步改动多大。
 
 // %%
 let file = sd.teach(&targets).steps(60).batch(4).learning_rate(4e-3).rank(8).seed(1).lora(folder.join("target.safetensors"))?;
@@ -278,7 +280,7 @@ for seed in [5, 6, 7] {
 }
 
 // %% [markdown] lang="en"
-// At weight 1 it has learned the rings, more or less, from sixteen drawings in sixty steps. At half weight it is on the way there. And look at the others (one seed each, an example): apple and cat have got rings too. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
+// At weight 1 it has learned the rings, more or less, from sixteen drawings in sixty steps. At half weight it is on the way there. And look at the others (one seed each, an example): the apple has become pink with white edges, and the cat has got a white ring and a red one around its head. What was learned is not bound to the word alone; whoever teaches a model shows it other things on the way, so that it does not forget them (exercise 3).
 //
 // **With Stable Diffusion** it is the same, with a graphics card and some minutes to an hour; most files that people share to make a model draw a person or a style are LoRAs.
 //
@@ -289,7 +291,7 @@ for seed in [5, 6, 7] {
 // **Predict:** half-way between the two. Which of the pictures above will it draw?
 
 // %% [markdown] lang="zh"
-// 权重为 1 时，它大致学会了环：十六张图，六十步。权重减半，画出来的就还在半路上。再看看别的（各一个种子，是个例子）：苹果和猫也长出了环。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
+// 权重为 1 时，它大致学会了环：十六张图，六十步。权重减半，画出来的就还在半路上。再看看别的（各一个种子，是个例子）：苹果变成粉红的，镶了白边；猫的头外面套上了一圈白、一圈红。学到的东西并不只跟那个词绑在一起；所以教模型时，要一路给它看别的东西，免得它忘掉（练习 3）。
 //
 // **换成 Stable Diffusion**也一样，要一块显卡，几分钟到一小时；大家分享的那些让模型画某个人、某种风格的文件，大多就是 LoRA。
 //
@@ -349,7 +351,7 @@ for seed in [1, 2] {
 }
 
 // %% [markdown] lang="en"
-// At ratio 0 it is pocket's apple, and at 1 the picture that pocket draws of "an banana" (that is the assertion, for two seeds). In between, for one of them, an example: a strange apple, something else, a banana. **Why** not a half-banana? Between the rows of the two words lie rows that belong to no word, and the model draws what it makes of them: here something like a star. A merge is not a mixture of pictures but a third model; whether it is any good is seen only when it draws. Merges that people make are mostly good because their two models have the same ancestor, and lie nearer to each other than these two.
+// At ratio 0 it is pocket's apple, and at 1 the picture that pocket draws of "an banana" (that is the assertion, for two seeds). In between, for seed 1, an example: an orange apple, something else, a banana. **Why** not a half-banana? Between the rows of the two words lie rows that belong to no word, and the model draws what it makes of them: here something yellow with two ears. A merge is not a mixture of pictures but a third model; whether it is any good is seen only when it draws. Merges that people make are mostly good because their two models have the same ancestor, and lie nearer to each other than these two.
 //
 // ## Exercises
 //
@@ -367,7 +369,7 @@ for seed in [1, 2] {
 //
 //    {answer 3}
 //
-// 4. At 2 it is exaggerated, as with too high a guidance scale: rings everywhere, and colours that no picture had. At −1 it is pushed away from targets, which is no thing in particular.
+// 4. At 2 it is exaggerated, as with too high a guidance scale: the apple is rings all over, in a pink that no picture had. At −1 it is pushed away from targets, which is no thing in particular: two yellow bits. The apple stays an apple (seed 1, an example).
 //
 //    {answer 4}
 //
@@ -378,7 +380,7 @@ for seed in [1, 2] {
 // </details>
 
 // %% [markdown] lang="zh"
-// 比例为 0 时是 pocket 的苹果，为 1 时是 pocket 听到 “an banana” 时画的图（断言对两个种子检验了这一点）。中间几张只看了其中一个种子，是个例子：一个怪苹果，别的什么东西，一根香蕉。**为什么**不是半根香蕉？两个词的行之间，是不属于任何词的行，模型按自己的理解去画：这里是个像星星的东西。合并不是把图混在一起，而是造出第三个模型；它好不好，画出来才知道。大家做的合并多半是好的，因为那两个模型出自同一个祖先，彼此离得比这两个近。
+// 比例为 0 时是 pocket 的苹果，为 1 时是 pocket 听到 “an banana” 时画的图（断言对两个种子检验了这一点）。中间几张只看了种子 1，是个例子：一个橙色的苹果，别的什么东西，一根香蕉。**为什么**不是半根香蕉？两个词的行之间，是不属于任何词的行，模型按自己的理解去画：这里是个长着两只耳朵的黄东西。合并不是把图混在一起，而是造出第三个模型；它好不好，画出来才知道。大家做的合并多半是好的，因为那两个模型出自同一个祖先，彼此离得比这两个近。
 //
 // ## 练习
 //
@@ -396,7 +398,7 @@ for seed in [1, 2] {
 //
 //    {answer 3}
 //
-// 4. 为 2 时会过头，就像引导系数太大：到处是环，颜色也不像任何图。为 −1 时被推离靶子，而“离开靶子”并不是什么具体的东西。
+// 4. 为 2 时会过头，就像引导系数太大：苹果浑身是环，那种粉红哪张图里都没有。为 −1 时被推离靶子，而“离开靶子”并不是什么具体的东西：画出两小块黄的。苹果还是苹果（种子 1，只是一个例子）。
 //
 //    {answer 4}
 //

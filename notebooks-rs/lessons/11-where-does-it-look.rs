@@ -56,31 +56,44 @@ let run = sd.draw(prompt).seed(1).attention(AttentionPlan::default()).run()?;
 run.attention_of("apple")?.size(64)
 
 // %% [markdown] lang="en"
-// From the first step on, roughly. **Why?** The UNet has already an idea of the apple there (the upper row), a red blot in the middle, and the places that carry it ask for an apple. As numbers, for three subjects: how alike are the map of a step and that of the last? 1 is always, 0 not at all.
+// From the first step on, roughly. **Why?** The UNet has already an idea of the apple there (the upper row), a red blot in the middle, and the places that carry it ask for an apple. As numbers, for three subjects: how well does the map of a step lie on the finished thing, on all pixels that are not of the background's colour? 1 is exactly, 0 not at all.
 
 // %% [markdown] lang="zh"
-// 大致从第 1 步起就是。**为什么？**那时 UNet 对苹果已经有了想法（上面一排）：中间一团红，带着这团红的位置要的就是苹果。用数来说，看三个例子：某一步的图和最后一步的图有多像？1 是完全一样，0 是毫不相干。
+// 大致从第 1 步起就是。**为什么？**那时 UNet 对苹果已经有了想法（上面一排）：中间一团红，带着这团红的位置要的就是苹果。用数来说，看三个例子：某一步的注意力图，和画成之后的东西（颜色和背景不同的全部像素）重合得有多好？1 是完全重合，0 是毫不相干。
 
 // %%
-// The correlation of two maps over the places.
-fn alike(one: &Array2<f32>, other: &Array2<f32>) -> f32 {
-    let centred = |map: &Array2<f32>| map - map.mean().unwrap_or(0.0);
-    let (one, other) = (centred(one), centred(other));
-    (&one * &other).sum() / ((&one * &one).sum() * (&other * &other).sum()).sqrt()
+// Which pixels are not of the background's colour.
+fn thing(picture: &Picture) -> Vec<bool> {
+    let ground = picture.crop(0, 0, 12, 12).mean_colour();
+    let far = |pixel: &Rgb<u8>| (0..3).map(|i| (f64::from(pixel.0[i]) - ground[i]).powi(2)).sum::<f64>().sqrt();
+    picture.pixels().map(|pixel| far(pixel) > 60.0).collect()
+}
+
+// The correlation of a map with those pixels, over the places; each place is 8 by 8 pixels.
+fn on_the_thing(map: &Array2<f32>, picture: &Picture) -> f32 {
+    let mut covered = Array2::<f32>::zeros((16, 16));
+    for (number, _) in thing(picture).into_iter().enumerate().filter(|(_, is_thing)| *is_thing) {
+        covered[[number / 128 / 8, number % 128 / 8]] += 1.0;
+    }
+    let (map, covered) = (map - map.mean().unwrap_or(0.0), &covered - covered.mean().unwrap_or(0.0));
+    (&map * &covered).sum() / ((&map * &map).sum() * (&covered * &covered).sum()).sqrt()
 }
 
 let mut looked = vec![];
 for (prompt, word, seed) in subjects {
     let run = draw(&sd, prompt, seed).attention(AttentionPlan::default()).run()?;
     let maps = run.attention_of(word)?;
-    let at = |step| -> Result<f32> { Ok(alike(&maps.map(step)?, &maps.map(25)?)) };
-    let (first, tenth) = (at(1)?, at(10)?);
-    println!("{word:<7} step 1 is {first:.2} like the last, step 10 {tenth:.2}");
-    assert!(first > 0.4 && tenth > 0.6 && tenth > first);
+    let finished = run.image()?;
+    let on = |step| -> Result<f32> { Ok(on_the_thing(&maps.map(step)?, &finished)) };
+    let (first, tenth, last) = (on(1)?, on(10)?, on(25)?);
+    println!("{word:<7} on the finished thing: {first:.2} in step 1, {tenth:.2} in step 10, {last:.2} in step 25");
+    assert!(first > 0.25);
     looked.push(run);
 }
 
 // %% [markdown] lang="en"
+// In step 1 all three maps lie roughly on what is not there yet (that is the assertion). For the apple and the banana it stays so. "rocket" is heard all over the picture in step 10, on the rocket and off it (seed 3, an example): such a map need not show the thing.
+//
 // ## How much do words get?
 //
 // There are 77 tokens: the begin-of-text, the words, the first end-of-text, and then end-of-texts up to the last place, which are called the **padding** (lesson 5).
@@ -88,6 +101,8 @@ for (prompt, word, seed) in subjects {
 // **Predict:** of all attention, how much goes to the words: nearly all, half, a quarter?
 
 // %% [markdown] lang="zh"
+// 第 1 步，三幅图都大致落在还没有画出来的东西上（断言检验的就是这一点）。苹果和香蕉一直如此。“rocket” 到第 10 步时满图都在听，火箭上和火箭外一样多（种子 3，只是一个例子）：这种图不一定看得出那样东西。
+//
 // ## 词得到多少？
 //
 // 词元有 77 个：开始词元、各个单词、第一个结束词元，然后一直到最后都是结束词元，这一段叫作**填充**（第 5 课）。
@@ -104,11 +119,11 @@ for ((_, word, _), run) in subjects.iter().zip(&looked) {
     let (start, end, padding, own) = (share("<start>")?, share("<end>")?, share("<padding>")?, share(word)?);
     let words = 100.0 - start - end - padding;
     println!("{word:<8} {start:>6.1} {words:>6.1} {end:>6.1} {padding:>8.1} {own:>14.1}");
-    assert!(padding > 60.0 && words < 40.0 && own < words / 2.0);
+    assert!(padding > 50.0 && words < 45.0 && own < words / 2.0);
 }
 
 // %% [markdown] lang="en"
-// A quarter to a third. Most goes to the padding. **Why?** It is not empty: each of those tokens has read the whole prompt (lesson 5), and there are many of them.
+// A quarter to two fifths. Most goes to the padding. **Why?** It is not empty: each of those tokens has read the whole prompt (lesson 5), and there are many of them.
 //
 // **With Stable Diffusion 1.x** nearly all attention is said to go to the begin-of-text, which has read nothing: a place that wants nothing of the text can look there. pocket's places look at the padding.
 //
@@ -119,7 +134,7 @@ for ((_, word, _), run) in subjects.iter().zip(&looked) {
 // **Predict:** hide the one word, "apple". Then all seven words. Then only the padding. What is left of the apple, each time?
 
 // %% [markdown] lang="zh"
-// 四分之一到三分之一。大部分给了填充。**为什么？**填充并不空：每个这样的词元都读完了整句提示词（第 5 课），而且数量又多。
+// 四分之一到五分之二。大部分给了填充。**为什么？**填充并不空：每个这样的词元都读完了整句提示词（第 5 课），而且数量又多。
 //
 // **换成 Stable Diffusion 1.x：**据说几乎全部注意力都给了开始词元，它什么也没读过：哪个位置对文本没有要求，就可以看那里。pocket 的位置看的是填充。
 //
@@ -137,14 +152,14 @@ for ((prompt, word, seed), run) in subjects.iter().zip(&looked) {
     let (no_word, no_words, no_padding) = (without(word)?, without("<words>")?, without("<padding>")?);
     let far = [&no_word, &no_words, &no_padding].map(|picture| picture.difference(&whole));
     println!("{word:<7} without the word {:.0} levels, without all words {:.0}, without the padding {:.0}", far[0], far[1], far[2]);
-    assert!(2.0 * far[0] < far[1] && 2.0 * far[0] < far[2]);
+    assert!(far[0] < far[1] && far[1] < far[2]);
     hidden.extend([(word.to_string(), whole), ("its word hidden".into(), no_word)]);
     hidden.extend([("all words hidden".into(), no_words), ("padding hidden".into(), no_padding)]);
 }
 sheet_of(4, &hidden[..8])
 
 // %% [markdown] lang="en"
-// Without its word the apple is hardly another. Without *any* word it is still an apple, and the rocket a rocket: the padding says enough. Without the padding the words do it alone, with other colours and surfaces. So a bright map says who is listened to, not who is needed. Each can stand in for the other; only the edit shows it. (The assertion compares how far the pictures move, for three subjects; what they show, two of them here, is for your eye.)
+// Without its word the apple is hardly another. Without *any* word it is still an apple, and the rocket a rocket: the padding says enough. Without the padding the words alone get the colours right, the apple roughly, and the rocket falls apart. So a bright map says who is listened to, not who is needed: the padding can stand in for the words, the words for the padding only badly, and only the edit shows it. (The assertion compares how far the pictures move, for three subjects; what they show, the apple of seed 1 and the rocket of seed 3 here, is for your eye.)
 //
 // ## When does it read?
 //
@@ -153,7 +168,7 @@ sheet_of(4, &hidden[..8])
 // **Predict:** silent in steps 1 to 5, in 6 to 15, in 16 to 25, or in all 25. Which of the four is another picture?
 
 // %% [markdown] lang="zh"
-// 没有了自己的词，苹果几乎还是那个苹果。*一个*词都不给，画出来的仍然是苹果，火箭也还是火箭：填充说得够多了。没有填充，词自己也办得到，只是颜色和表面变了。所以图上亮，说明它被听见，不说明少了它不行。两边可以互相顶替，只有改动才看得出来。（断言比的是图变了多少，三个例子；画的是什么要你自己看，这里放了其中两个。）
+// 没有了自己的词，苹果几乎还是那个苹果。*一个*词都不给，画出来的仍然是苹果，火箭也还是火箭：填充说得够多了。没有填充，单靠词，颜色是对的，苹果勉强像，火箭就散了架。所以图上亮，说明它被听见，不说明少了它不行：填充顶替得了词，词却不太顶替得了填充，这些只有改动才看得出来。（断言比的是图变了多少，三个例子；画的是什么要你自己看，这里是种子 1 的苹果和种子 3 的火箭。）
 //
 // ## 它什么时候在读？
 //
@@ -173,12 +188,12 @@ for ((prompt, word, seed), run) in subjects.iter().zip(&looked).take(2) {
         silenced.push((format!("silent in {steps}"), picture));
     }
     println!("{word:<7} {far:.0?} levels");
-    assert!(far[..3].iter().all(|window| 3.0 * window < far[3]));
+    assert!(far[..3].iter().all(|window| 2.5 * window < far[3]));
 }
-sheet_of(5, &silenced[..5])
+sheet_of(5, &silenced)
 
 // %% [markdown] lang="en"
-// Only the last, where it never reads: far from the picture that was asked for, and no apple. In each of the three windows it can do without (two subjects; the assertion compares the levels). What it missed in the first five steps it hears in the sixth, and after fifteen the apple stands already. Lesson 10 silenced the text from a step *on*; then the early steps count most, for they are all that was heard. So no step is *the* one in which a prompt is read.
+// Only the last, where it never reads: far from the picture that was asked for, no apple and no rocket. In each of the three windows it can do without: it is an apple and a rocket each time, if not the same rocket (seeds 1 and 3; the assertion compares the levels). What it missed in the first five steps it hears in the sixth, and after fifteen the apple stands already. Lesson 10 silenced the text from a step *on*; then the early steps count most, for they are all that was heard. So no step is *the* one in which a prompt is read.
 //
 // ## Which layers hear what?
 //
@@ -187,7 +202,7 @@ sheet_of(5, &silenced[..5])
 // **Predict:** the prompt is the red apple on blue. Layers of one size hear "a banana on a yellow background". Which size turns the apple into a banana, and which turns blue to yellow?
 
 // %% [markdown] lang="zh"
-// 只有最后一个，它从头到尾没有读过：离要画的图很远，也不是苹果。三段里随便哪一段不读都不要紧（两个例子；断言比的是级数）。前五步没听到的，第六步就听到了；走过十五步，苹果已经站在那里。第 10 课是从某一步起*一直*闭嘴，那时前面的步子最要紧，因为听到的只有那些。所以并没有哪一步专门用来读提示词。
+// 只有最后一个，它从头到尾没有读过：离要画的图很远，不是苹果，也不是火箭。三段里随便哪一段不读都不要紧：每次都还是苹果、还是火箭，只是火箭变了样（种子 1 和 3；断言比的是级数）。前五步没听到的，第六步就听到了；走过十五步，苹果已经站在那里。第 10 课是从某一步起*一直*闭嘴，那时前面的步子最要紧，因为听到的只有那些。所以并没有哪一步专门用来读提示词。
 //
 // ## 哪些层听什么？
 //
@@ -252,7 +267,7 @@ for ((prompt, word, seed), run) in subjects.iter().zip(&looked) {
 sheet_of(3, &unguided[..3])
 
 // %% [markdown] lang="en"
-// Neither much: it is the same apple each time. Off early moves the picture further than off late (the assertion, for three subjects), for what is settled early is carried through all the later steps. A program that leaves out the prediction with the empty text wherever the scale is 1 saves half of the work there.
+// Neither much: it is the same apple each time (seed 1). Off early moves the picture further than off late (the assertion, for three subjects), for what is settled early is carried through all the later steps. A program that leaves out the prediction with the empty text wherever the scale is 1 saves half of the work there.
 //
 // **With Stable Diffusion** guidance is needed more (lesson 2), but not in every step: leaving it out at both ends and keeping it in the middle makes better pictures by the usual measures (Kynkäänniemi et al. 2024).
 //
@@ -263,7 +278,7 @@ sheet_of(3, &unguided[..3])
 // **Predict:** a run draws the apple. After step 3, 8 or 20 it is told "a banana on a blue background" instead. From which step on will it stay an apple?
 
 // %% [markdown] lang="zh"
-// 两种都不太看得出来：每次都是同一个苹果。前面关掉比后面关掉动得多一些（断言检验了三个例子），因为早先定下的东西会一直带到最后。系数为 1 的步子用不着配空文本的预测，不算它的程序在那里省一半工作量。
+// 两种都不太看得出来：每次都是同一个苹果（种子 1）。前面关掉比后面关掉动得多一些（断言检验了三个例子），因为早先定下的东西会一直带到最后。系数为 1 的步子用不着配空文本的预测，不算它的程序在那里省一半工作量。
 //
 // **换成 Stable Diffusion：**更离不开引导（第 2 课），但也不是每一步都要：两头不用、只在中间用，按通常的尺子量，图反而更好（Kynkäänniemi 等，2024）。
 //
@@ -292,7 +307,7 @@ for (seed, run) in &runs {
 sheet_of(5, &late[5..])
 
 // %% [markdown] lang="en"
-// After step 3 it is the banana all the same, after step 8 a banana in an apple's outline, after step 20 an apple with a banana's surface (seed 2, an example). The later, the farther from the banana and the nearer to the apple: that is the assertion, for two seeds. **Why?** What is large is settled first (lesson 3): after eight steps the outline stands, after twenty everything but the surface. The new prompt can only change what is still open.
+// After step 3 it is the banana all the same, after step 8 a banana that is short and thick, as large as the apple, after step 20 an apple, paler, with a bit of peel where the leaf was (seed 2, an example). The later, the farther from the banana and the nearer to the apple: that is the assertion, for two seeds. **Why?** What is large is settled first (lesson 3): after eight steps it stands where the thing lies and how large it is, after twenty its outline too. The new prompt can only change what is still open.
 //
 // **With Stable Diffusion** people use it on purpose, by prompts such as `[cat:dog:0.4]` in web UIs: the layout of the one, the surface of the other.
 //
@@ -303,7 +318,7 @@ sheet_of(5, &late[5..])
 // **Predict:** which is nearer to the red apple's outline: the green apple alone, or the one with a donor? The number is the share of pixels that belong to both apples, of those that belong to either.
 
 // %% [markdown] lang="zh"
-// 第 3 步之后改，照样是香蕉；第 8 步之后改，是一根长在苹果轮廓里的香蕉；第 20 步之后改，是一个长着香蕉表皮的苹果（种子 2，只是一个例子）。改得越晚，离香蕉越远，离苹果越近：断言对两个种子检验了这一点。**为什么？**大的东西先定（第 3 课）：走过八步，轮廓就定了；走过二十步，除了表面都定了。新的提示词只能改还没定的。
+// 第 3 步之后改，照样是香蕉；第 8 步之后改，是一根又短又粗、和苹果一般大的香蕉；第 20 步之后改，是一个苹果，只是淡了些，长叶子的地方冒出一点香蕉皮（种子 2，只是一个例子）。改得越晚，离香蕉越远，离苹果越近：断言对两个种子检验了这一点。**为什么？**大的东西先定（第 3 课）：走过八步，位置和大小就定了；走过二十步，轮廓也定了。新的提示词只能改还没定的。
 //
 // **换成 Stable Diffusion：**人们会有意这样做，在网页界面里写 `[cat:dog:0.4]` 这样的提示词：一个的布局，另一个的表面。
 //
@@ -314,13 +329,7 @@ sheet_of(5, &late[5..])
 // **先猜一猜：**哪一个的轮廓更接近红苹果：单独画的青苹果，还是有供体的？下面的数，是同时属于两个苹果的像素，占属于其中任意一个的像素的份额。
 
 // %%
-// Which pixels are not of the background's colour.
-fn thing(picture: &Picture) -> Vec<bool> {
-    let ground = picture.crop(0, 0, 12, 12).mean_colour();
-    let far = |pixel: &Rgb<u8>| (0..3).map(|i| (f64::from(pixel.0[i]) - ground[i]).powi(2)).sum::<f64>().sqrt();
-    picture.pixels().map(|pixel| far(pixel) > 60.0).collect()
-}
-
+// The share of the pixels of either thing that belong to both.
 fn overlap(one: &Picture, other: &Picture) -> f64 {
     let pairs: Vec<(bool, bool)> = thing(one).into_iter().zip(thing(other)).collect();
     let (both, either) = (pairs.iter().filter(|(a, b)| *a && *b).count(), pairs.iter().filter(|(a, b)| *a || *b).count());
@@ -346,14 +355,14 @@ sheet_of(3, &lent)
 //
 // ## Exercises
 //
-// 1. Where is "background" listened to in the last step: at the rim, or in the middle? Look at the runs in `looked`; nothing has to be drawn again.
+// 1. Where is "background" listened to in step 10: at the rim, or in the middle? And in the last step? Look at the runs in `looked`; nothing has to be drawn again.
 // 2. Two ways to do without guidance from step 16 on: the edit `set guidance_scale by=1 steps=16-25`, and a branch at step 15 with `.guidance_scale(1.0)`. How far apart are their pictures?
 // 3. Let a run borrow from itself: the same prompt, the same seed, and its own run as the donor. Predict first, then copy all of the self-attention.
 // 4. A friend shows you a map in which "tree" is bright on a tree, and says: this is why the tree is there. What would you try before you believe it?
 //
 // <details><summary>Answers</summary>
 //
-// 1. At the rim.
+// 1. In step 10 at the rim, for all three. In the last step too, but for the rocket (seed 3).
 //
 //    {answer 1}
 //
@@ -376,14 +385,14 @@ sheet_of(3, &lent)
 //
 // ## 练习
 //
-// 1. 最后一步里，哪里在听 “background”：边上还是中间？看 `looked` 里的那几次运行就行，不用重画。
+// 1. 第 10 步里，哪里在听 “background”：边上还是中间？最后一步呢？看 `looked` 里的那几次运行就行，不用重画。
 // 2. 从第 16 步起不要引导，有两种办法：改动 `set guidance_scale by=1 steps=16-25`，或者在第 15 步分叉并写 `.guidance_scale(1.0)`。两张图差多少？
 // 3. 让一次运行向自己借：同样的提示词、同样的种子，供体就是它自己。先猜，再把自注意力全部复制过来。
 // 4. 朋友给你看一张图，“tree” 在树上是亮的，说：所以这里才有树。你会先试什么，再决定信不信？
 //
 // <details><summary>参考答案</summary>
 //
-// 1. 边上。
+// 1. 第 10 步里，三个都是边上。最后一步也是，只有火箭（种子 3）除外。
 //
 //    {answer 1}
 //
@@ -401,10 +410,12 @@ sheet_of(3, &lent)
 
 // %% answer="1"
 for ((_, word, _), run) in subjects.iter().zip(&looked) {
-    let map = run.attention_of("background")?.map(25)?;
-    let (rim, middle) = (map.slice(s![..2, ..]).mean().unwrap_or(0.0), map.slice(s![5..11, 5..11]).mean().unwrap_or(0.0));
-    println!("{word:<7} at the rim {:.1} %, in the middle {:.1} %", 100.0 * rim, 100.0 * middle);
-    assert!(rim > middle);
+    for step in [10, 25] {
+        let map = run.attention_of("background")?.map(step)?;
+        let (rim, middle) = (map.slice(s![..2, ..]).mean().unwrap_or(0.0), map.slice(s![5..11, 5..11]).mean().unwrap_or(0.0));
+        println!("{word:<7} step {step}: at the rim {:.1} %, in the middle {:.1} %", 100.0 * rim, 100.0 * middle);
+        assert!(step > 10 || rim > middle);
+    }
 }
 
 // %% answer="2"

@@ -68,7 +68,7 @@ for folder in ["runs/apple", "runs/apple/steps"] {
 run.filmstrip()?
 
 // %% [markdown] lang="en"
-// The text above says how to draw it again: prompt, seed, settings, all from `run.json`. For each step there is a file of numbers (`.safetensors`) and, since every second step was decoded, for every second one a picture. Over each picture stands σ, how strong the noise still is beside the picture (lesson 8). `docs/run-format.md` describes every file.
+// The text above says how to draw it again: prompt, seed, settings, all from `run.json`. For each step there is a file of numbers (`.safetensors`) and, since every second step was decoded, for every second one a picture. Under each picture stands σ, how strong the noise still is beside the picture (lesson 8). `docs/run-format.md` describes every file.
 //
 // ## The latents, in false colours
 //
@@ -77,7 +77,7 @@ run.filmstrip()?
 // **Predict:** there are 24 ways to take three of four channels as red, green and blue. In how many of them do you recognise the apple?
 
 // %% [markdown] lang="zh"
-// 上面的文字说的是怎样重新画出它：提示词、种子、设置，都来自 `run.json`。每一步都有一个装着数的文件（`.safetensors`）；因为隔一步解码一次，每两步还有一张图。图上标着 σ，也就是剩下的噪声是画面的几倍强（第 8 课）。每个文件的说明都在 `docs/run-format.md` 里。
+// 上面的文字说的是怎样重新画出它：提示词、种子、设置，都来自 `run.json`。每一步都有一个装着数的文件（`.safetensors`）；因为隔一步解码一次，每两步还有一张图。图下标着 σ，也就是剩下的噪声是画面的几倍强（第 8 课）。每个文件的说明都在 `docs/run-format.md` 里。
 //
 // ## 潜变量，假的颜色
 //

@@ -90,10 +90,10 @@ Image("lecture/apple/exports/plot-guidance.png", width=640)
 # %% [markdown]
 # ## 7. A negative prompt · 负向提示词
 #
-# Ask first: the apple of seed 1 without "background" in its prompt. What happens when its background stands in the negative prompt? · 先问：提示词不提背景，种子 1 的苹果会有一个背景。把这个背景写进负向提示词，会怎样？
+# Ask first: where the prompt names no background, the apple of seed 1 lies on purple, that of seed 2 on green. What happens when that background stands in the negative prompt? · 先问：提示词不提背景，种子 1 的苹果在紫底上，种子 2 的在绿底上。把这个背景写进负向提示词，会怎样？
 
 # %% language="sh"
-# sdviz sweep --prompt "a red apple" --negative-prompt "" --negative-prompt "purple background" --negative-prompt "yellow background" --seed 1-4 --decode final --out lecture/negative
+# sdviz sweep --prompt "a red apple" --negative-prompt "" --negative-prompt "purple background" --negative-prompt "green background" --seed 1-4 --decode final --out lecture/negative
 
 # %%
 Image("lecture/negative/exports/grid.png", width=640)

@@ -224,7 +224,9 @@ def main():
     verbs.add_parser("lecture")
     verbs.add_parser("course")
     verbs.add_parser("run").add_argument("numbers", nargs="*")
-    verbs.add_parser("outputs").add_argument("numbers", nargs="*")
+    outputs = verbs.add_parser("outputs")
+    outputs.add_argument("numbers", nargs="*")
+    outputs.add_argument("--anew", action="store_true", help="for another model: nothing of what chance drew is kept")
     typed = arguments.parse_args()
     if typed.verb == "make":
         make()
@@ -238,7 +240,7 @@ def main():
         import programs
 
         make()
-        programs.fill(lessons(typed.numbers))
+        programs.fill(lessons(typed.numbers), typed.anew)
         make()
     elif typed.verb == "lecture":
         import execute

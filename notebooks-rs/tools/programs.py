@@ -21,20 +21,20 @@ CONTENT = re.compile(r"EVCXR_BEGIN_CONTENT ([^ \n]+)\n(.*?)\nEVCXR_END_CONTENT\n
 AT_A_TIME = 2
 
 
-def fill(lessons):
+def fill(lessons, anew=False):
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
-        for done in [pool.submit(fill_one, lesson) for lesson in lessons]:
+        for done in [pool.submit(fill_one, lesson, anew) for lesson in lessons]:
             done.result()
 
 
-def fill_one(lesson):
+def fill_one(lesson, anew):
     began = time.time()
     shown = outputs(printed(lesson))
     notebook, before = lesson.notebook("en", None), lesson.read()
     kept = {c.source: c.outputs for c in before.cells if c.cell_type == "code"} if before else {}
     for place, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
-        # Cells that draw without a seed show something else each time: what stood there stays.
-        stays = "chance" in cell.metadata.get("tags", []) and kept.get(cell.source)
+        # Cells that draw without a seed show something else each time: what stood there stays, if the model is the same.
+        stays = not anew and "chance" in cell.metadata.get("tags", []) and kept.get(cell.source)
         cell.outputs = stays or pack(shown[str(place)])
     notebook.metadata["sdviz"]["executed"] = lesson.code_hash()
     nbformat.write(notebook, lesson.path())

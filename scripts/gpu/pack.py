@@ -34,7 +34,7 @@ NOT_IN_2_11 = [
     "_upsample_lanczos2d_aa", "_upsample_lanczos2d_aa_backward", "_upsample_lanczos2d_aa_backward_out", "_upsample_lanczos2d_aa_out"]
 # The scripts, and of the tests the goldens and models that the check compares with.
 CARRIED = ["scripts/gpu_check.py", "scripts/bench_diffusers.py", "scripts/gpu", "tests/goldens/tiny-sd", "tests/goldens/tiny-sd2",
-           "tests/goldens/lora", "assets/pocket.toml", *(f"tests/goldens/{name}.safetensors" for name in
+           "tests/goldens/lora", "assets/pocket.toml", "assets/pocket-dataset.toml", *(f"tests/goldens/{name}.safetensors" for name in
                                    ("tiny-sd", "tiny-sd2", "pocket", "img2img", "inpaint"))]
 
 

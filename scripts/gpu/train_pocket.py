@@ -160,7 +160,7 @@ def run(training):
     (work / "course.toml").write_text(configuration((ROOT / "assets/pocket.toml").read_text(), *settings))
     pictures, unseen = (200, 120) if quick else (options.count, 16_000)
     for name, count, seed in (("data", pictures, 1), ("unseen", unseen, 2)):
-        words = ["-q", "dataset", "build", "--config", ROOT / "scripts/gpu/pocket-dataset.toml", "--icons", options.icons.resolve(), "--out", work / name, "--count", count, "--seed", seed]
+        words = ["-q", "dataset", "build", "--config", ROOT / "assets/pocket-dataset.toml", "--icons", options.icons.resolve(), "--out", work / name, "--count", count, "--seed", seed]
         if not training.stage(f"dataset-{name}", words, 120):
             raise RuntimeError(f"no pictures: {(work / f'dataset-{name}.txt').read_text()[-500:]}")
     # Judges on the processor, which has little to do while the GPU trains.

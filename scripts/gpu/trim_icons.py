@@ -38,7 +38,7 @@ def trim(icons, config, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--icons", type=pathlib.Path, default=ROOT / "icons/node_modules/@iconify-json")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "scripts/gpu/pocket-dataset.toml")
+    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "assets/pocket-dataset.toml")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / ".gpu/icons")
     options = parser.parse_args()
     size = trim(options.icons, tomllib.loads(options.config.read_text()), options.out)

@@ -49,6 +49,14 @@ impl Of {
         *self == Of::Object
     }
 
+    /// The folder that such a judge is left in, and the option that names it.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Of::Object => "judge",
+            Of::Style => "style-judge",
+        }
+    }
+
     /// The word for several.
     pub fn plural(self) -> &'static str {
         match self {
@@ -250,6 +258,16 @@ impl Judge {
     pub fn embedded(device: Device) -> Result<Judge> {
         let weights = Bytes::Embedded(include_bytes!("../../assets/judge/judge.safetensors"));
         Judge::new(include_str!("../../assets/judge/judge.json"), weights, Path::new("assets/judge"), device)
+    }
+
+    /// The embedded judge of the styles of that data set.
+    ///
+    /// # Errors
+    /// Never, as a test makes sure.
+    pub fn embedded_of_styles(device: Device) -> Result<Judge> {
+        let weights = Bytes::Embedded(include_bytes!("../../assets/style-judge/judge.safetensors"));
+        let classes = include_str!("../../assets/style-judge/judge.json");
+        Judge::new(classes, weights, Path::new("assets/style-judge"), device)
     }
 
     /// A judge from the folder that `sdviz train judge` left.

@@ -119,7 +119,7 @@ fn is_pictograph(c: char) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::dataset::caption::{Place, draw};
+    use crate::dataset::caption::{Place, draw, draw_pair};
     use crate::dataset::config::Config;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -146,12 +146,19 @@ mod tests {
             let object = &config.objects[i % config.objects.len()];
             let (style, background) =
                 (&config.styles[i % config.styles.len()], &config.backgrounds[i % config.backgrounds.len()]);
+            let far = (config.shift * f64::from(config.size)) as i32;
             let at = Place {
                 side: rng.random_range(config.sides()[0]..=config.sides()[1]),
-                x: rng.random_range(-7..=7),
-                y: rng.random_range(-7..=7),
+                x: rng.random_range(-far..=far),
+                y: rng.random_range(-far..=far),
             };
-            let caption = draw(&config, (object, None), &style.word, &background.name, at, &mut rng);
+            let (pairs, colours) = (config.pairs.as_ref().unwrap(), &config.recolour.as_ref().unwrap().colours);
+            let colour = &colours[rng.random_range(0..colours.len())].name;
+            let colour = (object.noun.is_some() && i % 2 == 0).then_some(colour.as_str());
+            let caption = match i % 5 {
+                0 => draw_pair(pairs, [(object.name(), false); 2], &style.word, &background.name, &mut rng),
+                _ => draw(&config, (object, colour), &style.word, &background.name, at, &mut rng),
+            };
             assert_eq!(own.unknown_words(&caption, PromptSyntax::Plain, &[]), [""; 0], "{caption}");
             seen.extend(words(&caption).map(String::from));
         }

@@ -113,10 +113,7 @@ fn varied(pictures: &Tensor, training: &JudgeTraining) -> Result<Tensor> {
 pub fn judge(request: &TrainRequest, of: Of, say: Say) -> Result<Done> {
     let training = &request.config.judge;
     let dataset = Dataset::read(request.data)?;
-    let stage = match of {
-        Of::Object => "judge",
-        Of::Style => "style-judge",
-    };
+    let stage = of.folder();
     let folder = request.folder(stage)?;
     let data = request.data(i64::from(SIDE), say)?;
     let classes = Classes::of(&dataset.manifest.config, of);

@@ -37,7 +37,7 @@ QUARTER = ["down_blocks.2.attentions.0", "up_blocks.0.attentions.0", "up_blocks.
 # Beside the prompt: the words, and for how many steps the donor's cross-attention is copied first.
 CASES = {
     "replaced": ("a green apple on a blue background", ["red", "green"], 3),
-    "own": ("a red heart on a yellow background", ["red"], 0),
+    "own": ("a red heart on a yellow background", ["background"], 0),
     "colour": ("a red apple on a green background", ["red"], 0),
 }
 

@@ -3,7 +3,7 @@
     pip install torch==2.13.0 diffusers==0.42.1 transformers==5.23.0 safetensors scipy accelerate
     python make_goldens.py --model tiny-sd --out tiny-sd.safetensors --threads 2
     python make_goldens.py --model tiny-sd2 --out tiny-sd2.safetensors --preset tiny-sd2 --threads 2
-    python make_goldens.py --model ../../assets/pocket --out pocket.safetensors --preset pocket --threads 2
+    python make_goldens.py --model ../../assets/pocket --out pocket.safetensors --preset pocket --threads 1
     python make_goldens.py --model tiny-sd --out img2img.safetensors --preset img2img --threads 2
 
 `--model` may be any diffusers Stable Diffusion folder; it is loaded as f32 whatever its files hold. With `--build` or
@@ -76,7 +76,8 @@ PRESETS = {  # [prompt, negative prompt] pairs, cases, side of the picture in th
         prompts=[("a red apple", ""), ("a cat face on a blue background, glossy style", ""),
                  ("a penguin on a pink background", "blue background"), ("An unfamiliar zeppelin, 3 times!", "")],
         cases=[case("pndm-25", "pndm", 25, [128, 128], 5.0, image="u8")]
-        + [case(f"{k}-4", k, 4, [128, 128], 5.0, prompt=1, image="u8" if k in ("ddim", "euler") else "none")
+        # Not seed 1024: there UniPC's four steps amplify rounding so much that diffusers in f32 is 1.2e-4 from itself in f64.
+        + [case(f"{k}-4", k, 4, [128, 128], 5.0, 1, 1, image="u8" if k in ("ddim", "euler") else "none")
            for k in SCHEDULERS]
         + [case("pndm-wide", "pndm", 4, [96, 160], 5.0, 7, 2, image="u8"),
            case("img2img-ddim", "ddim", 6, [64, 64], 5.0, prompt=3, strength=0.5, image="none")],

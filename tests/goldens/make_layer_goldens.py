@@ -5,8 +5,9 @@
 
 Writes `layers.safetensors` beside it, from two DDIM steps of the pocket model ("a red apple on a blue background", seed 1,
 guidance 5), read by forward hooks, for the row that is told the prompt:
-  step2/SITE     the output of five modules at the second step, as diffusers shapes it, batch of 1
-  step1/SITE     of one of them at the first step too
+  step1/SITE     the output of five modules at the first step, as diffusers shapes it, batch of 1
+  step2/SITE     of one of them at the second step too (timestep 1: there the middle block moves by 3e-4 of its largest number
+                 from one thread to two)
   pca/explained  numpy's SVD of the places of that one in both steps, 96 channels each, less their mean: the shares of the
                  variance that the first three components hold
   pca/scores     |coordinates| along them, [places of both steps, 3]
@@ -35,8 +36,8 @@ def main():
         pipe.unet.get_submodule(site).register_forward_hook(keep)
     pipe("a red apple on a blue background", num_inference_steps=2, guidance_scale=5.0, output_type="latent",
          generator=torch.Generator().manual_seed(1))
-    out = {f"step2/unet.{site}": np.ascontiguousarray(values[1]) for site, values in seen.items()}
-    out[f"step1/unet.{BOTH}"] = seen[BOTH][0]
+    out = {f"step1/unet.{site}": np.ascontiguousarray(values[0]) for site, values in seen.items()}
+    out[f"step2/unet.{BOTH}"] = seen[BOTH][1]
     rows = np.concatenate([v[0].reshape(v.shape[1], -1).T for v in seen[BOTH]]).astype(float)
     u, s, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     out["pca/explained"] = (s**2 / (s**2).sum())[:3]

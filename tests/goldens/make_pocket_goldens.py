@@ -16,7 +16,7 @@ POCKET = HERE / "../../assets/pocket"
 RUN = "--model pocket --steps 8 --seed 1 --record all --decode none --device cpu --no-report --out pocket-run".split()
 # The scripts and what they are told; SDVIZ makes RUN first where one reads it.
 GOLDENS = {
-    "pocket": ["make_goldens.py", "--model", str(POCKET), "--out", "pocket.safetensors", "--preset", "pocket", "--threads", "2"],
+    "pocket": ["make_goldens.py", "--model", str(POCKET), "--out", "pocket.safetensors", "--preset", "pocket", "--threads", "1"],
     "geometry": ["make_geometry_goldens.py", RUN[-1]],
     "layers": ["make_layer_goldens.py"],
     "attention": ["make_attention_goldens.py"],

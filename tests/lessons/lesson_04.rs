@@ -70,7 +70,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let picture = sd.draw("a ladybug on a white background").seed(seed).decode(Decode::Final).run()?.image()?;
         let back = sd.decode(&sd.encode(&picture, 1)?)?;
         println!("seed {seed}: {:.1} levels apart, {:.1} dB", picture.difference(&back), picture.psnr(&back));
-        assert!(picture.difference(&back) > 0.0 && picture.psnr(&back) > 20.0);
+        assert!(picture.difference(&back) > 0.0 && picture.psnr(&back) > 25.0);
     }
 
     super::cell("10");
@@ -85,7 +85,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     for seed in 1..=4 {
         let r2 = sd.draw("a red apple on a blue background").seed(seed).decode(Every(5)).run()?.preview()?.r2();
         println!("seed {seed}: R² = {r2:.3}");
-        assert!(r2 > 0.8);
+        assert!(r2 > 0.75);
     }
 
     if !super::outputs_are_wanted() {

@@ -63,7 +63,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     for seed in [1, 2] {
         for strength in strengths {
             let run = draw(&sd, prompt, seed).init_image(&sketch).strength(strength).run()?;
-            drawn.push((format!("strength {strength}"), run.image()?));
+            drawn.push((format!("seed {seed}, strength {strength}"), run.image()?));
         }
     }
     show!(sheet_of(5, &drawn));
@@ -73,6 +73,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let far: Vec<f64> = of_seed.iter().map(|(_, picture)| picture.difference(&sketch)).collect();
         println!("seed {seed}: {far:.0?} levels from the sketch");
         assert!(far[0] < far[1] && far[1] < far[2] && far[2] < far[3] && far[3] < far[4]);
+        let middles: Vec<[f64; 3]> = of_seed.iter().map(|(_, picture)| picture.crop(54, 60, 20, 20).mean_colour()).collect();
+        println!("seed {seed}: red and green in the middle {:?}", middles.iter().map(|[red, green, _]| (*red as u8, *green as u8)).collect::<Vec<_>>());
+        assert!(middles[0][0] > 2.0 * middles[0][1] && middles[2][1] > 1.2 * middles[2][0]);
     }
 
     super::cell("6");
@@ -82,8 +85,8 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let from = |picture: &Picture| draw(&sd, prompt, seed).init_image(picture).strength(1.0).run()?.image();
         let (red_disc, black) = (from(&sketch)?, from(&night)?);
         println!("seed {seed}: {:.1} levels apart", red_disc.difference(&black));
-        assert!((0.1..5.0).contains(&red_disc.difference(&black)));
-        at_strength_1.extend([("from the disc", red_disc), ("from black", black)]);
+        assert!((1.0..15.0).contains(&red_disc.difference(&black)));
+        at_strength_1.extend([(format!("seed {seed}, from the disc"), red_disc), (format!("seed {seed}, from black"), black)]);
     }
     show!(sheet(&at_strength_1));
 
@@ -143,9 +146,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
             for strength in [0.4, 0.8] {
                 let run = draw(&sd, "a cat face on a yellow background", seed).init_image(&sketch).strength(strength).run()?;
                 let picture = run.image()?;
-                let [red, _, blue] = picture.crop(0, 0, 12, 12).mean_colour();
-                assert_eq!(red > blue, strength == 0.8);
-                cats.push((format!("strength {strength}"), picture));
+                let [red, green, blue] = picture.crop(0, 0, 12, 12).mean_colour();
+                assert!(green > blue && (red > green) == (strength == 0.8));
+                cats.push((format!("seed {seed}, strength {strength}"), picture));
             }
         }
         show!(sheet(&cats));

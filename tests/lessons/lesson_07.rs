@@ -53,9 +53,10 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let change = (sd.predict_noise(&touched, 481.0, &text)? - sd.predict_noise(&latents, 481.0, &text)?).abs();
         // Over the four channels: [16, 16].
         let change = change.amax([0, 1], false);
-        assert!(change.min().double_value(&[]) > 0.0);
+        let (least, most) = (change.min().double_value(&[]), change.max().double_value(&[]));
+        assert!(least > 0.0);
         assert_eq!(change.flatten(0, 1).argmax(None, false).int64_value(&[]), 16 * row + column);
-        reached.push((format!("seed {seed}"), Picture::map(&change.log())?.magnified(8)));
+        reached.push((format!("seed {seed}: {least:.4} to {most:.1}"), Picture::map(&change.log())?.magnified(8)));
     }
     show!(sheet(&reached));
 
@@ -91,7 +92,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
             println!("seed {seed}, {other}: {top:.3} in the top row, {middle:.3} in the middle");
             let background = other.contains("green");
             assert!(if background { top > 2.0 * middle } else { middle > 2.0 * top });
-            maps.push((if background { "green for blue" } else { "banana for apple" }.to_string(), Picture::map(&apart)?.magnified(8)));
+            let name = if background { "green for blue" } else { "banana for apple" };
+            let (least, most) = (apart.min().double_value(&[]), apart.max().double_value(&[]));
+            maps.push((format!("{name}: {least:.2} to {most:.2}"), Picture::map(&apart)?.magnified(8)));
         }
     }
     show!(sheet_of(3, &maps));
@@ -109,8 +112,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
             let answers = sd.predict_noise(&noised.repeat([3, 1, 1, 1]), timestep, &texts)?;
             let wrong = |text: i64| 100.0 * ((answers.get(text) - noise.get(0)).norm() / noise.norm()).double_value(&[]);
             let (right_caption, none, wrong_caption) = (wrong(0), wrong(1), wrong(2));
-            println!("seed {seed:<3} {timestep:>8} {right_caption:>14.0} {none:>11.0} {wrong_caption:>14.0}");
-            assert!(before < right_caption && right_caption < none && none < wrong_caption);
+            println!("seed {seed:<3} {timestep:>8} {right_caption:>14.1} {none:>11.1} {wrong_caption:>14.1}");
+            assert!(before < right_caption && right_caption < none);
+            assert!(if call < 24 { none < wrong_caption } else { wrong_caption < 1.1 * right_caption });
             before = right_caption;
         }
     }

@@ -12,7 +12,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     let sd = Model::load("pocket")?;
     let prompt = "a red apple on a blue background";
     // Claims are tried on these: a prompt, a seed.
-    let subjects = [(prompt, 1_u64), ("a rocket on a black background", 3)];
+    let subjects = [(prompt, 1_u64), ("a rocket on a black background", 2)];
     // Ten of those that `sd.scheduler_names()` lists.
     let names: Vec<&'static str> =
         vec!["pndm", "ddim", "ddpm", "lms", "euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_karras", "unipc"];
@@ -30,7 +30,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
             drawn.push((name.to_string(), draw(&sd, prompt, seed).scheduler(name).run()?.image()?));
         }
     }
-    show!(sheet_of(5, &drawn[..10]));
+    show!(sheet_of(5, &drawn));
 
     super::cell("2");
     for ((prompt, seed), of_seed) in subjects.iter().zip(drawn.chunks(names.len())) {
@@ -41,7 +41,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
             let (from_ddim, from_ddpm) = (picture.difference(ddim), picture.difference(ddpm));
             println!("    {name:<16} {from_ddim:>9.1} {from_ddpm:>11.1}");
             let draws_noise = ["ddpm", "euler_a"].contains(&name.as_str());
-            assert!(if draws_noise { 2.0 * from_ddpm < from_ddim } else { 2.0 * from_ddim < from_ddpm });
+            assert!(if draws_noise { 2.0 * from_ddpm < from_ddim } else { 1.5 * from_ddim < from_ddpm });
         }
     }
 
@@ -115,7 +115,8 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     for (name, far) in &table {
         match name.as_str() {
             "ddim" | "euler" => assert!(far[0] > far[1] && far[1] > far[2]),
-            "ddpm" | "euler_a" => assert!(far.iter().all(|levels| *levels > 2.0 * left)),
+            "ddpm" | "euler_a" => assert!(far.iter().all(|levels| *levels > 5.0 * left)),
+            "pndm" | "lms" | "dpmpp_2m_karras" => assert!(far[0].max(far[1]) > 3.0 * far[2]),
             // Five steps of Heun are nine calls.
             "heun" => assert!(table.iter().any(|(name, of_euler)| name == "euler" && of_euler[1] < far[0])),
             _ => {}
@@ -137,13 +138,13 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         for (prompt, seed) in subjects {
             goals_at_3.push(at_3("ddim", 100, prompt, seed)?);
         }
-        for name in ["pndm", "lms", "ddim"] {
-            let before = table.iter().find(|(known, _)| known == name).map_or(0.0, |(_, far)| far[1]);
+        for (name, steps, column) in [("pndm", 10, 1), ("lms", 10, 1), ("ddim", 10, 1), ("pndm", 25, 2)] {
+            let before = table.iter().find(|(known, _)| known == name).map_or(0.0, |(_, far)| far[column]);
             let mut far = 0.0;
             for ((prompt, seed), goal) in subjects.iter().zip(&goals_at_3) {
-                far += at_3(name, 10, prompt, *seed)?.difference(goal) / 2.0;
+                far += at_3(name, steps, prompt, *seed)?.difference(goal) / goals.len() as f64;
             }
-            println!("{name:<6} 10 steps: {before:>5.1} levels from the goal at scale 5, {far:>5.1} at scale 3");
+            println!("{name:<6} {steps} steps: {before:>5.1} levels from the goal at scale 5, {far:>5.1} at scale 3");
             assert!(name == "ddim" || far < before / 2.0);
         }
     }

@@ -21,6 +21,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     struct LookingAt {
         token: i64,
         map: Tensor,
+        added: f64,
     }
 
     impl Observer for LookingAt {
@@ -38,6 +39,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
                 let of_token = probs.select(3, self.token).mean_dim([0, 1].as_slice(), false, Kind::Float);
                 let picture = of_token.view([1, 1, *height, *width]).upsample_nearest2d([16, 16], None, None);
                 self.map += picture.view([16, 16]);
+                self.added += 1.0;
             }
             Ok(Flow::Continue)
         }
@@ -47,9 +49,15 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
     fn look(sd: &Model, prompt: &str, word: &str, seed: u64) -> Result<Tensor> {
         let tokens = sd.tokens(prompt)?;
         let token = tokens.pieces().iter().position(|piece| piece == &format!("{word}</w>")).unwrap_or(0) as i64;
-        let mut looking = LookingAt { token, map: Tensor::zeros([16, 16], (Kind::Float, Device::Cpu)) };
+        let mut looking = LookingAt { token, map: Tensor::zeros([16, 16], (Kind::Float, Device::Cpu)), added: 0.0 };
         draw(sd, prompt, seed).watched(&mut looking)?;
-        Ok(looking.map)
+        Ok(looking.map / looking.added)
+    }
+
+    // A map as a picture, with what its darkest and its brightest place get.
+    fn shown(name: &str, map: &Tensor) -> Result<(String, Picture)> {
+        let percent = |share: Tensor| 100.0 * share.double_value(&[]);
+        Ok((format!("{name}: {:.1} to {:.1} %", percent(map.min()), percent(map.max())), Picture::map(map)?.magnified(8)))
     }
 
     let mut maps = vec![];
@@ -60,7 +68,7 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
             let mean = |map: Tensor| map.mean(Kind::Float).double_value(&[]);
             let (top, middle) = (mean(map.narrow(0, 0, 1)), mean(map.narrow(0, 5, 6).narrow(1, 5, 6)));
             assert!(if word == "apple" { middle > top } else { top > middle });
-            maps.push((word.to_string(), Picture::map(&map)?.magnified(8)));
+            maps.push(shown(word, &map)?);
         }
     }
     show!(sheet_of(3, &maps));
@@ -186,9 +194,9 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         println!("{steps:>2} steps {:>20.1} {:>6.1} {:>10.1}", far[0], far[1], far[2]);
         table.push(far);
     }
-    // Each comes nearer with more steps; from 10 on ours is never farther than Euler by more than a fifth of a level.
+    // Each comes nearer with more steps; from 10 on ours is nearer than Euler.
     assert!((0..3).all(|column| table.windows(2).all(|rows| rows[1][column] < rows[0][column])));
-    assert!(table[1..].iter().all(|far| far[1] < far[0] + 0.2) && table[2][1] < table[2][0]);
+    assert!(table[1..].iter().all(|far| far[1] < far[0]));
 
     if !super::outputs_are_wanted() {
         // The answer to exercise 1.
@@ -211,11 +219,11 @@ fn lesson() -> Result<(), Box<dyn std::error::Error>> {
         let mut early_maps = vec![];
         for seed in [1, 2, 3] {
             let token = 3; // "apple": 0 begins the text, 1 and 2 are "a red"
-            let mut early = Early(LookingAt { token, map: Tensor::zeros([16, 16], (Kind::Float, Device::Cpu)) });
+            let mut early = Early(LookingAt { token, map: Tensor::zeros([16, 16], (Kind::Float, Device::Cpu)), added: 0.0 });
             draw(&sd, prompt, seed).watched(&mut early)?;
-            let (map, mean) = (early.0.map, |map: Tensor| map.mean(Kind::Float).double_value(&[]));
+            let (map, mean) = (early.0.map / early.0.added, |map: Tensor| map.mean(Kind::Float).double_value(&[]));
             assert!(mean(map.narrow(0, 5, 6).narrow(1, 5, 6)) > mean(map.narrow(0, 0, 1)));
-            early_maps.push((format!("seed {seed}"), Picture::map(&map)?.magnified(8)));
+            early_maps.push(shown(&format!("seed {seed}"), &map)?);
         }
         show!(sheet(&early_maps));
         // The answer to exercise 2.

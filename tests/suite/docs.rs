@@ -15,18 +15,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Every page: README, CONTRIBUTING, `docs`, the cards beside what is shipped.
 fn pages() -> Vec<(PathBuf, String)> {
     let mut found = vec![];
-    for folder in [
-        ".",
-        "docs",
-        "docs/zh",
-        "assets",
-        "assets/pocket",
-        "assets/next",
-        "assets/judge",
-        "notebooks-rs",
-        "python",
-        "tests/goldens",
-    ] {
+    for folder in
+        [".", "docs", "docs/zh", "assets", "assets/pocket", "assets/judge", "notebooks-rs", "python", "tests/goldens"]
+    {
         let Ok(entries) = std::fs::read_dir(Path::new(ROOT).join(folder)) else { continue };
         found.extend(
             entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md")),

@@ -95,6 +95,11 @@ fn a_judge_of_styles_learns_and_is_asked() {
     let unseen = ["eval", "judge", "--data", &text("unseen"), "--judge", &judge, "--model", &tiny_sd(), "--json"];
     let found: Value = serde_json::from_str(&printed(&unseen)).unwrap();
     assert_eq!((found["plain"]["pictures"].as_u64(), found["decoded"]["pictures"].as_u64()), (Some(64), Some(64)));
+    let embedded = ["eval", "judge", "--of", "style", "--data", &text("unseen"), "--model", &tiny_sd()];
+    let table = printed(&embedded);
+    assert!(table.contains("style right") && !table.contains("object right"), "{table}");
+    let both = complaint(&[&embedded[..], &["--judge", &judge]].concat(), folder.path());
+    assert!(both.contains("--of") && both.contains("--judge"), "{both}");
 
     let none = ["--count", "4", "--unguided", "0", "--negative", "0", "--steps", "1", "--model", &tiny_sd(), "--json"];
     let asked = [&["eval", "prompts", "--style-judge", &judge, "--styled", "6"], &none[..]].concat();
@@ -115,6 +120,8 @@ fn a_judge_of_styles_learns_and_is_asked() {
 fn the_embedded_judge_knows_the_pocket_data_set() {
     let judge = Judge::embedded(Device::Cpu).unwrap();
     assert_eq!(*judge.classes(), Classes::of(&Config::pocket().unwrap(), Of::Object));
+    let styles = Judge::embedded_of_styles(Device::Cpu).unwrap();
+    assert_eq!(*styles.classes(), Classes::of(&Config::pocket().unwrap(), Of::Style));
     let heart = judge.classes().object("green heart").unwrap();
     let things = &judge.classes().objects;
     assert_eq!(things[heart].prompt(Some(&judge.classes().backgrounds[0])), "a green heart on a white background");
@@ -175,9 +182,10 @@ fn an_evaluation_counts_what_it_lists() {
     let folder = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
     let run = |out: &Path| -> Value {
-        let counts = ["--count", "5", "--unguided", "3", "--negative", "2", "--steps", "2", "--batch-size", "3"];
-        let rest = ["--seed", "7", "--model", &tiny_sd(), "--json", "--out", out.to_str().unwrap()];
-        serde_json::from_str(&printed(&[&["eval", "prompts"], &counts[..], &rest].concat())).unwrap()
+        let counts = ["--count", "5", "--unguided", "3", "--negative", "2", "--styled", "6"];
+        let drawn = ["--steps", "2", "--batch-size", "3", "--seed", "7", "--model", &tiny_sd()];
+        let rest = ["--json", "--out", out.to_str().unwrap()];
+        serde_json::from_str(&printed(&[&["eval", "prompts"], &counts[..], &drawn, &rest].concat())).unwrap()
     };
     let report = run(&a);
     assert_eq!(report, run(&b));
@@ -215,10 +223,15 @@ fn an_evaluation_counts_what_it_lists() {
         assert!(!pair[0]["prompt"].as_str().unwrap().contains("background"));
     }
     assert!(a.join("guided.png").is_file() && a.join("negative.png").is_file());
+    // Each style in turn; who names no judge of styles asks the embedded one.
+    let styles = report["styles"].as_array().unwrap();
+    let pictures: Vec<_> = styles.iter().map(|style| (style["name"].as_str(), style["pictures"].as_u64())).collect();
+    assert_eq!(pictures, [("flat", 2), ("glossy", 2), ("noto", 1), ("cartoon", 1)].map(|(n, p)| (Some(n), Some(p))));
 
-    let table =
-        printed(&["-q", "eval", "prompts", "--count", "2", "--unguided", "0", "--negative", "0", "--steps", "1"]);
+    let none = ["-q", "eval", "prompts", "--count", "2", "--unguided", "0", "--negative", "0", "--steps", "1"];
+    let table = printed(&[&none[..], &["--styled", "0"]].concat());
     assert!(table.contains("guidance 5") && !table.contains("guidance 1") && table.contains("sunflower"), "{table}");
+    assert!(!table.contains("glossy"), "{table}");
 }
 
 #[test]
@@ -276,7 +289,7 @@ fn what_cannot_be_evaluated_is_said_with_the_way_out() {
     insta::assert_snapshot!("eval_no_data", complain(&["eval", "vae", "--data", here]));
     insta::assert_snapshot!(
         "eval_nothing",
-        complain(&["eval", "prompts", "--count", "0", "--unguided", "0", "--negative", "0"])
+        complain(&["eval", "prompts", "--count", "0", "--unguided", "0", "--negative", "0", "--styled", "0"])
     );
     let data = folder.path().join("data");
     dataset(&data, "1", "4");

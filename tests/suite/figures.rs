@@ -33,11 +33,11 @@ fn table() -> Table {
     toml::from_str(&text("scripts/figures.toml")).unwrap()
 }
 
-/// README.md and the pages of docs/.
+/// README.md, the pages of docs/, and the embedded model's card.
 fn pages() -> Vec<String> {
     let docs = std::fs::read_dir(root("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let pages = docs.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
-    std::iter::once("README.md".to_string()).chain(pages).collect()
+    pages.chain(["README.md", "assets/pocket/README.md"].map(String::from)).collect()
 }
 
 /// The pictures that a page shows, by their paths in the repository.
@@ -47,10 +47,10 @@ fn shown(page: &str) -> BTreeSet<String> {
     let after_names = text.split("![").skip(1).filter_map(|rest| rest.split_once(']')?.1.strip_prefix('('));
     let paths = after_names.filter_map(|rest| rest.split(')').next());
     let here = paths.filter(|path| !path.contains("://")).map(|path| match path.strip_prefix("../") {
-        Some(above) => above.to_string(),
-        None => folder.join(path).to_str().unwrap().to_string(),
+        Some(above) => folder.parent().unwrap().join(above),
+        None => folder.join(path),
     });
-    here.collect()
+    here.map(|path| path.to_str().unwrap().to_string()).collect()
 }
 
 #[test]

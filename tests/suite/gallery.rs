@@ -109,11 +109,16 @@ fn figures_are_filled_in_and_a_mark_without_one_is_an_error() {
     let fill = |text: &str| document::fill(text, &figures);
     assert_eq!(
         fill("<!--16 gaussian .2--><!---->, <!--16 gaussian of--><!---->").unwrap(),
-        "<!--16 gaussian .2-->−0.00<!---->, <!--16 gaussian of-->1 picture of 1 prompt<!---->"
+        "<!--16 gaussian .2-->0.00<!---->, <!--16 gaussian of-->1 picture of 1 prompt<!---->"
+    );
+    figures.0.entry("05".into()).or_default().insert("all layers.early".into(), Figure { mean: -0.5, ..alone });
+    assert_eq!(
+        document::fill("<!--05 all layers.early %--><!---->", &figures).unwrap(),
+        "<!--05 all layers.early %-->−50 %<!---->"
     );
     for broken in
         ["<!--03 late.object %--><!---->", "<!--03 early.object %-->", "<!--03 early.object ?--><!---->", "<!--x"]
     {
-        assert!(fill(broken).is_err(), "{broken}");
+        assert!(document::fill(broken, &figures).is_err(), "{broken}");
     }
 }

@@ -157,8 +157,10 @@ fn schedules_are_those_of_diffusers() {
             let preserving = matches!(case.scheduler.as_str(), "pndm" | "ddim" | "ddpm" | "lcm" | "tcd");
             let found = if preserving { level.alpha_cumprod } else { level.sigma };
             // Two units in the last place: libtorch's vectorised square root does not round correctly everywhere.
-            // Where the model is asked inside a step there is a logarithm and a power more.
-            let tolerance = if scheduler.order() == 2 { 5e-7 } else { 2.5e-7 };
+            // Where the model is asked inside a step there is a logarithm and a power more, and where the last level is made
+            // to be noise alone there are roots and squares of all levels: these differ from processor to processor.
+            let more = scheduler.order() == 2 || case.name.contains("zero-snr");
+            let tolerance = if more { 5e-7 } else { 2.5e-7 };
             if (found - row[1]).abs() > tolerance * row[1] {
                 wrong.push(format!("{}: level {found} at call {i}, expected {}", case.name, row[1]));
             }

@@ -17,10 +17,10 @@ pub fn all() -> Vec<Compared> {
 fn reading() -> Compared {
     let conditions = vec![
         Condition::unchanged(),
-        Condition::edits("early", "silent in steps 1–5", &["zero **.attn2 steps=1-5"]),
-        Condition::edits("middle", "silent in steps 6–15", &["zero **.attn2 steps=6-15"]),
-        Condition::edits("late", "silent in steps 16–25", &["zero **.attn2 steps=16-25"]),
-        Condition::edits("never", "silent in all steps", &["zero **.attn2"]),
+        Condition::edits("early", "silent in steps 1–5", &["zero **.attn2 steps=1-5 branch=both"]),
+        Condition::edits("middle", "silent in steps 6–15", &["zero **.attn2 steps=6-15 branch=both"]),
+        Condition::edits("late", "silent in steps 16–25", &["zero **.attn2 steps=16-25 branch=both"]),
+        Condition::edits("never", "silent in all steps", &["zero **.attn2 branch=both"]),
     ];
     Compared::new(About::new("03", ALL, 4), conditions, vec![2, 4, 1, 3])
 }

@@ -1,6 +1,6 @@
 //! What was typed for `sdviz eval`.
 
-use super::ModelArgs;
+use super::{JudgeOf, ModelArgs};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -42,11 +42,12 @@ pub struct EvalPromptsArgs {
     /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
     #[arg(long, value_name = "FOLDER")]
     pub judge: Option<PathBuf>,
-    /// The folder of a judge of styles, from `sdviz train judge --of style`: pictures are drawn in each style, too
+    /// The folder of a judge of styles, from `sdviz train judge --of style` [default: the pocket model's, where `--judge`
+    /// names no other judge]
     #[arg(long, value_name = "FOLDER")]
     pub style_judge: Option<PathBuf>,
-    /// How many, of all styles together
-    #[arg(long, default_value_t = 128, value_name = "N", requires = "style_judge")]
+    /// Pictures with a style in the prompt, of all styles together
+    #[arg(long, default_value_t = 128, value_name = "N")]
     pub styled: usize,
     /// Folder for report.json and sheets of the pictures
     #[arg(long, short, value_name = "FOLDER")]
@@ -155,6 +156,9 @@ pub struct EvalJudgeArgs {
     /// The folder of a judge that `sdviz train judge` left [default: the pocket model's]
     #[arg(long, value_name = "FOLDER")]
     pub judge: Option<PathBuf>,
+    /// Which of the pocket model's judges
+    #[arg(long, default_value = "object", value_name = "WHAT", conflicts_with = "judge")]
+    pub of: JudgeOf,
 }
 
 /// `sdviz eval likeness`.

@@ -1,5 +1,6 @@
 //! What was typed after `sdviz train`.
 
+use crate::eval::judge::Of;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -88,6 +89,15 @@ pub enum JudgeOf {
     Object,
     /// The style that it is drawn in
     Style,
+}
+
+impl From<JudgeOf> for Of {
+    fn from(of: JudgeOf) -> Of {
+        match of {
+            JudgeOf::Object => Of::Object,
+            JudgeOf::Style => Of::Style,
+        }
+    }
 }
 
 /// `sdviz train lora`.

@@ -45,9 +45,11 @@ pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
 fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
     let mut settings = settings(args)?;
     let options = plan::load_options(&args.model.loading)?;
-    let judge = judge_of(load_judge(args.judge.as_deref(), options.device)?, Of::Object)?;
-    let styles = args.style_judge.as_deref().map(|folder| judge_of(Judge::read(folder, options.device)?, Of::Style));
-    let styles = styles.transpose()?;
+    let judge = judge_of(load_judge(args.judge.as_deref(), Of::Object, options.device)?, Of::Object)?;
+    let styles = match settings.styled {
+        0 => None,
+        _ => Some(judge_of(load_judge(args.style_judge.as_deref(), Of::Style, options.device)?, Of::Style)?),
+    };
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).at("create", out)?;
     }
@@ -73,7 +75,8 @@ fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
 }
 
 fn settings(args: &EvalPromptsArgs) -> LibResult<EvalSettings> {
-    let styled = if args.style_judge.is_some() { args.styled } else { 0 };
+    // Another judge's things are not drawn in the pocket model's styles.
+    let styled = if args.judge.is_some() && args.style_judge.is_none() { 0 } else { args.styled };
     if args.count + args.unguided + args.negative + styled == 0 {
         return Err(Error::invalid("no pictures are asked for", "ask for some: `--count 512` is usual"));
     }
@@ -107,8 +110,13 @@ fn judge_of(judge: Judge, of: Of) -> LibResult<Judge> {
     Err(Error::invalid(format!("this judge names {names}"), option))
 }
 
-fn load_judge(folder: Option<&Path>, device: Device) -> LibResult<Judge> {
-    folder.map_or_else(|| Judge::embedded(device), |folder| Judge::read(folder, device))
+/// The judge that a folder holds, or the embedded one of the objects or styles.
+fn load_judge(folder: Option<&Path>, of: Of, device: Device) -> LibResult<Judge> {
+    match (folder, of) {
+        (Some(folder), _) => Judge::read(folder, device),
+        (None, Of::Object) => Judge::embedded(device),
+        (None, Of::Style) => Judge::embedded_of_styles(device),
+    }
 }
 
 fn choose(args: &ModelArgs, talk: Talk) -> LibResult<ModelChoice> {
@@ -150,8 +158,12 @@ fn percent(part: usize, whole: usize) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
 }
 
-fn tallies(first: &str) -> Table {
-    report::table(&[first, "pictures", "background right", "object right", "both right"])
+fn tallies(first: &str, of: Of) -> Table {
+    let named = match of {
+        Of::Object => "object right",
+        Of::Style => "style right",
+    };
+    report::table(&[first, "pictures", "background right", named, "both right"])
 }
 
 fn add(table: &mut Table, name: &str, tally: &Tally) {
@@ -166,14 +178,14 @@ fn show(mut table: Table) {
 }
 
 fn print(report: &Report) {
-    let mut table = tallies(&format!("{} steps, {}", report.steps, report.scheduler));
+    let mut table = tallies(&format!("{} steps, {}", report.steps, report.scheduler), Of::Object);
     for scores in [&report.guided, &report.unguided].into_iter().filter(|scores| scores.all.pictures > 0) {
         add(&mut table, &format!("guidance {}", scores.guidance_scale), &scores.all);
     }
     show(table);
     if report.guided.all.pictures > 0 {
         for (title, rows) in [("background", &report.guided.by_background), ("object", &report.guided.by_object)] {
-            let mut table = tallies(title);
+            let mut table = tallies(title, Of::Object);
             rows.iter().for_each(|named| add(&mut table, &named.name, &named.tally));
             report::print("");
             show(table);
@@ -250,7 +262,7 @@ fn vae(args: &EvalVaeArgs, talk: Talk) -> Result<()> {
 }
 
 fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
-    let judge = load_judge(args.judge.as_deref(), plan::load_options(&args.on.model.loading)?.device)?;
+    let judge = load_judge(args.judge.as_deref(), args.of.into(), plan::load_options(&args.on.model.loading)?.device)?;
     let subject = Subject::load(&args.on, |row| judge.classes().fits(row), talk)?;
     let plain = accuracy(&judge, &subject.pictures, &subject.rows)?;
     let decoded = accuracy(&judge, &subject.decoded(talk)?, &subject.rows)?;
@@ -259,7 +271,7 @@ fn judge(args: &EvalJudgeArgs, talk: Talk) -> Result<()> {
         report::print(serde_json::to_string_pretty(&found)?);
         return Ok(());
     }
-    let mut table = tallies("judge");
+    let mut table = tallies("judge", judge.classes().of);
     add(&mut table, "pictures as they are", &plain);
     add(&mut table, "through the autoencoder", &decoded);
     show(table);
@@ -284,7 +296,7 @@ fn maps_of(count: usize, args: &EvalMapsArgs, talk: Talk) -> LibResult<MapsOf> {
         return Err(Error::invalid(message, "`--cut` goes from 0, the least number, to below 1, the greatest"));
     }
     let options = plan::load_options(&model.loading)?;
-    let judge = load_judge(None, options.device)?;
+    let judge = Judge::embedded(options.device)?;
     let choice = choose(model, talk)?;
     let pipeline = Pipeline::load(&choice, options)?;
     let scheduler = match &drawn.scheduler {

@@ -1,6 +1,6 @@
 //! `sdviz train`: makes a model from captioned pictures, or teaches one more.
 
-use crate::cli::args::{CourseArgs, JudgeOf, TrainArgs, TrainCommand};
+use crate::cli::args::{CourseArgs, TrainArgs, TrainCommand};
 use crate::cli::interrupt;
 use crate::cli::report::{Noted, Talk};
 use crate::error::{Error, Result as LibResult};
@@ -47,13 +47,10 @@ pub fn run(args: &TrainArgs, talk: Talk) -> Result<ExitCode> {
             tell(&done, &format!("sdviz trace --preview-vae {}", done.learned.display()), talk);
         }
         TrainCommand::Judge(args) => {
-            let (of, option) = match args.of {
-                JudgeOf::Object => (Of::Object, "judge"),
-                JudgeOf::Style => (Of::Style, "style-judge"),
-            };
+            let of = Of::from(args.of);
             let stage = |request: &TrainRequest, say: Say| judge::judge(request, of, say);
             let done = train(&args.course, (None, None), talk, stage)?;
-            tell(&done, &format!("sdviz eval prompts --{option} {}", done.learned.display()), talk);
+            tell(&done, &format!("sdviz eval prompts --{} {}", of.folder(), done.learned.display()), talk);
         }
     }
     Ok(ExitCode::SUCCESS)
