@@ -156,15 +156,19 @@ def weakest(guided):
     return f"The weakest things: {', '.join(named)}." if named else "The judge found every object that it was asked for."
 
 
+def in_style(styled):
+    """Pictures whose prompt names a style, and those that have it."""
+    return (sum(style[key] for style in styled["styles"]) for key in ("pictures", "right"))
+
+
 def styles(whole, styled):
     """How often a style is seen where it is named, and where none is."""
-    found, guided = styled["styles"], whole["guided"]
-    pictures, right = (sum(style[key] for style in found) for key in ("pictures", "right"))
+    guided, (pictures, right) = whole["guided"], in_style(styled)
     asked = f"{pictures} prompts “a {{object}} on a {{colour}} background, {{style}} style”, guidance {guided['guidance_scale']:g}"
     return "\n".join([
         "", f"| {asked} | style right | seen in {guided['pictures']} pictures where none is named |", "|---|---|---|",
         *(f"| {named['name']} | {percent(named['right'], named['pictures'])} | {percent(free['unasked'], guided['pictures'])} |"
-          for named, free in zip(found, whole["styles"])),
+          for named, free in zip(styled["styles"], whole["styles"])),
         f"| all | {percent(right, pictures)} | |", "", f"    {STYLED}", "",
     ])
 
@@ -224,8 +228,7 @@ def judged(things, drawn):
 
 
 def obeyed(whole, styled):
-    guided, styles = whole["guided"], styled["styles"]
-    pictures, right = (sum(style[key] for style in styles) for key in ("pictures", "right"))
+    guided, (pictures, right) = whole["guided"], in_style(styled)
     return (f"the background right in {guided['background_right']} and the thing in {guided['object_right']} of {guided['pictures']} "
             f"prompts, another one the style that is named in {right} of {pictures}")
 

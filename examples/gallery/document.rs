@@ -7,7 +7,7 @@
 
 use super::figures::{Figure, Figures};
 use sdviz::error::{Error, Result};
-use sdviz::units::count;
+use sdviz::units::{count, decimal};
 
 const OPEN: &str = "<!--";
 const CLOSE: &str = "-->";
@@ -45,11 +45,7 @@ fn written(figure: Figure, unit: &str) -> Option<String> {
         let error = format!(" ± {:.decimals$}", figure.error * scale);
         // Of a single subject there is no error to tell.
         let error = if figure.prompts > 1 { error } else { String::new() };
-        let mean = format!("{:.decimals$}", figure.mean * scale);
-        // What rounds to 0 has no sign.
-        let signed = mean.bytes().any(|byte| byte.is_ascii_digit() && byte != b'0');
-        let mean = if signed { mean.replace('-', "−") } else { mean.replace('-', "") };
-        format!("{mean}{error}{unit}")
+        format!("{}{error}{unit}", decimal(figure.mean * scale, decimals))
     };
     Some(match unit {
         "%" => number(100.0, 0, " %"),

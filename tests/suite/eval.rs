@@ -70,6 +70,10 @@ fn a_judge_learns_and_the_same_seed_teaches_the_same() {
     assert_eq!((plain("pictures"), plain("background_right")), (64, 64));
     assert!(plain("object_right") >= 48, "{found}");
     assert_eq!(found["decoded"]["pictures"], 64);
+    // Its things are not the pocket model's, whose styles are not asked for then.
+    let one = ["--count", "1", "--unguided", "0", "--negative", "0", "--steps", "1"];
+    let report = printed(&[&["eval", "prompts"], &one[..], &more].concat());
+    assert!(report.contains("by_object") && !report.contains("\"styles\""), "{report}");
 
     train("a", "3");
     train("b", "3");

@@ -37,9 +37,23 @@ pub fn thousands(n: u64) -> String {
     groups.join(",")
 }
 
+/// `−1.50`: with a minus sign in place of a hyphen, and none before what rounds to 0.
+pub fn decimal(value: f64, decimals: usize) -> String {
+    let written = format!("{value:.decimals$}");
+    let is_zero = written.chars().all(|letter| "-0.".contains(letter));
+    written.replace('-', if is_zero { "" } else { "−" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_zero_is_negative() {
+        let written =
+            [(-1.5, 2), (-0.004, 2), (0.0, 1), (-0.5, 0), (12.34, 1), (-0.006, 2)].map(|(v, n)| decimal(v, n));
+        assert_eq!(written, ["−1.50", "0.00", "0.0", "0", "12.3", "−0.01"]);
+    }
 
     #[test]
     fn sizes_are_read_as_they_are_written() {

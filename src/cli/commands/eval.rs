@@ -45,10 +45,10 @@ pub fn run(command: &EvalCommand, talk: Talk) -> Result<ExitCode> {
 fn prompts(args: &EvalPromptsArgs, talk: Talk) -> Result<()> {
     let mut settings = settings(args)?;
     let options = plan::load_options(&args.model.loading)?;
-    let judge = judge_of(load_judge(args.judge.as_deref(), Of::Object, options.device)?, Of::Object)?;
+    let judge = judge_of(Of::Object, args.judge.as_deref(), options.device)?;
     let styles = match settings.styled {
         0 => None,
-        _ => Some(judge_of(load_judge(args.style_judge.as_deref(), Of::Style, options.device)?, Of::Style)?),
+        _ => Some(judge_of(Of::Style, args.style_judge.as_deref(), options.device)?),
     };
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).at("create", out)?;
@@ -98,8 +98,9 @@ fn settings(args: &EvalPromptsArgs) -> LibResult<EvalSettings> {
     })
 }
 
-/// The judge, if it names what is to be named.
-fn judge_of(judge: Judge, of: Of) -> LibResult<Judge> {
+/// The judge that a folder holds, if it names what is to be named, or the embedded one.
+fn judge_of(of: Of, folder: Option<&Path>, device: Device) -> LibResult<Judge> {
+    let judge = load_judge(folder, of, device)?;
     if judge.classes().of == of {
         return Ok(judge);
     }

@@ -6,6 +6,7 @@ use super::colour::{ColourMap, colour_bar};
 use super::normalise::Range;
 use super::pixels::{WHITE, fill};
 use super::text::{Align, TextStyle};
+use crate::units::decimal;
 use image::{Rgb, RgbImage, imageops};
 use ndarray::Array2;
 
@@ -85,10 +86,7 @@ impl HeatMap {
         if value.is_nan() {
             return "–".into();
         }
-        // No zero is negative.
-        let written = format!("{value:.*}", self.decimals);
-        let is_zero = written.chars().all(|letter| "-0.".contains(letter));
-        if is_zero { written.replace('-', "") } else { written.replace('-', "−") }
+        decimal(value.into(), self.decimals)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `sdviz eval likeness`: drawn pictures beside real compositions.
 
-use super::{choose, judge_of, load_judge};
+use super::{choose, judge_of};
 use crate::cli::args::EvalLikenessArgs;
 use crate::cli::plan;
 use crate::cli::report::{self, Talk};
@@ -22,7 +22,7 @@ pub(super) fn run(args: &EvalLikenessArgs, talk: Talk) -> Result<()> {
     let rows = Dataset::read(data)?.rows;
     check(args, rows.len())?;
     let options = plan::load_options(&args.on.model.loading)?;
-    let judge = judge_of(load_judge(args.judge.as_deref(), Of::Object, options.device)?, Of::Object)?;
+    let judge = judge_of(Of::Object, args.judge.as_deref(), options.device)?;
     let choice = choose(&args.on.model, talk)?;
     let pipeline = Pipeline::load(&choice, options.clone())?;
     let scheduler = args.drawn.scheduler.as_deref().map(SchedulerKind::parse).transpose()?;
